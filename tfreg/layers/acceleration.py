@@ -1,0 +1,61 @@
+"""Where TensorFlow has a faster way to run an operation, and how to do without it.
+
+The fast ways are TensorFlow's native dilated convolution, which on the CPU needs oneDNN, and XLA for
+the sampler alone. A SavedModel for TensorFlow Serving may hold neither: trace it inside `portable()`.
+"""
+
+import contextlib
+import contextvars
+import functools
+import os
+
+import keras
+
+_accelerated = contextvars.ContextVar("accelerated", default=True)
+
+
+@contextlib.contextmanager
+def portable():
+    """Within this context every layer takes the path that any TensorFlow build can run."""
+    token = _accelerated.set(False)
+    try:
+        yield
+    finally:
+        _accelerated.reset(token)
+
+
+def is_accelerated():
+    """True where TensorFlow-only fast paths may be taken."""
+    return _accelerated.get() and keras.backend.backend() == "tensorflow"
+
+
+def has_native_dilation():
+    """True where `tf.nn.conv3d` takes dilations: with oneDNN on the CPU, or on a GPU."""
+    if not is_accelerated():
+        return False
+    import tensorflow as tf
+
+    return os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0" or bool(tf.config.list_logical_devices("GPU"))
+
+
+def compiled(function):
+    """Wraps a function of tensors so that, on TensorFlow, XLA compiles it and nothing around it.
+
+    Args:
+        function: Takes tensors by position and plain Python values by name.
+
+    Returns:
+        A function with the same signature.
+    """
+
+    @functools.cache
+    def with_xla():
+        import tensorflow as tf
+
+        return tf.function(function, jit_compile=True, autograph=False)
+
+    @functools.wraps(function)
+    def call(*tensors, **options):
+        return (with_xla() if is_accelerated() else function)(*tensors, **options)
+
+    return call

@@ -1,0 +1,97 @@
+"""The unit that encoder and decoder are built from."""
+
+import keras
+from keras import ops
+
+from tfreg.layers.acceleration import has_native_dilation
+
+
+@keras.saving.register_keras_serializable(package="tfreg")
+class DilatedConvolution(keras.layers.Conv3D):
+    """`keras.layers.Conv3D` that runs dilations natively where TensorFlow can.
+
+    Keras goes through space-to-batch for them.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        if max(self.dilation_rate) == 1 or not has_native_dilation():
+            return super().convolution_op(inputs, kernel)
+        import tensorflow as tf
+
+        return tf.nn.conv3d(
+            inputs, kernel, [1, *self.strides, 1], self.padding.upper(), dilations=[1, *self.dilation_rate, 1]
+        )
+
+
+@keras.saving.register_keras_serializable(package="tfreg")
+class ConvolutionBlock(keras.layers.Layer):
+    """A 3x3x3 convolution, instance normalisation and LeakyReLU.
+
+    Instance normalisation is `GroupNormalization(groups=-1)`: each channel of each volume has mean 0 and
+    variance 1 before its learned scale and offset.
+
+    Args:
+        filters: Number of output channels.
+        dilation: Voxels between the kernel's taps.
+        slope: LeakyReLU's slope below zero.
+        normalised: False leaves the normalisation out.
+
+    Call arguments:
+        features: `(batch, i, j, k, channels)`.
+
+    Returns:
+        `(batch, i, j, k, filters)`.
+
+    Raises:
+        ValueError: If filters or dilation are not positive integers.
+
+    Reference:
+        Christodoulidis et al. 2018, section 2.2.
+    """
+
+    def __init__(self, filters, dilation=1, slope=0.2, normalised=True, **kwargs):
+        for name, value in (("filters", filters), ("dilation", dilation)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.dilation = dilation
+        self.slope = slope
+        self.normalised = normalised
+
+    def build(self, features_shape):
+        self.convolution = DilatedConvolution(
+            self.filters,
+            3,
+            padding="same",
+            dilation_rate=self.dilation,
+            kernel_initializer="he_normal",
+            use_bias=not self.normalised,  # the normalisation would subtract it
+            name="convolution",
+            dtype=self.dtype_policy,
+        )
+        self.convolution.build(features_shape)
+        if self.normalised:
+            self.normalisation = keras.layers.GroupNormalization(
+                groups=-1, epsilon=1e-3, name="normalisation", dtype=self.dtype_policy
+            )
+            self.normalisation.build(self.compute_output_shape(features_shape))
+        super().build(features_shape)
+
+    def call(self, features):
+        features = self.convolution(features)
+        if self.normalised:
+            features = self.normalisation(features)
+        return ops.leaky_relu(features, negative_slope=self.slope)
+
+    def compute_output_shape(self, features_shape):
+        return (*features_shape[:-1], self.filters)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "dilation": self.dilation,
+            "slope": self.slope,
+            "normalised": self.normalised,
+        }

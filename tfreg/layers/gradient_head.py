@@ -1,0 +1,59 @@
+"""Turns logits into spatial gradients."""
+
+import keras
+from keras import ops
+
+from tfreg.layers.grids import spatial_shape
+from tfreg.layers.upsampling import upsample_trilinear
+
+LOGIT_LIMIT = 7.0
+
+
+@keras.saving.register_keras_serializable(package="tfreg")
+class GradientHead(keras.layers.Layer):
+    """Up-samples logits, clips them to ±7 and maps them to (0, 2) by twice the sigmoid.
+
+    A logit of 0 gives a gradient of exactly 1, the identity. The clipping keeps gradients above 0.0018,
+    so that float32 sums never stall.
+
+    Args:
+        stride: Voxels per logit along each axis.
+
+    Call arguments:
+        logits: `(batch, ceil(i/stride), ceil(j/stride), ceil(k/stride), 3)`.
+        volume: `(batch, i, j, k, channels)`, read for its spatial shape only.
+
+    Returns:
+        `(batch, i, j, k, 3)`, in (0, 2), voxels per voxel, float32.
+
+    Raises:
+        ValueError: If the stride is not a positive integer or the logits have not three components.
+
+    Reference:
+        Christodoulidis et al. 2018, section 2.2.
+    """
+
+    def __init__(self, stride=2, **kwargs):
+        if not isinstance(stride, int) or stride < 1:
+            raise ValueError(f"`stride` must be a positive integer. Received: stride={stride!r}")
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.stride = stride
+
+    def build(self, logits_shape, volume_shape):
+        if logits_shape[-1] != 3:
+            raise ValueError(
+                f"`logits` must have 3 components on its last axis. Received: logits.shape={logits_shape}"
+            )
+        super().build(logits_shape)
+
+    def call(self, logits, volume):
+        i, j, k = spatial_shape(volume)
+        fine = upsample_trilinear(logits, self.stride)[:, :i, :j, :k]
+        return 2.0 * ops.sigmoid(ops.clip(fine, -LOGIT_LIMIT, LOGIT_LIMIT))
+
+    def compute_output_shape(self, logits_shape, volume_shape):
+        return (*volume_shape[:-1], 3)
+
+    def get_config(self):
+        return {**super().get_config(), "stride": self.stride}

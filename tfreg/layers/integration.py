@@ -1,0 +1,68 @@
+"""From spatial gradients to displacements: the part that both integrations share."""
+
+import keras
+from keras import ops
+
+from tfreg.layers.grids import spatial_shape
+
+ANCHORS = ("centre", "start")
+
+
+def integrated_displacement(gradients, component, anchor):
+    """Running sum of one component of (gradients - 1) along its own axis.
+
+    Summing the gradients minus one, rather than the gradients, keeps the identity exact in float32 and
+    gives the displacement: grid = index + displacement.
+
+    Args:
+        gradients: `(batch, i, j, k, 3)`, in (0, 2), voxels per voxel.
+        component: 0, 1 or 2, which is also the spatial axis.
+        anchor: "start" leaves the sum as it is; "centre" makes it zero in the middle of each line, at
+            (n-1)/2, the mean of the two middle samples when n is even.
+
+    Returns:
+        `(batch, i, j, k, 1)` float32, voxels.
+    """
+    axis = component + 1
+    total = ops.cumsum(gradients[..., component : component + 1] - 1.0, axis=axis)
+    if anchor == "start":
+        return total
+    size = spatial_shape(gradients)[component]
+    low = ops.take(total, ops.expand_dims((size - 1) // 2, 0), axis=axis)
+    high = ops.take(total, ops.expand_dims(size // 2, 0), axis=axis)
+    return total - 0.5 * (low + high)
+
+
+class Integration(keras.layers.Layer):
+    """What the integration layers have in common: arguments, checks and shapes.
+
+    Args:
+        anchor: "centre" or "start", where each line keeps its place.
+
+    Raises:
+        ValueError: If the anchor is unknown or the gradients have not three components.
+    """
+
+    def __init__(self, anchor="centre", **kwargs):
+        if anchor not in ANCHORS:
+            raise ValueError(f"`anchor` must be one of {ANCHORS}. Received: anchor={anchor!r}")
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.anchor = anchor
+
+    def build(self, gradients_shape, points_shape=None):
+        if gradients_shape[-1] != 3:
+            raise ValueError(
+                f"`gradients` must have 3 components on its last axis. Received: gradients.shape={gradients_shape}"
+            )
+        super().build(gradients_shape)
+
+    def displacements(self, gradients):
+        """Three `(batch, i, j, k, 1)` displacements in voxels, one a component."""
+        return [integrated_displacement(gradients, d, self.anchor) for d in range(3)]
+
+    def compute_output_shape(self, gradients_shape, points_shape=None):
+        return (gradients_shape[0], *(points_shape or gradients_shape)[1:])
+
+    def get_config(self):
+        return {**super().get_config(), "anchor": self.anchor}

@@ -1,0 +1,33 @@
+"""Turns the predicted matrix into a grid."""
+
+import keras
+
+from tfreg.layers.grids import identity_grid, linear_displacement, spatial_shape
+
+
+@keras.saving.register_keras_serializable(package="tfreg")
+class LinearGrid(keras.layers.Layer):
+    """Maps every voxel centre by a 3x4 matrix about the volume's centre.
+
+    Call arguments:
+        linear: `(batch, 3, 4)`, acting on voxel coordinates about (n-1)/2, translation in voxels.
+        volume: `(batch, i, j, k, channels)`, read for its spatial shape only.
+
+    Returns:
+        `(batch, i, j, k, 3)` voxel coordinates, float32; the identity matrix gives the identity grid exactly.
+
+    Reference:
+        Christodoulidis et al. 2018, section 2.1.
+    """
+
+    def __init__(self, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+
+    def call(self, linear, volume):
+        shape = spatial_shape(volume)
+        points = identity_grid(shape)
+        return points + linear_displacement(linear, points, shape)
+
+    def compute_output_shape(self, linear_shape, volume_shape):
+        return (*volume_shape[:-1], 3)

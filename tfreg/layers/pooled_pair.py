@@ -1,0 +1,46 @@
+"""Joins the two images into the network's input at trunk resolution."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="tfreg")
+class PooledPair(keras.layers.Layer):
+    """Concatenates moving and fixed, replicates the high edges up to a whole number of strides, and averages.
+
+    Args:
+        stride: Voxels averaged along each axis; 1 keeps the full resolution.
+
+    Call arguments:
+        moving, fixed: `(batch, i, j, k, 1)`.
+
+    Returns:
+        `(batch, ceil(i/stride), ceil(j/stride), ceil(k/stride), 2)`, moving first.
+
+    Raises:
+        ValueError: If the stride is not a positive integer.
+    """
+
+    def __init__(self, stride=2, **kwargs):
+        if not isinstance(stride, int) or stride < 1:
+            raise ValueError(f"`stride` must be a positive integer. Received: stride={stride!r}")
+        super().__init__(**kwargs)
+        self.stride = stride
+
+    def call(self, moving, fixed):
+        pair = ops.concatenate([moving, fixed], axis=-1)
+        if self.stride == 1:
+            return pair
+        for axis in (1, 2, 3):
+            edge = [slice(None)] * 5
+            edge[axis] = slice(-1, None)
+            pair = ops.concatenate([pair] + [pair[tuple(edge)]] * (self.stride - 1), axis=axis)
+        # Pooling drops what is left over: together with the padding, that is rounding up.
+        return ops.average_pool(pair, self.stride, strides=self.stride, padding="valid")
+
+    def compute_output_shape(self, moving_shape, fixed_shape):
+        trunk = [None if n is None else -(-n // self.stride) for n in moving_shape[1:4]]
+        return (moving_shape[0], *trunk, 2)
+
+    def get_config(self):
+        return {**super().get_config(), "stride": self.stride}

@@ -1,0 +1,117 @@
+"""Samples a volume at voxel coordinates."""
+
+import keras
+from keras import ops
+
+from tfreg.layers.acceleration import compiled
+
+BORDERS = ("edge", "zero")
+
+
+@compiled
+def sample_trilinear(volume, points, *, border="edge"):
+    """Trilinear interpolation, eq. 2 of the paper.
+
+    Args:
+        volume: `(batch, i, j, k, channels)`.
+        points: `(batch or 1, ..., 3)` float32 voxel coordinates. Points outside take the nearest border
+            value (border "edge"), faded to zero over one voxel (border "zero", eq. 2 to the letter).
+        border: "edge" or "zero".
+
+    Returns:
+        `(batch, ..., channels)` float32. Differentiable in both arguments; outside the volume the
+        gradient with respect to an edge-clamped coordinate is zero.
+    """
+    volume = ops.cast(volume, "float32")
+    shape = ops.shape(volume)
+    batch, channels = shape[0], shape[4]
+    flat = ops.reshape(volume, (-1, channels))
+    points_shape = ops.shape(points)
+    first = ops.reshape(ops.arange(batch), (-1,) + (1,) * (len(points_shape) - 2)) * (shape[1] * shape[2] * shape[3])
+
+    corners = [(first, 1.0)]  # pairs of flat index and weight, doubled at each axis
+    stride = shape[1] * shape[2] * shape[3]
+    outside = 0.0
+    for d in range(3):
+        size = shape[1 + d]
+        stride = stride // size
+        coordinate = points[..., d]
+        inside = ops.clip(coordinate, 0.0, ops.cast(size - 1, "float32"))
+        low = ops.clip(ops.floor(inside), 0.0, ops.cast(ops.maximum(size - 2, 0), "float32"))
+        fraction = inside - low
+        index = ops.cast(low, "int32") * stride
+        step = ops.minimum(size - 1, 1) * stride
+        corners = [
+            corner
+            for base, weight in corners
+            for corner in ((base + index, weight * (1.0 - fraction)), (base + index + step, weight * fraction))
+        ]
+        if border == "zero":
+            fade = ops.maximum(1.0 - ops.abs(coordinate - inside), 0.0)
+            outside = fade if d == 0 else outside * fade
+    values = sum(ops.take(flat, index, axis=0) * ops.expand_dims(weight, -1) for index, weight in corners)
+    return values * ops.expand_dims(outside, -1) if border == "zero" else values
+
+
+def sample_nearest(volume, points):
+    """Nearest-neighbour sampling, for labels; halves round up and points outside take the border's value.
+
+    Args:
+        volume: `(batch, i, j, k, channels)`.
+        points: `(batch or 1, ..., 3)` float32 voxel coordinates.
+
+    Returns:
+        `(batch, ..., channels)`, the volume's dtype.
+    """
+    shape = ops.shape(volume)
+    flat = ops.reshape(volume, (-1, shape[4]))
+    index = ops.reshape(ops.arange(shape[0]), (-1,) + (1,) * (len(points.shape) - 2))
+    for d in range(3):
+        size = shape[1 + d]
+        nearest = ops.cast(ops.floor(points[..., d] + 0.5), "int32")
+        index = index * size + ops.clip(nearest, 0, size - 1)
+    return ops.take(flat, index, axis=0)
+
+
+@keras.saving.register_keras_serializable(package="tfreg")
+class TrilinearSampler(keras.layers.Layer):
+    """Warps a volume: reads it at the voxel coordinates of a grid (the paper's 3D transformer).
+
+    Args:
+        border: "edge" continues the border's value outside; "zero" is eq. 2 of the paper, where voxels
+            outside count as zero.
+
+    Call arguments:
+        volume: `(batch, i, j, k, channels)`.
+        grid: `(batch, x, y, z, 3)`, voxel coordinates in the volume.
+
+    Returns:
+        `(batch, x, y, z, channels)` float32.
+
+    Raises:
+        ValueError: If the border rule is unknown or the grid has not three components.
+
+    Reference:
+        Christodoulidis et al. 2018, section 2.1, eq. 1 and 2.
+    """
+
+    def __init__(self, border="edge", **kwargs):
+        if border not in BORDERS:
+            raise ValueError(f"`border` must be one of {BORDERS}. Received: border={border!r}")
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.border = border
+
+    def build(self, volume_shape, grid_shape):
+        if grid_shape[-1] != 3:
+            raise ValueError(f"`grid` must have 3 components on its last axis. Received: grid.shape={grid_shape}")
+        super().build(volume_shape)
+
+    def call(self, volume, grid):
+        return sample_trilinear(volume, grid, border=self.border)
+
+    def compute_output_shape(self, volume_shape, grid_shape):
+        return (*grid_shape[:-1], volume_shape[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "border": self.border}

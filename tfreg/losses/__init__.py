@@ -1,0 +1,1 @@
+"""Similarities, regularisers and the Dice metric, on `keras.ops` alone."""

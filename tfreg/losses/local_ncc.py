@@ -1,0 +1,72 @@
+"""Squared correlation of intensities in a window around every voxel."""
+
+import keras
+from keras import ops
+
+from tfreg.losses.similarity import Similarity, weighted_mean
+
+VARIANCE_FLOOR = 1e-5  # intensities are in [0, 1]: structure weaker than 0.003 counts as flat
+
+
+def box_mean(volume, window):
+    """Mean over a cube around each voxel, of the part of it inside the volume.
+
+    Args:
+        volume: `(batch, i, j, k, 1)`.
+        window: Odd positive integer, the cube's side in voxels.
+
+    Returns:
+        `(batch, i, j, k, 1)`.
+    """
+    for axis in range(3):
+        kernel_shape = [1, 1, 1, 1, 1]
+        kernel_shape[axis] = window
+        kernel = ops.ones(kernel_shape, dtype=volume.dtype)
+        line_shape = [1, 1, 1, 1, 1]
+        line_shape[axis + 1] = ops.shape(volume)[axis + 1]
+        count = ops.conv(ops.ones(line_shape, dtype=volume.dtype), kernel, padding="same")
+        volume = ops.conv(volume, kernel, padding="same") / count
+    return volume
+
+
+@keras.saving.register_keras_serializable(package="tfreg")
+class LocalNCC(Similarity):
+    """One minus the mean squared local normalised cross-correlation.
+
+    At each voxel, with means over a window: cov(fixed, warped)² / (var(fixed) var(warped)), which is
+    blind to smooth changes of brightness and contrast. 0 for images that are locally linear functions
+    of each other, 1 for unrelated ones.
+
+    Args:
+        window: Odd positive integer, side of the window in voxels.
+
+    Raises:
+        ValueError: If the window is not an odd positive integer.
+
+    Reference:
+        Avants et al., Medical Image Analysis 2008, section 2.
+    """
+
+    def __init__(self, window=9, name="local_ncc", **kwargs):
+        if not isinstance(window, int) or window < 1 or window % 2 == 0:
+            raise ValueError(f"`window` must be an odd positive integer. Received: window={window!r}")
+        super().__init__(name=name, **kwargs)
+        self.window = window
+
+    def compare(self, fixed, warped, mask=None):
+        batch = ops.shape(fixed)[0]
+        # One filter pass for all five moments, stacked along the batch.
+        moments = box_mean(
+            ops.concatenate([fixed, warped, fixed * fixed, warped * warped, fixed * warped], axis=0), self.window
+        )
+        fixed_mean, warped_mean, fixed_square, warped_square, product = (
+            moments[n * batch : (n + 1) * batch] for n in range(5)
+        )
+        fixed_variance = ops.maximum(fixed_square - ops.square(fixed_mean), 0.0) + VARIANCE_FLOOR
+        warped_variance = ops.maximum(warped_square - ops.square(warped_mean), 0.0) + VARIANCE_FLOOR
+        covariance = product - fixed_mean * warped_mean
+        correlation = ops.square(covariance) / (fixed_variance * warped_variance)
+        return 1.0 - weighted_mean(correlation, mask)
+
+    def get_config(self):
+        return {**super().get_config(), "window": self.window}

@@ -1,0 +1,72 @@
+"""The two L1 terms of the paper's loss, and smoothness of the gradients."""
+
+import keras
+from keras import ops
+
+
+def gradient_roughness(gradients):
+    """Mean squared difference of the gradients between neighbours, summed over the three axes.
+
+    Args:
+        gradients: `(batch, i, j, k, 3)`.
+
+    Returns:
+        `(batch,)`. Zero for a linear map aligned with the axes.
+    """
+    total = 0.0
+    for axis in (1, 2, 3):
+        low, high = [slice(None)] * 5, [slice(None)] * 5
+        low[axis], high[axis] = slice(None, -1), slice(1, None)
+        total += ops.mean(ops.square(gradients[tuple(high)] - gradients[tuple(low)]), axis=(1, 2, 3, 4))
+    return total
+
+
+@keras.saving.register_keras_serializable(package="tfreg")
+class LinearPenalty(keras.losses.Loss):
+    """alpha |A - I|₁, summed over the twelve entries (translations in voxels).
+
+    Args:
+        alpha: Weight of at least 0.
+
+    Reference:
+        Christodoulidis et al. 2018, eq. 4.
+    """
+
+    def __init__(self, alpha, name="linear_penalty", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.alpha = alpha
+
+    def call(self, unused, linear):
+        return self.alpha * ops.sum(ops.abs(linear - ops.eye(3, 4, dtype="float32")), axis=(1, 2))
+
+    def get_config(self):
+        return {**super().get_config(), "alpha": self.alpha}
+
+
+@keras.saving.register_keras_serializable(package="tfreg")
+class GradientPenalty(keras.losses.Loss):
+    """beta |Φ - 1|₁, summed over the volume, plus smoothness times the roughness of Φ.
+
+    The sum grows with the number of voxels: the same beta is stronger on a larger network grid.
+
+    Args:
+        beta: Weight of at least 0.
+        smoothness: Weight of at least 0; 0 is the paper's loss.
+
+    Reference:
+        Christodoulidis et al. 2018, eq. 4.
+    """
+
+    def __init__(self, beta, smoothness=0.0, name="gradient_penalty", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.beta = beta
+        self.smoothness = smoothness
+
+    def call(self, unused, gradients):
+        penalty = self.beta * ops.sum(ops.abs(gradients - 1.0), axis=(1, 2, 3, 4))
+        if self.smoothness:
+            penalty = penalty + self.smoothness * gradient_roughness(gradients)
+        return penalty
+
+    def get_config(self):
+        return {**super().get_config(), "beta": self.beta, "smoothness": self.smoothness}

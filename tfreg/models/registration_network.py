@@ -1,0 +1,89 @@
+"""The registration network of Christodoulidis et al. 2018."""
+
+import keras
+
+from tfreg.layers.axiswise_integration import AxiswiseIntegration
+from tfreg.layers.composed_integration import ComposedIntegration
+from tfreg.layers.convolution_block import ConvolutionBlock
+from tfreg.layers.dilated_encoder import DilatedEncoder
+from tfreg.layers.displacement import Displacement
+from tfreg.layers.gradient_head import GradientHead
+from tfreg.layers.linear_grid import LinearGrid
+from tfreg.layers.linear_head import LinearHead
+from tfreg.layers.pooled_pair import PooledPair
+from tfreg.layers.squeeze_excitation import SqueezeExcitation
+from tfreg.layers.trilinear_sampler import TrilinearSampler
+
+TRANSFORMS = ("linear", "deformable", "both")
+INTEGRATIONS = {"axiswise": AxiswiseIntegration, "composed": ComposedIntegration}
+
+
+def build_registration_network(
+    shape=(None, None, None),
+    *,
+    transform="both",
+    integration="composed",
+    anchor="centre",
+    stride=2,
+    encoder_filters=(32, 64, 128, 32, 32),
+    encoder_dilations=(1, 1, 2, 3, 5),
+    squeeze_ratio=10,
+    decoder_filters=(128, 64, 32, 32, 32),
+    border="edge",
+    precision="float32",
+):
+    """Builds the untrained network, which returns the moving image unchanged.
+
+    Args:
+        shape: Three spatial sizes; None accepts any size.
+        transform: "linear", "deformable" or "both".
+        integration: "composed" (cannot fold between voxels) or "axiswise" (the paper's).
+        anchor: "centre" or "start", where each integrated line keeps its place.
+        stride: Voxels per trunk voxel along each axis.
+        encoder_filters, encoder_dilations: One number a convolution of the encoder.
+        squeeze_ratio: Channels per hidden unit of the squeeze-excitation block.
+        decoder_filters: One number a convolution of the deformable branch.
+        border: What the sampler reads outside the moving image, "edge" or "zero".
+        precision: "float32", or "mixed_bfloat16" for the trunk; heads and coordinates stay float32.
+
+    Returns:
+        A `keras.Model`. Inputs, by name: `fixed` and `moving`, `(batch, i, j, k, 1)`. Outputs, by name:
+        `warped` `(batch, i, j, k, 1)`, the moving image on the fixed grid; `displacement`
+        `(batch, i, j, k, 3)` in voxels; `linear` `(batch, 3, 4)` about the volume's centre;
+        `gradients` `(batch, i, j, k, 3)`, voxels per voxel. With `transform="linear"` there are no
+        gradients, with "deformable" no matrix: those outputs are left out.
+
+    Raises:
+        ValueError: If an option is unknown.
+
+    Reference:
+        Christodoulidis et al. 2018, section 2.2 and Figure 1.
+    """
+    if transform not in TRANSFORMS:
+        raise ValueError(f"`transform` must be one of {TRANSFORMS}. Received: transform={transform!r}")
+    if integration not in INTEGRATIONS:
+        raise ValueError(f"`integration` must be one of {sorted(INTEGRATIONS)}. Received: integration={integration!r}")
+
+    fixed = keras.Input((*shape, 1), name="fixed")
+    moving = keras.Input((*shape, 1), name="moving")
+    pair = PooledPair(stride, name="pooled_pair", dtype=precision)(moving, fixed)
+    features = DilatedEncoder(encoder_filters, encoder_dilations, name="encoder", dtype=precision)(pair)
+    outputs = {}
+
+    grid = None
+    if transform != "deformable":
+        outputs["linear"] = LinearHead(name="linear")(features)
+        grid = LinearGrid(name="linear_grid")(outputs["linear"], fixed)
+    if transform != "linear":
+        decoded = SqueezeExcitation(squeeze_ratio, name="squeeze_excitation", dtype=precision)(features)
+        for number, filters in enumerate(decoder_filters, 1):
+            decoded = ConvolutionBlock(filters, name=f"decoder_{number}", dtype=precision)(decoded)
+        logits = keras.layers.Conv3D(
+            3, 3, padding="same", kernel_initializer="zeros", name="logits", dtype="float32"
+        )(decoded)
+        outputs["gradients"] = GradientHead(stride, name="gradients")(logits, fixed)
+        grid = INTEGRATIONS[integration](anchor, name="integration")(outputs["gradients"], grid)
+
+    outputs["displacement"] = Displacement(name="displacement")(grid)
+    outputs["warped"] = TrilinearSampler(border, name="warped")(moving, grid)
+    return keras.Model({"fixed": fixed, "moving": moving}, outputs, name="registration_network")

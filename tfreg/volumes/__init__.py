@@ -1,0 +1,1 @@
+"""Volumes: array and affine, file formats, manifests, preprocessing and the simulated chest."""

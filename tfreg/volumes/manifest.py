@@ -1,0 +1,229 @@
+"""Manifests: CSV files that list subjects or pairs, with paths relative to the file."""
+
+import csv
+import itertools
+import os
+import warnings
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from tfreg.errors import InputWarning, UserError
+from tfreg.volumes.tables import read_table
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One volume of one subject.
+
+    Args:
+        id: Name of the volume, unique in the manifest.
+        subject: Name of the person; one subject may have volumes of several phases.
+        image: The image's file.
+        labels: The segmentation's file, or None.
+        points: The landmarks' file, or None.
+        phase: Such as "ED" or "inspiration", or None.
+        group: Such as a diagnosis, or None.
+        split: Such as "train" or "validation", or None.
+    """
+
+    id: str
+    subject: str
+    image: Path
+    labels: Path | None = None
+    points: Path | None = None
+    phase: str | None = None
+    group: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two volumes to register.
+
+    Args:
+        id: Name of the pair, unique in the manifest.
+        fixed: The fixed image's file.
+        moving: The moving image's file.
+        fixed_labels: The fixed segmentation's file, or None.
+        moving_labels: The moving segmentation's file, or None.
+        fixed_points: The fixed landmarks' file, or None.
+        moving_points: The moving landmarks' file, or None.
+    """
+
+    id: str
+    fixed: Path
+    moving: Path
+    fixed_labels: Path | None = None
+    moving_labels: Path | None = None
+    fixed_points: Path | None = None
+    moving_points: Path | None = None
+
+
+def read_subjects(path):
+    """Reads `id,subject,image[,labels,points,phase,group,split]`.
+
+    Args:
+        path: CSV file; other columns are ignored.
+
+    Returns:
+        List of `Subject`, in the file's order.
+
+    Raises:
+        UserError: If a column, a cell or a file is missing, an id is repeated, or there are no rows.
+    """
+    return _read(path, Subject, required=("id", "subject", "image"), files=("image", "labels", "points"))
+
+
+def read_pairs(path):
+    """Reads `id,fixed,moving[,fixed_labels,moving_labels,fixed_points,moving_points]`.
+
+    Args:
+        path: CSV file; other columns are ignored.
+
+    Returns:
+        List of `Pair`, in the file's order.
+
+    Raises:
+        UserError: If a column, a cell or a file is missing, an id is repeated, or there are no rows.
+    """
+    names = [field.name for field in fields(Pair)]
+    return _read(path, Pair, required=("id", "fixed", "moving"), files=names[1:])
+
+
+def write_subjects(path, subjects):
+    """Writes a subjects manifest, without the optional columns that no subject uses.
+
+    Args:
+        path: CSV file.
+        subjects: List of `Subject`; their files are written relative to the CSV file's folder.
+
+    Raises:
+        UserError: If the file cannot be written.
+    """
+    folder = Path(path).resolve().parent
+    names = [field.name for field in fields(Subject)]
+    names = [n for n in names if n in ("id", "subject", "image") or any(getattr(s, n) is not None for s in subjects)]
+    try:
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(names)
+            writer.writerows([_cell(getattr(s, name), folder) for name in names] for s in subjects)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+
+
+def pairs_from_subjects(subjects, moving_phase=None, fixed_phase=None, phase=None):
+    """Makes pairs from a subjects manifest.
+
+    With `moving_phase` and `fixed_phase`: one pair within each subject. A subject that lacks one of the two
+    phases is left out with an `InputWarning`. Without them: every ordered pair of volumes of different subjects,
+    of one phase if `phase` is given.
+
+    Args:
+        subjects: List of `Subject`.
+        moving_phase: Phase of the moving volume, or None.
+        fixed_phase: Phase of the fixed volume, or None.
+        phase: Phase of both volumes, or None.
+
+    Returns:
+        List of `Pair`, with ids such as "MOVING_to_FIXED".
+
+    Raises:
+        ValueError: If only one of `moving_phase` and `fixed_phase` is given, or `phase` beside them.
+        UserError: If no volume has a phase, a subject has one twice, or no pair can be made.
+    """
+    if (moving_phase is None) != (fixed_phase is None) or (moving_phase is not None and phase is not None):
+        raise ValueError(
+            "Give `moving_phase` and `fixed_phase`, or `phase`, or none of them. "
+            f"Received: moving_phase={moving_phase!r}, fixed_phase={fixed_phase!r}, phase={phase!r}"
+        )
+    phases = sorted({s.phase for s in subjects if s.phase is not None})
+    for name in (moving_phase, fixed_phase, phase):
+        if name is not None and name not in phases:
+            raise UserError(
+                f"subjects: no volume has phase {name!r}; the phases there are {', '.join(phases) or 'none'}"
+            )
+    if moving_phase is not None:
+        pairs = _within_subjects(subjects, moving_phase, fixed_phase)
+    else:
+        chosen = [s for s in subjects if phase is None or s.phase == phase]
+        pairs = [_pair(fixed, moving) for fixed, moving in itertools.permutations(chosen, 2) if _differ(fixed, moving)]
+    if not pairs:
+        raise UserError("subjects: no pair can be made; list at least two subjects, or one with both phases")
+    return pairs
+
+
+def _within_subjects(subjects, moving_phase, fixed_phase):
+    """One pair for each subject that has both phases."""
+    volumes = {}
+    for subject in subjects:
+        if subject.phase not in (moving_phase, fixed_phase):
+            volumes.setdefault(subject.subject, {})
+        elif subject.phase in volumes.setdefault(subject.subject, {}):
+            raise UserError(
+                f"subjects: {subject.subject} has phase {subject.phase!r} twice ({subject.id}); keep one of them"
+            )
+        else:
+            volumes[subject.subject][subject.phase] = subject
+    complete = {name: v for name, v in volumes.items() if moving_phase in v and fixed_phase in v}
+    left_out = [name for name in volumes if name not in complete]
+    if left_out:
+        warnings.warn(
+            f"Subjects without both phases {moving_phase} and {fixed_phase} were left out: {', '.join(left_out)}.",
+            InputWarning,
+            stacklevel=3,
+        )
+    return [_pair(fixed=v[fixed_phase], moving=v[moving_phase]) for v in complete.values()]
+
+
+def _differ(fixed, moving):
+    """True if two volumes are of different subjects."""
+    return fixed.subject != moving.subject
+
+
+def _pair(fixed, moving):
+    """The pair of two subjects' volumes."""
+    return Pair(
+        id=f"{moving.id}_to_{fixed.id}",
+        fixed=fixed.image,
+        moving=moving.image,
+        fixed_labels=fixed.labels,
+        moving_labels=moving.labels,
+        fixed_points=fixed.points,
+        moving_points=moving.points,
+    )
+
+
+def _read(path, kind, required, files):
+    """Rows of a manifest as dataclasses of a kind."""
+    path = Path(path)
+    names = [field.name for field in fields(kind)]
+    rows, lines = [], {}
+    for line, row in read_table(path, required):
+        where = f"{path}: line {line} (id {row['id']!r})"
+        for name in required:
+            if not row[name]:
+                raise UserError(f"{where}: {name} is empty; fill it in")
+        # Results are stored in files and folders named after the id.
+        if row["id"] in (".", "..") or any(character in row["id"] for character in "/\\"):
+            raise UserError(f"{where}: an id names files; leave out slashes and dots alone")
+        if row["id"] in lines:
+            raise UserError(f"{where}: the id is on line {lines[row['id']]} already; make ids unique")
+        lines[row["id"]] = line
+        values = {name: row[name] for name in names if row.get(name)}
+        for name in files:
+            if name in values:
+                values[name] = path.parent / values[name]
+                if not values[name].exists():
+                    raise UserError(
+                        f"{where}: {name} {values[name]} does not exist; paths are relative to the CSV file"
+                    )
+        rows.append(kind(**values))
+    return rows
+
+
+def _cell(value, folder):
+    """The text of a cell; files relative to a folder."""
+    if isinstance(value, Path):
+        return Path(os.path.relpath(value.resolve(), folder)).as_posix()
+    return "" if value is None else value

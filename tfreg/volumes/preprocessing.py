@@ -1,0 +1,103 @@
+"""From volumes as they are to what the network sees."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfreg.errors import UserError
+from tfreg.volumes.initial_alignment import initial_alignment
+from tfreg.volumes.intensity import normalise
+from tfreg.volumes.network_grid import network_grid
+from tfreg.volumes.resampling import resample
+from tfreg.volumes.volume import Lattice, Volume
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedPair:
+    """A pair on its network grid.
+
+    Args:
+        fixed, moving: `(i, j, k)` float32 in [0, 1].
+        lattice: The network grid.
+        init: `(4, 4)`, fixed world to moving world, mm.
+        notes: What had to be decided, one sentence each.
+    """
+
+    fixed: np.ndarray
+    moving: np.ndarray
+    lattice: Lattice
+    init: np.ndarray
+    notes: tuple[str, ...] = ()
+
+
+def normalised(volume, intensity, name="volume"):
+    """A volume with intensities in [0, 1].
+
+    Args:
+        volume: A `Volume`.
+        intensity: `window` and `percentiles`, one of which is None (`tfreg.config.Intensity`).
+        name: What error messages call the volume.
+
+    Returns:
+        The `Volume` with a float32 array; its notes say what was replaced.
+
+    Raises:
+        UserError: If nothing is left between floor and ceiling.
+    """
+    try:
+        array, _, notes = normalise(volume.array, intensity.window, intensity.percentiles)
+    except ValueError as error:
+        raise UserError(f"{name}: {error}; give another intensity window") from error
+    return Volume(array, volume.affine, volume.frame, (*volume.notes, *notes))
+
+
+def onto_network_grid(volume, lattice, world_map=None, interpolation="linear"):
+    """A normalised volume's values on the network grid, zero outside it.
+
+    Args:
+        volume: A `Volume` with intensities in [0, 1].
+        lattice: The network grid.
+        world_map: `(4, 4)`, from the network grid's world to the volume's, or None.
+        interpolation: "linear" or "cubic", after Gaussian smoothing where the grid is coarser.
+
+    Returns:
+        `(i, j, k)` float32 in [0, 1].
+    """
+    result = resample(volume, lattice, interpolation, world_map=world_map, anti_alias=True)
+    return np.clip(result.array, 0.0, 1.0)
+
+
+def labels_onto_network_grid(labels, lattice, world_map=None):
+    """A segmentation's values on the network grid by nearest neighbour, `(i, j, k)` int32."""
+    return resample(labels, lattice, "nearest", world_map=world_map).array.astype(np.int32)
+
+
+def prepare_pair(fixed, moving, preprocessing, init=None, fixed_mask=None, moving_mask=None):
+    """Aligns a pair initially and resamples both onto the network grid.
+
+    Args:
+        fixed, moving: `Volume`s as read.
+        preprocessing: `tfreg.config.Preprocessing`.
+        init: `(4, 4)`, fixed world to moving world, mm; None computes what `preprocessing.init` names.
+        fixed_mask, moving_mask: Segmentations that "moments" is restricted to, or None.
+
+    Returns:
+        A `PreparedPair`.
+
+    Raises:
+        UserError: If a volume holds no contrast within the intensity window.
+    """
+    if init is None:
+        init = initial_alignment(preprocessing.init, fixed, moving, fixed_mask, moving_mask)
+    grid = preprocessing.network_grid
+    lattice = network_grid(fixed.lattice, grid.orientation, grid.spacing, grid.shape)
+    fixed_normal = normalised(fixed, preprocessing.intensity, "fixed")
+    moving_normal = normalised(moving, preprocessing.intensity, "moving")
+    return PreparedPair(
+        onto_network_grid(fixed_normal, lattice, interpolation=preprocessing.interpolation),
+        onto_network_grid(moving_normal, lattice, init, preprocessing.interpolation),
+        lattice,
+        init,
+        tuple(f"fixed: {note}" for note in fixed_normal.notes)
+        + tuple(f"moving: {note}" for note in moving_normal.notes),
+    )

@@ -1,0 +1,142 @@
+"""A volume is an array with an affine; a lattice is where its voxels lie."""
+
+from dataclasses import dataclass, field, replace
+
+import nibabel as nib
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Lattice:
+    """The voxel centres of a volume: a shape, and the affine that places them in the world.
+
+    Args:
+        shape: Number of voxels along each array axis, three positive integers.
+        affine: `(4, 4)`, voxel (i, j, k) to world RAS+ mm.
+
+    Raises:
+        ValueError: If the shape is not three positive integers or the affine cannot be inverted.
+    """
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+
+    def __post_init__(self):
+        shape = tuple(int(n) for n in self.shape)
+        affine = np.array(self.affine, dtype=np.float64)
+        if len(shape) != 3 or min(shape) < 1:
+            raise ValueError(f"`shape` must be three positive integers. Received: shape={self.shape}")
+        if affine.shape != (4, 4) or not np.array_equal(affine[3], [0, 0, 0, 1]):
+            raise ValueError(f"`affine` must be 4x4 with last row 0 0 0 1. Received: affine={self.affine}")
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        if not np.isfinite(affine).all() or not spacing.all():
+            raise ValueError(f"`affine` must be finite and invertible. Received: affine={affine.tolist()}")
+        if abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-6:
+            raise ValueError(f"`affine` must be invertible. Received: affine={affine.tolist()}")
+        affine.setflags(write=False)
+        object.__setattr__(self, "shape", shape)
+        object.__setattr__(self, "affine", affine)
+
+    @property
+    def spacing(self):
+        """`(3,)`, mm between neighbouring voxels along each array axis."""
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
+
+    @property
+    def orientation(self):
+        """Three letters, the world direction in which each array index grows, such as "RAS"."""
+        return "".join(nib.aff2axcodes(self.affine))
+
+    @property
+    def centre_voxel(self):
+        """`(3,)`, voxel coordinates of the centre, (n-1)/2 along each axis."""
+        return (np.array(self.shape) - 1) / 2
+
+    @property
+    def centre_world(self):
+        """`(3,)`, world RAS+ mm of the centre of the field of view."""
+        return self.to_world(self.centre_voxel)
+
+    def to_world(self, points_voxel):
+        """Maps voxel coordinates `(..., 3)` to world RAS+ mm `(..., 3)`."""
+        return np.asarray(points_voxel) @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+    def to_voxel(self, points_world):
+        """Maps world RAS+ mm `(..., 3)` to voxel coordinates `(..., 3)`."""
+        inverse = np.linalg.inv(self.affine)
+        return np.asarray(points_world) @ inverse[:3, :3].T + inverse[:3, 3]
+
+    def voxels(self):
+        """`(i, j, k, 3)` float64, the identity grid: the voxel coordinates of every voxel."""
+        return np.stack(np.meshgrid(*(np.arange(n, dtype=np.float64) for n in self.shape), indexing="ij"), axis=-1)
+
+    def points(self):
+        """`(i, j, k, 3)` float64, the world RAS+ mm of every voxel centre."""
+        return self.to_world(self.voxels())
+
+    def same_as(self, other, tolerance_mm=1e-3):
+        """True if both have the same shape and no voxel centre differs by more than `tolerance_mm`."""
+        if self.shape != other.shape:
+            return False
+        corners = np.stack(np.meshgrid(*([0, n - 1] for n in self.shape), indexing="ij"), axis=-1)
+        return np.abs(self.to_world(corners) - other.to_world(corners)).max() <= tolerance_mm
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A 3D image or segmentation and its place in the world.
+
+    Args:
+        array: `(i, j, k)`, any real dtype.
+        affine: `(4, 4)`, voxel to world RAS+ mm.
+        frame: NIfTI code of the world frame (1 scanner, 2 aligned, 3 Talairach, 4 MNI), kept when written.
+        notes: What the reader of the file had to decide, one sentence each.
+
+    Raises:
+        ValueError: If the array is not three-dimensional or the affine cannot be inverted.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+    frame: int = 1
+    notes: tuple[str, ...] = ()
+    lattice: Lattice = field(init=False, repr=False)
+
+    def __post_init__(self):
+        if self.array.ndim != 3:
+            raise ValueError(f"`array` must have three axes. Received: shape={self.array.shape}")
+        object.__setattr__(self, "lattice", Lattice(self.array.shape, self.affine))
+        object.__setattr__(self, "affine", self.lattice.affine)
+
+    @property
+    def shape(self):
+        """Array shape, `(i, j, k)`."""
+        return self.lattice.shape
+
+    @property
+    def spacing(self):
+        """`(3,)`, mm along each array axis."""
+        return self.lattice.spacing
+
+    @property
+    def orientation(self):
+        """Three letters such as "RAS"."""
+        return self.lattice.orientation
+
+    def with_array(self, array):
+        """The same place in the world with another array of the same shape."""
+        if array.shape != self.shape:
+            raise ValueError(f"`array` must have shape {self.shape}. Received: shape={array.shape}")
+        return replace(self, array=array)
+
+    def reoriented(self, orientation):
+        """The same voxels with array axes flipped and permuted to `orientation`, such as "RAS".
+
+        No value is interpolated and no voxel moves in the world.
+        """
+        change = nib.orientations.ornt_transform(
+            nib.io_orientation(self.affine), nib.orientations.axcodes2ornt(orientation)
+        )
+        array = nib.orientations.apply_orientation(self.array, change)
+        affine = self.affine @ nib.orientations.inv_ornt_aff(change, self.shape)
+        return replace(self, array=np.ascontiguousarray(array), affine=affine)
