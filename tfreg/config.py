@@ -44,7 +44,7 @@ class Intensity(Section):
         low, high = self.window or self.percentiles or (0.5, 99.5)
         if not low < high:
             raise ValueError("the first number must be smaller than the second")
-        if self.window is None and not (0 <= low and high <= 100):
+        if self.window is None and (low < 0 or high > 100):
             raise ValueError("percentiles lie between 0 and 100")
         if self.window is None and self.percentiles is None:
             object.__setattr__(self, "percentiles", (0.5, 99.5))

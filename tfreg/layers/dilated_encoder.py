@@ -42,9 +42,7 @@ class DilatedEncoder(keras.layers.Layer):
         self.dilations = tuple(dilations)
         self.normalised = normalised
         self.blocks = [
-            ConvolutionBlock(
-                filters, dilation, normalised=normalised, name=f"block_{number}", dtype=self.dtype_policy
-            )
+            ConvolutionBlock(filters, dilation, normalised=normalised, name=f"block_{number}", dtype=self.dtype_policy)
             for number, (filters, dilation) in enumerate(zip(self.filters, self.dilations, strict=True), 1)
         ]
 

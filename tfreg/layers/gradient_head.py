@@ -42,9 +42,7 @@ class GradientHead(keras.layers.Layer):
 
     def build(self, logits_shape, volume_shape):
         if logits_shape[-1] != 3:
-            raise ValueError(
-                f"`logits` must have 3 components on its last axis. Received: logits.shape={logits_shape}"
-            )
+            raise ValueError(f"`logits` must have 3 components on its last axis. Received: logits.shape={logits_shape}")
         super().build(logits_shape)
 
     def call(self, logits, volume):

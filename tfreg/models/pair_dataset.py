@@ -22,8 +22,8 @@ class PairSource:
     centres aligned that map is the same for every partner, and the volume is resampled once.
 
     Args:
-        images: Dictionary of id to normalised image `Volume`.
-        labels: Dictionary of id to label `Volume`; ids without labels are left out.
+        images: Dictionary of file to normalised image `Volume`.
+        labels: Dictionary of the image's file to label `Volume`; images without labels are left out.
         preprocessing: `tfreg.config.Preprocessing`.
     """
 
@@ -35,13 +35,12 @@ class PairSource:
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def pair(self, fixed_id, moving_id):
-        """Returns images `(i, j, k, 2)` float32 and labels `(i, j, k, 2)` int32, fixed first."""
-        fixed, moving = self.images[fixed_id], self.images[moving_id]
+    def pair(self, fixed, moving):
+        """Returns images `(i, j, k, 2)` float32 and labels `(i, j, k, 2)` int32, fixed first, of two files."""
         grid = self.preprocessing.network_grid
-        lattice = network_grid(fixed.lattice, grid.orientation, grid.spacing, grid.shape)
-        init = initial_alignment(self.preprocessing.init, fixed, moving)
-        parts = [self._on_grid(fixed_id, lattice, np.eye(4)), self._on_grid(moving_id, lattice, init)]
+        lattice = network_grid(self.images[fixed].lattice, grid.orientation, grid.spacing, grid.shape)
+        init = initial_alignment(self.preprocessing.init, self.images[fixed], self.images[moving])
+        parts = [self._on_grid(fixed, lattice, np.eye(4)), self._on_grid(moving, lattice, init)]
         return tuple(np.stack(arrays, axis=-1) for arrays in zip(*parts, strict=True))
 
     def _on_grid(self, name, lattice, world_map):
@@ -74,7 +73,7 @@ class PairDataset(keras.utils.PyDataset):
 
     Args:
         source: A `PairSource`.
-        pairs: List of (fixed id, moving id).
+        pairs: List of `tfreg.volumes.manifest.Pair`, whose images the source knows.
         batch_size: Pairs a batch.
         steps: Batches an epoch, drawn at random with replacement; None goes through the list in order.
         outputs: The network's output names.
@@ -104,7 +103,7 @@ class PairDataset(keras.utils.PyDataset):
             chosen = rng.integers(len(self.pairs), size=self.batch_size)
         else:
             chosen = range(index * self.batch_size, min((index + 1) * self.batch_size, len(self.pairs)))
-        samples = [self.source.pair(*self.pairs[number]) for number in chosen]
+        samples = [self.source.pair(self.pairs[number].fixed, self.pairs[number].moving) for number in chosen]
         if self.augmentation is not None:
             samples = [augment(images, labels, self.augmentation, rng) for images, labels in samples]
         images, labels = (np.stack(arrays) for arrays in zip(*samples, strict=True))

@@ -78,9 +78,9 @@ def build_registration_network(
         decoded = SqueezeExcitation(squeeze_ratio, name="squeeze_excitation", dtype=precision)(features)
         for number, filters in enumerate(decoder_filters, 1):
             decoded = ConvolutionBlock(filters, name=f"decoder_{number}", dtype=precision)(decoded)
-        logits = keras.layers.Conv3D(
-            3, 3, padding="same", kernel_initializer="zeros", name="logits", dtype="float32"
-        )(decoded)
+        logits = keras.layers.Conv3D(3, 3, padding="same", kernel_initializer="zeros", name="logits", dtype="float32")(
+            decoded
+        )
         outputs["gradients"] = GradientHead(stride, name="gradients")(logits, fixed)
         grid = INTEGRATIONS[integration](anchor, name="integration")(outputs["gradients"], grid)
 

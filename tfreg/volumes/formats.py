@@ -17,8 +17,8 @@ NIFTI = (".nii", ".nii.gz", ".hdr", ".img")
 ITK = (".mha", ".mhd", ".nrrd", ".nhdr")
 DICOM = (".dcm",)
 
-# A label stored with a scale factor may come back this far from its whole number.
-LABEL_TOLERANCE = 1e-3
+# Labels 0 to 7 that were stored as uint8 with a scale factor come back up to 0.014 from a whole number.
+LABEL_TOLERANCE = 0.05
 LABEL_DTYPES = (np.uint8, np.int16, np.uint16, np.int32, np.int64)
 
 

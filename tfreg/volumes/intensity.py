@@ -33,18 +33,20 @@ def normalise(array, window=None, percentiles=None):
         raise ValueError(f"`{name}` must be two ascending numbers. Received: {name}={limits}")
     measured, notes = measured_voxels(array)
     if not measured.any():
-        raise ValueError("`array` must have voxels that are finite and not CT padding.")
+        raise ValueError("no voxel holds a measurement: all are not finite or CT padding")
     if percentiles is not None:
         limits = np.percentile(array[measured], percentiles)
     floor, ceiling = float(limits[0]), float(limits[1])
     if floor == ceiling:
-        raise ValueError(f"`percentiles` {percentiles} of the array are both {floor:g}, so all voxels come out equal.")
-    # Clipped in the array's own precision, scaled in float32; NaN is replaced after.
-    result = (np.clip(array, floor, ceiling) - floor).astype(np.float32) / np.float32(ceiling - floor)
+        raise ValueError(f"all voxels come out equal: the percentiles {percentiles} are both {floor:g}")
+    if ceiling - floor > np.finfo(np.float32).max:
+        raise ValueError(f"intensities from {floor:g} to {ceiling:g} are beyond float32")
+    # A float32 array stays float32 throughout. NaN passes and is replaced after.
+    result = ((np.clip(array, floor, ceiling) - floor) / (ceiling - floor)).astype(np.float32, copy=False)
     result[~measured] = 0
     np.clip(result, 0, 1, out=result)
     if result.min() == result.max():
-        raise ValueError(f"All voxels come out as {result.min():g} in `{name}`. Received: {name}={limits}")
+        raise ValueError(f"all voxels come out equal, as {result.min():g}, from {floor:g} to {ceiling:g}")
     return result, (floor, ceiling), notes
 
 

@@ -64,23 +64,19 @@ def read_dicom(path, labels=False):
 
     path = Path(path)
     with _reading(path, "a DICOM series"):
-        files = _series_files(path)
-        _, itemsize = _checked_header(path, files[0], len(files))
-        check_bytes(path, itemsize, max(1, sum(Path(f).stat().st_size for f in files)) * MAX_DEFLATE_RATIO)
+        folder = path if path.is_dir() else path.parent
+        series = _series_in(folder)
+        files, notes = _files_of_one(path, series), _left_out(folder, series)
+        _checked_header(path, files[0], len(files))
         if len(files) == 1:
             image = sitk.ReadImage(files[0])
-            return Volume(_array(image, labels), _affine(image))
+            return Volume(_array(image, labels), _affine(image), notes=notes)
         reader = sitk.ImageSeriesReader()
         reader.SetFileNames(files)
         reader.MetaDataDictionaryArrayUpdateOn()
         image = reader.Execute()
-        affine, notes = _affine(image), ()
-        if all(reader.HasMetaDataKey(k, POSITION) for k in range(len(files))):
-            texts = [reader.GetMetaData(k, POSITION) for k in range(len(files))]
-            positions = np.array([[float(x) for x in text.split("\\")] for text in texts])
-            affine[:3, 2] = LPS_TO_RAS[:3, :3] @ _slice_step(path, positions)
-        else:
-            notes = ("The DICOM slices have no positions: their distance was taken from the first file.",)
+        affine = _affine(image)
+        affine[:3, 2] = LPS_TO_RAS[:3, :3] @ _slice_step(path, reader, len(files))
         lattice = checked_lattice(path, image.GetSize(), affine)
         return Volume(_array(image, labels), lattice.affine, notes=notes)
 
@@ -177,15 +173,16 @@ def _array(image, labels):
     return np.array(array, dtype=array.dtype if labels else np.float32, order="C")
 
 
-def _series_files(path):
-    """The file names of one DICOM series, in the order of their slices."""
+def _series_in(folder):
+    """The DICOM series of a folder: file names in the order of their slices, by the series' name."""
     import SimpleITK as sitk
 
-    folder = path if path.is_dir() else path.parent
-    series = {
-        name: sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), name)
-        for name in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    }
+    reader = sitk.ImageSeriesReader
+    return {name: reader.GetGDCMSeriesFileNames(str(folder), name) for name in reader.GetGDCMSeriesIDs(str(folder))}
+
+
+def _files_of_one(path, series):
+    """The file names of the only series, or of the one that the file `path` belongs to."""
     if path.is_file():
         series = {n: files for n, files in series.items() if path.resolve() in (Path(f).resolve() for f in files)}
     if not series:
@@ -200,13 +197,33 @@ def _series_files(path):
     return next(iter(series.values()))
 
 
-def _slice_step(path, positions):
-    """`(3,)`, world LPS mm from one slice to the next, of slices at `positions` `(n, 3)`."""
-    step = (positions[-1] - positions[0]) / (len(positions) - 1)
-    deviation = np.linalg.norm(positions - positions[0] - np.arange(len(positions))[:, None] * step, axis=1).max()
-    if not deviation <= MAX_UNEVENNESS * np.linalg.norm(step):
+def _left_out(folder, series):
+    """A note if a folder has DICOM files that GDCM cannot read: it skips them without a word."""
+    readable = {Path(f).name for files in series.values() for f in files}
+    count = sum(_is_dicom(f) for f in folder.iterdir() if f.name not in readable and f.name != "DICOMDIR")
+    return (f"{count} DICOM files of the folder are damaged or hold no image, and were left out.",) if count else ()
+
+
+def _is_dicom(path):
+    """True if a file has DICOM's mark after its preamble."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _slice_step(path, reader, count):
+    """`(3,)`, world LPS mm from one slice to the next, of a series reader that has read `count` slices."""
+    if not all(reader.HasMetaDataKey(k, POSITION) for k in range(count)):
+        raise UserError(f"{path}: the slices have no positions (DICOM tag 0020,0032); convert them to NIfTI yourself")
+    texts = [reader.GetMetaData(k, POSITION) for k in range(count)]
+    positions = np.array([[float(x) for x in text.split("\\")] for text in texts])
+    step = (positions[-1] - positions[0]) / (count - 1)
+    deviation = np.linalg.norm(positions - positions[0] - np.arange(count)[:, None] * step, axis=1).max()
+    spacing = np.linalg.norm(step)
+    if not deviation < MAX_UNEVENNESS * spacing:
         raise UserError(
-            f"{path}: the slices are not evenly spaced (off by up to {deviation:.2f} mm): slices are missing, or "
-            "several time points are mixed; give one complete stack"
+            f"{path}: the slices are not evenly spaced (off by up to {deviation:.2f} mm from steps of "
+            f"{spacing:.2f} mm): slices are missing, or several time points are mixed; give one complete stack"
         )
     return step

@@ -112,18 +112,19 @@ def write_subjects(path, subjects):
         raise UserError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
 
 
-def pairs_from_subjects(subjects, moving_phase=None, fixed_phase=None, phase=None):
+def pairs_from_subjects(subjects, moving_phase=None, fixed_phase=None, phase=None, same_subject=False):
     """Makes pairs from a subjects manifest.
 
     With `moving_phase` and `fixed_phase`: one pair within each subject. A subject that lacks one of the two
     phases is left out with an `InputWarning`. Without them: every ordered pair of volumes of different subjects,
-    of one phase if `phase` is given.
+    of one phase if `phase` is given; with `same_subject`, also of different volumes of one subject.
 
     Args:
         subjects: List of `Subject`.
         moving_phase: Phase of the moving volume, or None.
         fixed_phase: Phase of the fixed volume, or None.
         phase: Phase of both volumes, or None.
+        same_subject: Pairs volumes of the same subject too.
 
     Returns:
         List of `Pair`, with ids such as "MOVING_to_FIXED".
@@ -147,7 +148,11 @@ def pairs_from_subjects(subjects, moving_phase=None, fixed_phase=None, phase=Non
         pairs = _within_subjects(subjects, moving_phase, fixed_phase)
     else:
         chosen = [s for s in subjects if phase is None or s.phase == phase]
-        pairs = [_pair(fixed, moving) for fixed, moving in itertools.permutations(chosen, 2) if _differ(fixed, moving)]
+        pairs = [
+            _pair(fixed, moving)
+            for fixed, moving in itertools.permutations(chosen, 2)
+            if same_subject or fixed.subject != moving.subject
+        ]
     if not pairs:
         raise UserError("subjects: no pair can be made; list at least two subjects, or one with both phases")
     return pairs
@@ -174,11 +179,6 @@ def _within_subjects(subjects, moving_phase, fixed_phase):
             stacklevel=3,
         )
     return [_pair(fixed=v[fixed_phase], moving=v[moving_phase]) for v in complete.values()]
-
-
-def _differ(fixed, moving):
-    """True if two volumes are of different subjects."""
-    return fixed.subject != moving.subject
 
 
 def _pair(fixed, moving):

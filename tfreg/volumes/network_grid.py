@@ -1,9 +1,8 @@
 """The lattice on which the network sees both volumes."""
 
-import nibabel as nib
 import numpy as np
 
-from tfreg.volumes.volume import Lattice
+from tfreg.volumes.volume import Lattice, axis_change
 
 # A field of view this share of a voxel larger than a whole number of voxels is rounding noise.
 ROUNDING = 1e-4
@@ -29,7 +28,7 @@ def network_grid(fixed, orientation=None, spacing=None, shape=None):
     Raises:
         ValueError: If the orientation does not name each world axis once, or spacing or shape is not positive.
     """
-    change = _axis_change(fixed, orientation)
+    change = axis_change(fixed.affine, fixed.orientation if orientation is None else orientation)
     directions, spacings, extent_mm = _axes(fixed)
     order = np.argsort(change[:, 0])
     directions = (directions * change[:, 1])[:, order]
@@ -40,25 +39,12 @@ def network_grid(fixed, orientation=None, spacing=None, shape=None):
         spacings = np.broadcast_to(np.asarray(spacing, dtype=np.float64), 3)
     if shape is None:
         shape = np.maximum(1, np.ceil(extent_mm / spacings - ROUNDING)).astype(int)
+    elif np.shape(shape) != (3,):
+        raise ValueError(f"`shape` must be three positive integers. Received: shape={shape}")
     affine = np.eye(4)
     affine[:3, :3] = directions * spacings
     affine[:3, 3] = fixed.centre_world - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     return Lattice(tuple(shape), affine)
-
-
-def _axis_change(fixed, orientation):
-    """`(3, 2)`: for each of the fixed volume's axes the new axis it becomes, and 1 or -1 if it is flipped."""
-    if orientation is None:
-        return np.array([[0, 1], [1, 1], [2, 1]])
-    pairs = ("RL", "AP", "SI")
-    letters = list(orientation) if isinstance(orientation, str) else []
-    if len(letters) != 3 or any(sum(letter in pair for letter in letters) != 1 for pair in pairs):
-        raise ValueError(
-            "`orientation` must be three letters, one each of R or L, A or P, S or I, such as 'RAS'. "
-            f"Received: orientation={orientation!r}"
-        )
-    own = nib.io_orientation(fixed.affine)
-    return nib.orientations.ornt_transform(own, nib.orientations.axcodes2ornt(letters)).astype(int)
 
 
 def _axes(fixed):

@@ -77,8 +77,8 @@ def write_nifti(path, array, volume):
     image = nib.Nifti1Image(array, volume.affine, dtype=array.dtype)
     image.header.set_xyzt_units("mm")
     image.set_sform(volume.affine, code)
-    # A qform is a rotation and three spacings. It cannot hold shear, and a reader that prefers it would
-    # misplace the voxels: then it is declared absent.
+    # A qform is a rotation and three spacings. It cannot hold shear, and a reader that prefers it, or falls back on
+    # it as ITK does, would misplace the voxels: then it is declared absent, and ITK refuses the file.
     image.set_qform(volume.affine, code)
     if _disagreement_mm(volume.shape, image.get_qform(), volume.affine) > AGREEMENT_MM / 10:
         image.set_qform(volume.affine, 0)

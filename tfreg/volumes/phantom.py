@@ -37,7 +37,7 @@ class SimulatedSubject:
         exhale_points: `(n, 3)`, the same points at exhale, in the same order.
         breathing: The known deformation, both ways, for any world point.
         displacement_mm: `(i, j, k, 3)` float32, world RAS+ mm: for each voxel centre of the exhale image, where
-            that tissue is at inhale, less where it is at exhale. It is the pull-back for fixed = exhale, moving = inhale.
+            that tissue is at inhale, less where it is at exhale: the pull-back for fixed = exhale, moving = inhale.
         parameters: What was drawn for this person, numbers by name.
     """
 
@@ -123,13 +123,13 @@ def _lattice(shape, spacing, orientation):
 
 
 def _draw_breathing(rng, anatomy, severity):
-    depth = rng.uniform(0.82, 1.08)
-    healthy = 0.40 * depth * rng.uniform(0.93, 1.07)
+    depth = rng.uniform(0.85, 1.1)
+    healthy = 0.37 * depth * rng.uniform(0.93, 1.07)
     drawn = {
         "basal_compression": healthy * (1 - 0.9 * severity),
         "upper_compression": 0.27 * depth * rng.uniform(0.9, 1.1),
-        "forward_mm": 16 * depth * rng.uniform(0.8, 1.2),
-        "lateral_mm": 7 * depth * rng.uniform(0.8, 1.2),
+        "forward_mm": 22 * depth * rng.uniform(0.8, 1.2),
+        "lateral_mm": 10 * depth * rng.uniform(0.8, 1.2),
     }
     half_axes = (anatomy.cage[0], anatomy.cage[1])
     return Breathing(anatomy.diaphragm, anatomy.apex, half_axes, **drawn), drawn

@@ -19,6 +19,7 @@ from tfreg.volumes.phantom_shapes import (
 from tfreg.volumes.phantom_vessels import lung_vessels
 
 VERTEBRA_PITCH_MM = 25.0
+LIVER_VEINS = ((38, -14), (32, 26), (-8, 34))  # where they run, right and forward, mm
 RIB_OFFSET_MM = 8.0  # from the pleura to the middle of a rib
 
 
@@ -67,7 +68,7 @@ class Anatomy:
     def body_distance(self, points):
         """Torso and the root of the neck, `(n, 3)` mm to `(n,)` mm."""
         x, y, z = points.T
-        t = np.clip((z - self.shoulder) / 62, 0, 1)
+        t = np.clip((z - self.shoulder) / 85, 0, 1)
         narrow = t * t * (3 - 2 * t)
         a = self.body[0] * (1 - 0.55 * narrow)
         b = self.body[1] * (1 - 0.38 * narrow)
@@ -89,20 +90,27 @@ class Anatomy:
 
     def spine_distance(self, points):
         """The vertebral bodies and discs, one column, `(n, 3)` mm to `(n,)` mm."""
-        return ellipsoid(points, (0, -self.cage[1] + 8, 0), (20, 16, np.inf))
+        return ellipsoid(points, (0, -self.cage[1] + 13, 0), (23, 18, np.inf))
 
     def heart_distance(self, points, thinner_mm=0.0):
         """The heart, or its chambers' envelope that many mm below its surface, `(n, 3)` mm to `(n,)` mm."""
         return ellipsoid(points, self.heart_centre, self.heart_radii - thinner_mm, self.heart_axes)
 
+    def atria_distance(self, points):
+        """Both atria, behind and to the right of the ventricles, `(n, 3)` mm to `(n,)` mm."""
+        centre = self.heart_centre - 0.55 * self.heart_radii[0] * self.heart_axes[0] + [4, -14, 2]
+        return ellipsoid(points, centre, 0.66 * self.heart_radii[1] * np.array([1.35, 0.85, 1.0]))
+
     def mediastinum_distance(self, points):
         """All between the lungs: vessels' column, heart, spine and the muscles beside it, `(n, 3)` mm to `(n,)` mm."""
         x, y, z = points.T
-        width = 22 + 6 * np.exp(-(((z - 15) / 45) ** 2)) + 8 * np.clip((z - 60) / 60, 0, 1)
+        width = 17 + 8 * np.exp(-(((z - 15) / 45) ** 2)) + 8 * np.clip((z - 60) / 60, 0, 1)
         neck = width - np.abs(x + 3) - 0.0016 * (y - 5) ** 2
         spine = ellipsoid(points, (0, -self.cage[1] - 6, 0), (36, 34, np.inf))
-        column = smooth_maximum(neck, spine, 16)
-        return smooth_maximum(column, self.heart_distance(points, -3.0), 12)
+        aorta = ellipsoid(points, (-23, -self.cage[1] + 32, 0), (15, 15, np.inf))
+        column = smooth_maximum(smooth_maximum(neck, spine, 16), aorta, 8)
+        heart = smooth_maximum(self.heart_distance(points, -3.0), self.atria_distance(points) + 3, 10)
+        return smooth_maximum(column, heart, 12)
 
     def lung_distance(self, points):
         """Both lungs; the right one is where x > 0, `(n, 3)` mm to `(n,)` mm."""
@@ -148,14 +156,14 @@ def draw_anatomy(rng):
     size = rng.uniform(0.9, 1.0)
     width, depth, height = size * rng.uniform(0.95, 1.05, 3)
     fat = rng.uniform(7, 16)
-    cage = np.array([128 * width, 90 * depth])
-    apex = 140 * height
+    cage = np.array([134 * width, 97 * depth])
+    apex = 146 * height
     right, left = -52 * height + rng.normal(0, 7), -64 * height + rng.normal(0, 7)
     lift = rng.normal(0, 4, 2)
     diaphragm = Diaphragm(
         centres=np.array([[66 * width, 14 * depth + lift[0]], [-70 * width, 10 * depth + lift[1]], [-10, 34 * depth]]),
         heights=np.array([right, left, min(right, left) - 8]),
-        widths=np.array([[70 * width, 100 * depth], [66 * width, 96 * depth], [62, 80 * depth]])
+        widths=np.array([[76 * width, 108 * depth], [72 * width, 104 * depth], [66, 86 * depth]])
         * rng.uniform(0.92, 1.08, (3, 1)),
         floor=-165 * height,
     )
@@ -170,9 +178,9 @@ def draw_anatomy(rng):
         np.array([52 * width, 8 * depth, right - 85]) + rng.normal(0, 4, 3),
         np.array([112 * width, 92 * depth, 105]) * rng.uniform(0.93, 1.05, 3),
     )
-    base = heart_centre + [10, -8, 0.75 * heart_radii[2]]
+    base = heart_centre + np.array([10, -8, 0.75 * heart_radii[2]])
     anatomy = Anatomy(
-        body=(cage[0] + 24 + fat, cage[1] + 17 + fat),
+        body=(cage[0] + 25 + fat, cage[1] + 19 + fat),
         fat_mm=fat,
         cage=tuple(cage),
         apex=apex,
@@ -205,7 +213,10 @@ def _large_vessels(base, cage):
     cava = [[x + 24, y - 6, z - 20, 10], [x + 26, y - 8, z + 55, 9], [x + 30, y - 8, z + 110, 7]]
     lower = [[x + 24, y - 20, z - 45, 11], [18, behind + 25, z - 120, 11], [16, behind + 14, -260, 11]]
     branches = [[[x - 4, y - 18, z + 48, 6], [x + s, y - 16, z + 120, 4.5]] for s in (14, -8, -24)]
-    return Tubes.along(aorta, trunk, *arteries, cava, lower, *branches)
+    top = np.array([19, behind + 26, z - 95])
+    ways = [np.array([[0, 0, 0], [dx, dy, -18], [1.9 * dx, 1.6 * dy, -52]]) for dx, dy in LIVER_VEINS]
+    hepatic = [np.column_stack([top + way, [6, 4, 2]]) for way in ways]
+    return Tubes.along(aorta, trunk, *arteries, cava, lower, *branches, *hepatic)
 
 
 def _airways(rng, base, cage):
@@ -215,7 +226,7 @@ def _airways(rng, base, cage):
     trachea = [[0, carina[1] + 14, 260, 8.5], [0, carina[1] + 8, carina[2] + 70, 8.5], [*carina, 8]]
     paths = [trachea]
     for side in (1, -1):
-        hilum = carina + [side * 34 + 2, 0, -24 - 4 * (side < 0)]
+        hilum = carina + np.array([side * 34 + 2, 0, -24 - 4 * (side < 0)])
         paths.append([[*carina, 7], [*hilum, 5.5]])
         for way in ([16, 8, 26], [26, 14, -16], [14, -14, -34]):
             tip = hilum + np.array([side * way[0], way[1], way[2]]) * rng.uniform(0.9, 1.2)

@@ -134,9 +134,9 @@ class Breathing:
         """Diaphragm height and share of the full motion over each (x, y)."""
         a, b = self.half_axes
         radius = np.sqrt((x / a) ** 2 + ((y + 5) / b) ** 2)
-        inside = np.clip((1.15 - radius) / 0.3, 0, 1)
+        inside = np.clip((1.18 - radius) / 0.3, 0, 1)
         share = inside * inside * (3 - 2 * inside)
-        share *= 1 - 0.7 * np.exp(-(((x + 8) / 36) ** 2))
+        share *= 1 - 0.45 * np.exp(-(((x + 8) / 40) ** 2))
         share *= 1 - 0.95 * np.exp(-((x / 34) ** 2) - ((y - SPINE_Y + 15) / 42) ** 2)
         return self.diaphragm.height(x, y), share
 

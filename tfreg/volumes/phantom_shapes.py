@@ -64,7 +64,7 @@ class Diaphragm:
         """z of the diaphragm over `(n,)` x and y, chest mm; `(n,)`, never below the floor."""
         total = 1.0
         for (cx, cy), top, (wx, wy) in zip(self.centres, self.heights, self.widths, strict=True):
-            bell = np.exp(-(((x - cx) / wx) ** 2) - ((y - cy) / wy) ** 2)
+            bell = np.exp(-((((x - cx) / wx) ** 2 + ((y - cy) / wy) ** 2) ** 1.25))
             total = total + np.expm1((top - self.floor) / self.rounding_mm * bell)
         return self.floor + self.rounding_mm * np.log(total)
 

@@ -99,19 +99,18 @@ class Tissue:
         self._paint_bones(points, cage, paint)
         lung = anatomy.lung_distance(points)
         self._paint_lungs(points, jacobian, lung, values, span)
-        self._paint_tubes(points, lung, values, voxel_mm)
+        self._paint_tubes(points, lung, values, span, voxel_mm)
         return values, lung
 
     def _paint_abdomen(self, points, cage, paint):
         contrast, anatomy = CONTRASTS[self.modality], self.anatomy
-        x, y, z = points.T
         below = np.minimum(-anatomy.diaphragm.distance(points) - 2, cage + 2)
         texture = self.coarse(points)
         paint(below, contrast["fat"] + (contrast["bowel"] - contrast["fat"]) * np.clip(0.5 + 0.8 * texture, 0, 1))
         height = anatomy.diaphragm.heights[1]
         stomach = np.minimum(ellipsoid(points, (-48, 28, height - 42), (46, 38, 48)), below - 2)
         paint(stomach, contrast["stomach"])
-        paint(np.minimum(stomach - 4, y - 34), contrast["air"])
+        paint(np.minimum(stomach - 4, points[:, 1] - 34), contrast["air"])
         paint(np.minimum(ellipsoid(points, (-88, -40, height - 42), (36, 46, 48)), below - 1), contrast["spleen"])
         for side in (1, -1):
             paint(
@@ -123,10 +122,19 @@ class Tissue:
     def _paint_mediastinum(self, points, cage, paint):
         contrast, anatomy = CONTRASTS[self.modality], self.anatomy
         inner = np.minimum(cage - 1, anatomy.diaphragm.distance(points))
-        paint(np.minimum(inner, 30 - np.abs(points[:, 0])), contrast["fat"] * 0.75 + contrast["muscle"] * 0.25)
+        x = points[:, 0]
+        paint(np.minimum(inner, 30 - np.abs(x)), contrast["fat"] * 0.6 + contrast["muscle"] * 0.4)
+        back = ellipsoid(points, (0, -anatomy.cage[1] - 12, 0), (48, 36, np.inf))
+        paint(np.minimum(back, anatomy.body_distance(points) - anatomy.fat_mm), contrast["muscle"])
+        atria = anatomy.atria_distance(points)
+        paint(atria + 3, contrast["fat"])
+        paint(atria, contrast["heart"])
+        paint(np.minimum(atria - 2.5, np.abs(x - anatomy.heart_centre[0] - 20) - 1.5), contrast["blood"])
         heart = anatomy.heart_distance(points)
-        paint(heart + 5, contrast["fat"])
+        paint(heart + 3.5, contrast["fat"])
         paint(heart, contrast["heart"])
+        gullet = ellipsoid(points, (-4, -anatomy.cage[1] + 40, 0), (9, 6, np.inf))
+        paint(np.minimum(inner, gullet), contrast["muscle"])
         blood = anatomy.heart_distance(points, 11.0)
         long_axis = (points - anatomy.heart_centre) @ anatomy.heart_axes.T
         septum = np.abs(long_axis[:, 1] + 6) - 4.5
@@ -142,7 +150,7 @@ class Tissue:
         paint(sternum, contrast["cortex"])
         paint(sternum - 1.5, contrast["marrow"])
         spine = anatomy.spine_distance(points)
-        disc = VERTEBRA_PITCH_MM * (0.5 - np.abs((z / VERTEBRA_PITCH_MM) % 1 - 0.5)) - 3.5
+        disc = VERTEBRA_PITCH_MM * (0.5 - np.abs((z / VERTEBRA_PITCH_MM) % 1 - 0.5)) - 3.0
         paint(spine, contrast["disc"])
         paint(np.minimum(spine, disc), contrast["cortex"])
         paint(np.minimum(spine, disc) - 1.6, contrast["marrow"])
@@ -166,13 +174,14 @@ class Tissue:
         air = contrast["air"] + tissue * (contrast["lung_tissue"] - contrast["air"])
         values[near] += share * (air - values[near])
 
-    def _paint_tubes(self, points, lung, values, voxel_mm):
+    def _paint_tubes(self, points, lung, values, span, voxel_mm):
         contrast, anatomy = CONTRASTS[self.modality], self.anatomy
         near = np.flatnonzero(lung > -4)
         vessel = anatomy.lung_vessels.cover(points[near], voxel_mm)
         values[near] += vessel * (contrast["vessel"] - values[near])
         middle = np.flatnonzero(np.abs(points[:, 0]) < 125)
-        large = anatomy.large_vessels.cover(points[middle], voxel_mm) * (lung[middle] < 6)
+        outside = np.clip(0.5 - lung[middle] / span[middle], 0, 1)
+        large = outside * anatomy.large_vessels.cover(points[middle], voxel_mm)
         values[middle] += large * (contrast["blood"] - values[middle])
         wall = anatomy.airways.widened(1.4).cover(points[middle], voxel_mm)
         values[middle] += wall * (contrast["bronchus"] - values[middle])

@@ -4,7 +4,7 @@ import numpy as np
 
 from tfreg.volumes.phantom_shapes import Tubes
 
-TERMINAL_RADIUS_MM = 0.55
+TERMINAL_RADIUS_MM = 0.6
 
 
 def grow_tree(rng, root, cloud, terminal=2):

@@ -6,6 +6,29 @@ import nibabel as nib
 import numpy as np
 
 
+def axis_change(affine, orientation):
+    """How array axes are permuted and flipped to run most nearly along three world directions.
+
+    Args:
+        affine: `(4, 4)`, voxel to world RAS+ mm.
+        orientation: Three letters, such as "RAS".
+
+    Returns:
+        `(3, 2)` int: for each present axis the new axis that it becomes, and -1 if it is flipped, else 1.
+
+    Raises:
+        ValueError: If the orientation does not name each world axis once.
+    """
+    letters = list(orientation) if isinstance(orientation, str) else []
+    if len(letters) != 3 or any(sum(letter in pair for letter in letters) != 1 for pair in ("RL", "AP", "SI")):
+        raise ValueError(
+            "`orientation` must be three letters, one each of R or L, A or P, S or I, such as 'RAS'. "
+            f"Received: orientation={orientation!r}"
+        )
+    target = nib.orientations.axcodes2ornt(letters)
+    return nib.orientations.ornt_transform(nib.io_orientation(affine), target).astype(int)
+
+
 @dataclass(frozen=True, eq=False)
 class Lattice:
     """The voxel centres of a volume: a shape, and the affine that places them in the world.
@@ -24,7 +47,7 @@ class Lattice:
     def __post_init__(self):
         shape = tuple(int(n) for n in self.shape)
         affine = np.array(self.affine, dtype=np.float64)
-        if len(shape) != 3 or min(shape) < 1:
+        if len(shape) != 3 or min(shape) < 1 or shape != tuple(self.shape):
             raise ValueError(f"`shape` must be three positive integers. Received: shape={self.shape}")
         if affine.shape != (4, 4) or not np.array_equal(affine[3], [0, 0, 0, 1]):
             raise ValueError(f"`affine` must be 4x4 with last row 0 0 0 1. Received: affine={self.affine}")
@@ -133,10 +156,11 @@ class Volume:
         """The same voxels with array axes flipped and permuted to `orientation`, such as "RAS".
 
         No value is interpolated and no voxel moves in the world.
+
+        Raises:
+            ValueError: If the orientation does not name each world axis once.
         """
-        change = nib.orientations.ornt_transform(
-            nib.io_orientation(self.affine), nib.orientations.axcodes2ornt(orientation)
-        )
+        change = axis_change(self.affine, orientation)
         array = nib.orientations.apply_orientation(self.array, change)
         affine = self.affine @ nib.orientations.inv_ornt_aff(change, self.shape)
         return replace(self, array=np.ascontiguousarray(array), affine=affine)

@@ -1,0 +1,153 @@
+"""Manifests and the pairs made from them."""
+
+from pathlib import Path
+
+import pytest
+
+from tfreg.errors import InputWarning, UserError
+from tfreg.volumes.manifest import Pair, Subject, pairs_from_subjects, read_pairs, read_subjects, write_subjects
+
+
+def manifest(folder, content, files=("a.nii", "b.nii", "c.csv")):
+    for name in files:
+        (folder / name).touch()
+    path = folder / "manifest.csv"
+    path.write_text(content)
+    return path
+
+
+def hearts(*ids):
+    """Subjects named PERSON_PHASE."""
+    return [Subject(name, name.split("_")[0], Path(f"{name}.nii"), phase=name.split("_")[1]) for name in ids]
+
+
+def test_subjects(tmp_path):
+    path = manifest(
+        tmp_path, "phase,id,subject,image,labels,points,lobes\nED,0004,s4,a.nii,b.nii,c.csv,x\n,5,s5, b.nii,,,\n"
+    )
+    first, second = read_subjects(path)
+    assert first == Subject("0004", "s4", tmp_path / "a.nii", tmp_path / "b.nii", tmp_path / "c.csv", phase="ED")
+    assert second == Subject("5", "s5", tmp_path / "b.nii")
+
+
+def test_pairs(tmp_path):
+    path = manifest(tmp_path, "id,fixed,moving,fixed_points\np,a.nii,b.nii,c.csv\n")
+    assert read_pairs(path) == [Pair("p", tmp_path / "a.nii", tmp_path / "b.nii", fixed_points=tmp_path / "c.csv")]
+
+
+def test_paths_are_relative_to_the_file_or_absolute(tmp_path, monkeypatch):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.nii").touch()
+    path = manifest(tmp_path, f"id,subject,image\n1,s,images/a.nii\n2,t,{tmp_path}/a.nii\n")
+    monkeypatch.chdir("/")
+    assert [s.image for s in read_subjects(path)] == [tmp_path / "images" / "a.nii", tmp_path / "a.nii"]
+
+
+def test_what_is_written_comes_back(tmp_path):
+    subjects = read_subjects(manifest(tmp_path, "id,subject,image,points,group\n1,s,a.nii,c.csv,NOR\n2,t,b.nii,,\n"))
+    (tmp_path / "deeper").mkdir()
+    write_subjects(tmp_path / "deeper" / "b.csv", subjects)
+    assert (tmp_path / "deeper" / "b.csv").read_text() == (
+        "id,subject,image,points,group\n1,s,../a.nii,../c.csv,NOR\n2,t,../b.nii,,\n"
+    )
+    again = read_subjects(tmp_path / "deeper" / "b.csv")
+    assert [s.image.resolve() for s in again] == [s.image.resolve() for s in subjects]
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("id,image\n1,a.nii\n", "column subject is missing"),
+        ("", "column id, subject, image is missing"),
+        ("id,subject,image\n", "no rows"),
+        ("id,subject,image\n1,s,a.nii\n1,t,b.nii\n", r"line 3 \(id '1'\): the id is on line 2 already"),
+        ("id,subject,image\n1,s,none.nii\n", r"line 2 \(id '1'\): image .*none.nii does not exist"),
+        ("id,subject,image,labels\n1,s,a.nii,no.nii\n", r"labels .*no.nii does not exist"),
+        ("id,subject,image\n1,,a.nii\n", r"line 2 \(id '1'\): subject is empty"),
+        ("id,subject,image\n1,s\n", "image is empty"),
+        ("id,subject,image\n../1,s,a.nii\n", "an id names files"),
+    ],
+)
+def test_bad_manifests_get_one_line(tmp_path, content, text):
+    path = manifest(tmp_path, content)
+    with pytest.raises(UserError, match=text) as caught:
+        read_subjects(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_manifest(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        read_pairs(tmp_path / "none.csv")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_subjects(tmp_path / "none" / "a.csv", [])
+
+
+def test_pairs_within_each_subject():
+    subjects = hearts("a_ED", "a_ES", "b_ES", "b_ED", "b_mid")
+    pairs = pairs_from_subjects(subjects, moving_phase="ED", fixed_phase="ES")
+    assert [(p.id, p.fixed.name, p.moving.name) for p in pairs] == [
+        ("a_ED_to_a_ES", "a_ES.nii", "a_ED.nii"),
+        ("b_ED_to_b_ES", "b_ES.nii", "b_ED.nii"),
+    ]
+
+
+def test_labels_and_points_stay_with_their_volume():
+    subjects = [
+        Subject("1", "s", Path("1"), Path("1l"), Path("1p"), "ED"),
+        Subject("2", "s", Path("2"), Path("2l"), None, "ES"),
+    ]
+    (pair,) = pairs_from_subjects(subjects, moving_phase="ED", fixed_phase="ES")
+    assert pair == Pair("1_to_2", Path("2"), Path("1"), Path("2l"), Path("1l"), None, Path("1p"))
+
+
+def test_a_subject_without_both_phases_is_left_out_with_a_warning():
+    with pytest.warns(InputWarning, match="left out: b, c"):
+        pairs = pairs_from_subjects(hearts("a_ED", "a_ES", "b_ED", "c_mid"), moving_phase="ED", fixed_phase="ES")
+    assert len(pairs) == 1
+
+
+def test_all_ordered_pairs_of_different_subjects():
+    subjects = hearts("a_ED", "a_ES", "b_ED", "c_ED")
+    assert [p.id for p in pairs_from_subjects(subjects, phase="ED")] == [
+        "b_ED_to_a_ED",
+        "c_ED_to_a_ED",
+        "a_ED_to_b_ED",
+        "c_ED_to_b_ED",
+        "a_ED_to_c_ED",
+        "b_ED_to_c_ED",
+    ]
+    # 4 * 3 ordered pairs of volumes, less the 2 within subject a
+    assert len(pairs_from_subjects(subjects)) == 10
+
+
+def test_pairs_that_cannot_be_made():
+    subjects = hearts("a_ED", "b_ES", "b_mid")
+    with pytest.raises(UserError, match="no volume has phase 'XX'; the phases there are ED, ES, mid"):
+        pairs_from_subjects(subjects, phase="XX")
+    with pytest.raises(UserError, match="phases there are none"):
+        pairs_from_subjects([Subject("1", "s", Path("a"))], phase="ED")
+    with pytest.raises(UserError, match="a has phase 'ED' twice"):
+        pairs_from_subjects(hearts("a_ED", "a_ED", "a_ES"), moving_phase="ED", fixed_phase="ES")
+    with pytest.warns(InputWarning, match="left out: a, b"), pytest.raises(UserError, match="no pair can be made"):
+        pairs_from_subjects(subjects, moving_phase="ED", fixed_phase="ES")
+    with pytest.raises(UserError, match="no pair can be made"):
+        pairs_from_subjects(subjects, phase="ED")
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"moving_phase": "ED"}, {"moving_phase": "ED", "fixed_phase": "ES", "phase": "ED"}]
+)
+def test_phases_that_contradict(arguments):
+    with pytest.raises(ValueError, match="`moving_phase`"):
+        pairs_from_subjects(hearts("a_ED", "a_ES"), **arguments)
+
+
+@pytest.mark.parametrize(("name", "count"), [("cardiac", 100), ("hippocampus", 228), ("lung_mri", 3)])
+def test_real_manifests(shared_data, name, count):
+    subjects = read_subjects(shared_data / name / "subjects.csv")
+    assert len(subjects) == count
+    assert all(s.labels is not None for s in subjects)
+    if name == "cardiac":
+        assert len(pairs_from_subjects(subjects, moving_phase="ED", fixed_phase="ES")) == 50
+    assert len(read_pairs(shared_data / "lung_ct" / "pairs.csv")) == 1

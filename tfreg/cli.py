@@ -1,0 +1,175 @@
+"""The command line: one thin handler a verb, heavy imports inside."""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tfreg import __version__
+from tfreg.errors import InputWarning, UserError
+
+app = typer.Typer(
+    name="tfreg",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Registers 3D medical volumes: linear and deformable part in one forward pass. Not a medical device.",
+)
+
+Threads = Annotated[int | None, typer.Option(help="Largest number of CPU threads.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Device = Annotated[str | None, typer.Option(help="cpu or gpu; without it, what is there.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing result.")]
+Interpolation = Annotated[str, typer.Option(help="linear or cubic for images, nearest for labels.")]
+Background = Annotated[float | None, typer.Option(help="Value outside the moving image; without it, its smallest.")]
+
+
+def _version(asked: bool):
+    if asked:
+        print(f"tfreg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+):
+    pass
+
+
+@app.command()
+def register(
+    fixed: Annotated[Path, typer.Option(help="The image whose grid is kept.")],
+    moving: Annotated[Path, typer.Option(help="The image that is transformed.")],
+    out: Annotated[Path, typer.Option(help="Folder for the result.")],
+    model: Annotated[str, typer.Option(help="A run folder, a .keras file in one, or none.")],
+    transform: Annotated[str, typer.Option(help="linear, deformable or both: the parts to use.")] = "both",
+    init: Annotated[
+        str | None, typer.Option(help="header, centre, moments, or an ITK transform file; without it, the model's.")
+    ] = None,
+    interpolation: Interpolation = "linear",
+    background: Background = None,
+    fixed_labels: Annotated[Path | None, typer.Option(help="Segmentation of the fixed image, to measure Dice.")] = None,
+    moving_labels: Annotated[Path | None, typer.Option(help="Segmentation of the moving image.")] = None,
+    fixed_points: Annotated[Path | None, typer.Option(help="Landmarks, CSV x,y,z in RAS mm, to measure TRE.")] = None,
+    moving_points: Annotated[Path | None, typer.Option(help="The same landmarks in the moving image.")] = None,
+    fixed_mask: Annotated[Path | None, typer.Option(help="Where the fixed image counts.")] = None,
+    moving_mask: Annotated[Path | None, typer.Option(help="Where the moving image counts.")] = None,
+    record_paths: Annotated[
+        bool, typer.Option("--record-paths", help="Write the inputs' paths to report.json.")
+    ] = False,
+    force: Force = False,
+    threads: Threads = None,
+    seed: Seed = 0,
+    device: Device = None,
+):
+    """Register one pair and write images, transforms and a report."""
+    _choice("--transform", transform, ("linear", "deformable", "both"))
+    _choice("--interpolation", interpolation, ("linear", "cubic"))
+    from tfreg.workflows.register import register_files
+
+    result = register_files(
+        fixed,
+        moving,
+        out,
+        model=None if model == "none" else model,
+        init=init,
+        transform=transform,
+        interpolation=interpolation,
+        background=background,
+        fixed_labels=fixed_labels,
+        moving_labels=moving_labels,
+        fixed_points=fixed_points,
+        moving_points=moving_points,
+        fixed_mask=fixed_mask,
+        moving_mask=moving_mask,
+        seed=seed,
+        threads=threads,
+        device=device,
+        record_paths=record_paths,
+        force=force,
+    )
+    for text in result.report["warnings"]:
+        print(f"tfreg: warning: {text}", file=sys.stderr)
+    for stage, entry in result.report["metrics"].items():
+        figures = [f"correlation {entry['correlation']:.3f}"]
+        if "mean_dice" in entry:
+            figures.append(f"Dice {entry['mean_dice']:.3f}")
+        if "landmarks" in entry:
+            figures.append(f"TRE {entry['landmarks']['mean_mm']:.2f} mm")
+        print(f"{stage.replace('_', ' ')}: {', '.join(figures)}")
+    print(f"look at {out / 'report.png'}")
+
+
+@app.command()
+def warp(
+    transform: Annotated[Path, typer.Option(help="A result folder, or its transform.npz.")],
+    input: Annotated[list[Path], typer.Option(help="Image or labels of the moving side; may be repeated.")],
+    out: Annotated[Path, typer.Option(help="File to write; a folder for several inputs.")],
+    interpolation: Interpolation = "linear",
+    reference: Annotated[
+        Path | None, typer.Option(help="A volume whose grid is used instead of the fixed one's.")
+    ] = None,
+    background: Background = None,
+    force: Force = False,
+):
+    """Apply a result to more images or labels."""
+    from tfreg.workflows.warp import warp_files
+
+    for path in warp_files(
+        transform,
+        input,
+        out,
+        interpolation=interpolation,
+        reference=reference,
+        background=background,
+        force=force,
+    ):
+        print(path)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML config, such as configs/demo.yaml.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, such as loss.beta=1e-5.")] = None,
+    data: Annotated[Path, typer.Option(help="Subjects manifest (CSV).")] = ...,
+    run: Annotated[Path, typer.Option(help="Folder of the run; an interrupted one is resumed.")] = ...,
+    several_gpus: Annotated[bool, typer.Option("--several-gpus", help="Split every batch over all GPUs.")] = False,
+    threads: Threads = None,
+    device: Device = None,
+):
+    """Train the network without ground truth; resumes an interrupted run."""
+    from tfreg.config import load_config
+    from tfreg.workflows.train import train as train_run
+
+    report = train_run(
+        load_config(config, overrides or ()), data, run, threads=threads, device=device, several_gpus=several_gpus
+    )
+    best = {
+        key: value for key, value in report["best"].items() if key in ("epoch", "val_loss", "val_displacement_dice")
+    }
+    print(f"{run}: {report['epochs']} epochs; best: " + ", ".join(f"{key} {value:g}" for key, value in best.items()))
+
+
+def _choice(option, value, choices):
+    if value not in choices:
+        raise UserError(f"{option} {value}: choose {', '.join(choices)}")
+
+
+def _show_warning(message, category, *_):
+    if issubclass(category, InputWarning):
+        print(f"tfreg: warning: {message}", file=sys.stderr)
+
+
+def main():
+    """Runs the command line; bad input ends with one line on standard error and exit code 2."""
+    warnings.showwarning = _show_warning
+    try:
+        app()
+    except UserError as error:
+        print(f"tfreg: error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)

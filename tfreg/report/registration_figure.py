@@ -1,0 +1,115 @@
+"""The picture of a registration, after the paper's Figure 2."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tfreg.volumes.intensity import normalise
+from tfreg.volumes.volume import Volume
+
+THICK = 2.0  # from this ratio of spacings on, a stack is shown in the plane of its slices
+GRID_LINES = 24
+PLANES = {
+    "coronal": (1, (0, 2), ("R", "L", "S", "I")),
+    "axial": (2, (0, 1), ("R", "L", "A", "P")),
+    "sagittal": (0, (1, 2), ("A", "P", "S", "I")),
+}
+
+
+def registration_figure(fixed, moving, warped, displacement_mm, title=""):
+    """Draws moving, fixed and warped image, the deformed grid, and the differences before and after.
+
+    One slice through the middle, coronal, or in the plane of the slices where these are thick. The
+    patient's right is on the left.
+
+    Args:
+        fixed: The fixed `Volume`.
+        moving: The moving image on the fixed lattice before registration, a `Volume`.
+        warped: The moving image on the fixed lattice after it, a `Volume`.
+        displacement_mm: `(i, j, k, 3)` on the fixed lattice, RAS+ mm.
+        title: A line above the pictures.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+    """
+    plane = _plane(fixed.reoriented("RAS").spacing)
+    images = [_slice(fixed.with_array(_contrast(volume)), plane) for volume in (fixed, moving, warped)]
+    mapped = [
+        _slice(fixed.with_array(fixed.lattice.points()[..., d] + displacement_mm[..., d]), plane)
+        for d in PLANES[plane][1]
+    ]
+    fixed_slice, moving_slice, warped_slice = images
+    across, up = (fixed.reoriented("RAS").spacing[d] for d in PLANES[plane][1])
+    rows, columns = fixed_slice.shape
+    width = 4.0
+    height = width * rows * up / (columns * across)
+    figure = Figure(figsize=(3 * width + 0.6, 2 * height + 1.0), layout="constrained")
+    panels = figure.subplots(2, 3)
+    look = {"aspect": up / across, "cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": "nearest"}
+    for panel, (name, picture) in zip(
+        panels.flat,
+        {
+            "moving (after initial alignment)": moving_slice,
+            "fixed": fixed_slice,
+            "warped": warped_slice,
+            "warped, deformed grid": warped_slice,
+        }.items(),
+        strict=False,
+    ):
+        panel.imshow(picture, **look)
+        panel.set_title(name)
+    for component in mapped:
+        spread = np.ptp(component)
+        levels = np.linspace(component.min(), component.max(), GRID_LINES) if spread > 0 else []
+        if len(levels):
+            panels[1, 0].contour(component, levels=levels, colors="tab:orange", linewidths=0.7)
+    look |= {"cmap": "RdBu_r", "vmin": -1, "vmax": 1}
+    for panel, name, picture in (
+        (panels[1, 1], "fixed - moving", moving_slice),
+        (panels[1, 2], "fixed - warped", warped_slice),
+    ):
+        shown = panel.imshow(fixed_slice - picture, **look)
+        panel.set_title(f"{name}, mean |difference| {np.abs(fixed_slice - picture).mean():.3f}")
+    figure.colorbar(shown, ax=panels[1, 1:], shrink=0.8, label="of the intensity window")
+    for panel in panels.flat:
+        panel.set(xticks=[], yticks=[])
+        _mark_directions(panel, PLANES[plane][2])
+    figure.suptitle(f"{title} ({plane})" if title else plane)
+    return figure
+
+
+def _plane(spacing):
+    """The plane to show, by the spacing along the axes R, A, S."""
+    thickest = int(np.argmax(spacing))
+    if spacing[thickest] < THICK * np.median(spacing):
+        return "coronal"
+    return next(name for name, (axis, _, _) in PLANES.items() if axis == thickest)
+
+
+def _slice(volume, plane):
+    """The middle slice, rows from top to bottom, columns from the patient's right (or front) on."""
+    axis, _, _ = PLANES[plane]
+    array = volume.reoriented("RAS").array
+    middle = array.take(array.shape[axis] // 2, axis)
+    return middle[::-1, ::-1].T
+
+
+def _contrast(volume: Volume):
+    try:
+        return normalise(volume.array, percentiles=(0.5, 99.5))[0]
+    except ValueError:  # nothing of the moving image lies on the fixed lattice
+        return np.zeros(volume.shape, np.float32)
+
+
+def _mark_directions(panel, letters):
+    left, right, top, bottom = letters
+    for x, y, letter in ((0.01, 0.5, left), (0.99, 0.5, right), (0.5, 0.98, top), (0.5, 0.02, bottom)):
+        panel.text(
+            x,
+            y,
+            letter,
+            transform=panel.transAxes,
+            color="yellow",
+            fontsize=7,
+            ha="left" if x < 0.1 else "right" if x > 0.9 else "center",
+            va="top" if y > 0.9 else "bottom" if y < 0.1 else "center",
+        )

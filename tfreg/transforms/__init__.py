@@ -1,0 +1,1 @@
+"""The transform in NumPy and SciPy, its Jacobian, and its ITK files."""

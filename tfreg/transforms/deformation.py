@@ -1,0 +1,118 @@
+"""The deformable part: the same map as the integration layers, in float64 NumPy."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import ndimage
+from scipy.special import expit
+
+LOGIT_LIMIT = 7.0
+
+
+def upsampled(volume, factor):
+    """Trilinear up-sampling with half-pixel centres, the border's value continued.
+
+    Args:
+        volume: `(i, j, k, channels)`.
+        factor: Positive integer.
+
+    Returns:
+        `(factor*i, factor*j, factor*k, channels)` float64.
+    """
+    volume = np.asarray(volume, np.float64)
+    for axis in range(3):
+        size = volume.shape[axis]
+        position = np.clip((np.arange(size * factor) + 0.5) / factor - 0.5, 0, size - 1)
+        low = np.floor(position).astype(np.intp)
+        fraction = (position - low).reshape([-1 if a == axis else 1 for a in range(4)])
+        high = np.minimum(low + 1, size - 1)
+        volume = volume.take(low, axis) * (1 - fraction) + volume.take(high, axis) * fraction
+    return volume
+
+
+def sampled(array, points_voxel):
+    """Trilinear interpolation of one displacement component, the border's value continued outside.
+
+    Args:
+        array: `(i, j, k)` float64.
+        points_voxel: `(..., 3)` voxel coordinates.
+
+    Returns:
+        `(...)` float64.
+    """
+    return ndimage.map_coordinates(array, np.moveaxis(points_voxel, -1, 0), order=1, mode="nearest")
+
+
+@dataclass(frozen=True, eq=False)
+class Deformation:
+    """Spatial gradients on a lattice, integrated to a map of voxel coordinates.
+
+    Args:
+        logits: `(ceil(i/stride), ceil(j/stride), ceil(k/stride), 3)`, the network's output.
+        shape: The lattice's three sizes (i, j, k).
+        stride: Voxels per logit along each axis.
+        integration: "composed" or "axiswise", as the layers of those names.
+        anchor: "centre" or "start", where each line keeps its place.
+        damping: λ in (0, 1]; the gradients used are 1 + λ(Φ - 1).
+
+    Raises:
+        ValueError: If an option is unknown or the logits do not cover the shape.
+    """
+
+    logits: np.ndarray
+    shape: tuple[int, int, int]
+    stride: int = 2
+    integration: str = "composed"
+    anchor: str = "centre"
+    damping: float = 1.0
+
+    def __post_init__(self):
+        if self.integration not in ("composed", "axiswise"):
+            raise ValueError(
+                f"`integration` must be 'composed' or 'axiswise'. Received: integration={self.integration!r}"
+            )
+        if self.anchor not in ("centre", "start"):
+            raise ValueError(f"`anchor` must be 'centre' or 'start'. Received: anchor={self.anchor!r}")
+        if not 0 < self.damping <= 1:
+            raise ValueError(f"`damping` must be in (0, 1]. Received: damping={self.damping}")
+        expected = (*(-(-n // self.stride) for n in self.shape), 3)
+        if self.logits.shape != expected or not np.isfinite(self.logits).all():
+            raise ValueError(f"`logits` must be finite, of shape {expected}. Received: shape={self.logits.shape}")
+
+    @cached_property
+    def gradients(self):
+        """`(i, j, k, 3)` float64, voxels per voxel, after damping."""
+        i, j, k = self.shape
+        fine = upsampled(self.logits, self.stride)[:i, :j, :k]
+        return 1 + self.damping * (2 * expit(np.clip(fine, -LOGIT_LIMIT, LOGIT_LIMIT)) - 1)
+
+    @cached_property
+    def displacements(self):
+        """Three `(i, j, k)` float64 arrays: running sums of (gradients - 1), one along each axis, in voxels."""
+        results = []
+        for d in range(3):
+            total = np.cumsum(self.gradients[..., d] - 1, axis=d)
+            if self.anchor == "centre":
+                size = self.shape[d]
+                middle = (total.take([(size - 1) // 2], d) + total.take([size // 2], d)) / 2
+                total = total - middle
+            results.append(total)
+        return tuple(results)
+
+    def __call__(self, points_voxel):
+        """Maps voxel coordinates `(..., 3)` of the lattice, exactly, wherever they lie.
+
+        Returns:
+            `(..., 3)` float64 voxel coordinates.
+        """
+        points = np.array(points_voxel, np.float64)
+        if self.integration == "axiswise":
+            return points + np.stack([sampled(component, points) for component in self.displacements], axis=-1)
+        for d, component in enumerate(self.displacements):
+            points[..., d] += sampled(component, points)
+        return points
+
+    def damped(self, damping):
+        """The same deformation with another damping."""
+        return Deformation(self.logits, self.shape, self.stride, self.integration, self.anchor, damping)

@@ -1,0 +1,95 @@
+"""Transforms in the files that ITK, SimpleITK, ANTs and 3D Slicer read: world LPS+ mm, fixed to moving."""
+
+import nibabel as nib
+import numpy as np
+
+from tfreg.errors import UserError
+
+RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+VECTOR_INTENT = 1007  # NIFTI_INTENT_VECTOR
+
+
+def read_linear(path):
+    """Reads a linear transform in ITK's text, HDF5 or MATLAB (ANTs) format.
+
+    Args:
+        path: The file (.tfm, .txt, .h5, .mat).
+
+    Returns:
+        `(4, 4)`, fixed world to moving world, RAS+ mm.
+
+    Raises:
+        UserError: If the file cannot be read, or the transform is not linear or not invertible.
+    """
+    import SimpleITK as sitk
+
+    try:
+        transform = sitk.ReadTransform(str(path))
+    except RuntimeError as error:
+        raise UserError(f"{path}: cannot be read as an ITK transform; give a .tfm, .txt, .h5 or .mat file") from error
+    if transform.GetDimension() != 3:
+        raise UserError(f"{path}: is a transform of {transform.GetDimension()}D points; give a 3D one")
+    if not transform.IsLinear():
+        raise UserError(f"{path}: is not linear; give a rigid or affine transform")
+    origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
+    matrix = np.eye(4)
+    matrix[:3, 3] = origin
+    for d in range(3):
+        matrix[:3, d] = np.array(transform.TransformPoint(tuple(np.eye(3)[d]))) - origin
+    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-9:
+        raise UserError(f"{path}: is not invertible; give a rigid or affine transform")
+    return RAS_TO_LPS @ matrix @ RAS_TO_LPS
+
+
+def write_linear(path, matrix):
+    """Writes a linear transform as ITK text.
+
+    Args:
+        path: File ending in .tfm or .txt.
+        matrix: `(4, 4)`, fixed world to moving world, RAS+ mm.
+    """
+    import SimpleITK as sitk
+
+    lps = RAS_TO_LPS @ matrix @ RAS_TO_LPS
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(lps[:3, :3].ravel().tolist())
+    transform.SetTranslation(lps[:3, 3].tolist())
+    sitk.WriteTransform(transform, str(path))
+
+
+def write_displacement(path, displacement_mm, affine, frame=1):
+    """Writes a displacement field as NIfTI, as ITK and ANTs expect it.
+
+    Args:
+        path: File ending in .nii or .nii.gz.
+        displacement_mm: `(i, j, k, 3)`, RAS+ mm; the file holds LPS+ mm, dim [5, i, j, k, 1, 3].
+        affine: `(4, 4)` of the lattice.
+        frame: NIfTI code of the world frame.
+    """
+    field = (displacement_mm * np.array([-1, -1, 1], np.float32))[:, :, :, None, :].astype(np.float32)
+    image = nib.Nifti1Image(field, affine)
+    image.header.set_intent(VECTOR_INTENT)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(affine, max(frame, 1))
+    image.set_qform(affine, max(frame, 1))
+    image.to_filename(path)
+
+
+def write_composite(path, displacement_mm, affine):
+    """Writes a displacement field as an ITK composite transform.
+
+    Args:
+        path: File ending in .h5.
+        displacement_mm: `(i, j, k, 3)`, RAS+ mm.
+        affine: `(4, 4)` of the lattice, without shear.
+    """
+    import SimpleITK as sitk
+
+    lps = RAS_TO_LPS @ affine
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    field = np.ascontiguousarray((displacement_mm * np.array([-1.0, -1.0, 1.0])).transpose(2, 1, 0, 3))
+    image = sitk.GetImageFromArray(field, isVector=True)
+    image.SetOrigin(lps[:3, 3].tolist())
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    sitk.WriteTransform(sitk.CompositeTransform([sitk.DisplacementFieldTransform(image)]), str(path))

@@ -1,0 +1,133 @@
+"""The transform that a registration finds, from fixed to moving world coordinates."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfreg.transforms.deformation import Deformation
+from tfreg.volumes.resampling import sample
+from tfreg.volumes.volume import Lattice, Volume
+
+CHUNK_VOXELS = 2**21
+
+
+@dataclass(frozen=True, eq=False)
+class Transform:
+    """Fixed world → network voxel → A → deformation → network world → init → moving world.
+
+    A pull-back, as in ITK: it tells for a point of the fixed image where to read the moving one. It is
+    evaluated exactly at any point, at any resolution.
+
+    Args:
+        lattice: The network grid, a `Lattice` in fixed world coordinates.
+        linear: `(3, 4)`, the matrix A and translation in network voxels, about the lattice's centre.
+        deformation: A `Deformation` of the lattice, or None for a linear transform.
+        init: `(4, 4)`, fixed world to moving world, mm.
+
+    Raises:
+        ValueError: If A mirrors or collapses space, or the deformation lies on another lattice.
+    """
+
+    lattice: Lattice
+    linear: np.ndarray
+    deformation: Deformation | None
+    init: np.ndarray
+
+    def __post_init__(self):
+        linear, init = np.array(self.linear, np.float64), np.array(self.init, np.float64)
+        if linear.shape != (3, 4) or not np.linalg.det(linear[:, :3]) > 0:
+            raise ValueError(f"`linear` must be 3x4 with a positive determinant. Received: linear={linear.tolist()}")
+        if init.shape != (4, 4) or not abs(np.linalg.det(init)) > 0:
+            raise ValueError(f"`init` must be an invertible 4x4 matrix. Received: init={init.tolist()}")
+        if self.deformation is not None and self.deformation.shape != self.lattice.shape:
+            raise ValueError(
+                f"`deformation` must have the lattice's shape {self.lattice.shape}. "
+                f"Received: shape={self.deformation.shape}"
+            )
+        object.__setattr__(self, "linear", linear)
+        object.__setattr__(self, "init", init)
+
+    @classmethod
+    def identity(cls, lattice, init=None):
+        """The transform that only applies `init`, `(4, 4)` fixed world to moving world."""
+        return cls(lattice, np.eye(3, 4), None, np.eye(4) if init is None else init)
+
+    @property
+    def linear_voxel(self):
+        """`(4, 4)`, A as a matrix on network voxel coordinates."""
+        centre = self.lattice.centre_voxel
+        matrix = np.eye(4)
+        matrix[:3, :3] = self.linear[:, :3]
+        matrix[:3, 3] = centre - self.linear[:, :3] @ centre + self.linear[:, 3]
+        return matrix
+
+    @property
+    def linear_world(self):
+        """`(4, 4)`, init and A alone: fixed world to moving world, mm."""
+        affine = self.lattice.affine
+        return self.init @ affine @ self.linear_voxel @ np.linalg.inv(affine)
+
+    def __call__(self, points_world):
+        """Maps points of the fixed image to the moving image.
+
+        Args:
+            points_world: `(..., 3)`, fixed world RAS+ mm.
+
+        Returns:
+            `(..., 3)` float64, moving world RAS+ mm.
+        """
+        if self.deformation is None:
+            return _apply(self.linear_world, points_world)
+        points = self.lattice.to_voxel(points_world)
+        points = self.deformation(_apply(self.linear_voxel, points))
+        return _apply(self.init @ self.lattice.affine, points)
+
+    def displacement_mm(self, lattice, progress=None):
+        """Displacement T(x) - x at every voxel centre of a lattice.
+
+        Args:
+            lattice: A `Lattice` in fixed world coordinates.
+            progress: Called with the number of voxels done after each part, or None.
+
+        Returns:
+            `(i, j, k, 3)` float32, RAS+ mm.
+        """
+        result = np.empty((*lattice.shape, 3), np.float32)
+        slabs = max(1, CHUNK_VOXELS // (lattice.shape[1] * lattice.shape[2]))
+        for start in range(0, lattice.shape[0], slabs):
+            stop = min(start + slabs, lattice.shape[0])
+            slab = Lattice((stop - start, *lattice.shape[1:]), _shifted(lattice.affine, start))
+            points = slab.points()
+            result[start:stop] = self(points) - points
+            if progress is not None:
+                progress(slab.shape[0] * slab.shape[1] * slab.shape[2])
+        return result
+
+    def warp(self, moving, lattice, interpolation="linear", fill=0.0, displacement_mm=None):
+        """Resamples a moving volume onto a lattice of the fixed world.
+
+        Args:
+            moving: The moving `Volume`.
+            lattice: Where the result lies, such as the fixed volume's lattice.
+            interpolation: "linear" or "cubic" for images, "nearest" for labels.
+            fill: Value where the transform leaves the moving volume.
+            displacement_mm: What `displacement_mm(lattice)` gave, if it is there already.
+
+        Returns:
+            A `Volume` on the lattice.
+        """
+        if displacement_mm is None:
+            displacement_mm = self.displacement_mm(lattice)
+        points = moving.lattice.to_voxel(lattice.points() + displacement_mm)
+        return Volume(sample(moving.array, points, interpolation, fill), lattice.affine, frame=moving.frame)
+
+
+def _apply(matrix, points):
+    return np.asarray(points) @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def _shifted(affine, start):
+    """The affine of the part of a lattice that begins at index `start` of its first axis."""
+    shifted = np.array(affine)
+    shifted[:3, 3] += affine[:3, 0] * start
+    return shifted

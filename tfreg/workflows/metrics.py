@@ -1,0 +1,70 @@
+"""How well two volumes agree: overlap of labels, distance of landmarks, similarity of intensities."""
+
+import numpy as np
+
+
+def dice_by_label(fixed, warped):
+    """Dice coefficient of every label that occurs in either volume.
+
+    Args:
+        fixed, warped: `(i, j, k)` integer arrays on the same lattice; 0 is background.
+
+    Returns:
+        Dictionary of label to 2 |A ∩ B| / (|A| + |B|), in [0, 1].
+    """
+    labels = sorted({int(v) for v in np.union1d(fixed, warped)} - {0})
+    result = {}
+    for label in labels:
+        a, b = fixed == label, warped == label
+        result[label] = 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
+    return result
+
+
+def landmark_errors_mm(transform, fixed_points, moving_points):
+    """Target registration error of each landmark, |T(x_fixed) - x_moving|.
+
+    Args:
+        transform: Callable from fixed to moving world points.
+        fixed_points, moving_points: `(n, 3)` world RAS+ mm, in the same order.
+
+    Returns:
+        `(n, 3)` differences along x, y, z in mm.
+
+    Raises:
+        ValueError: If the two lists differ in length.
+    """
+    if len(fixed_points) != len(moving_points):
+        raise ValueError(
+            "`fixed_points` and `moving_points` must have the same length. "
+            f"Received: {len(fixed_points)} and {len(moving_points)}"
+        )
+    return transform(fixed_points) - moving_points
+
+
+def summary_of_errors(differences_mm):
+    """Mean, spread and percentiles of landmark errors, and the mean absolute error along each axis.
+
+    Args:
+        differences_mm: `(n, 3)` from `landmark_errors_mm`.
+
+    Returns:
+        Dictionary of floats in mm.
+    """
+    distances = np.linalg.norm(differences_mm, axis=1)
+    return {
+        "count": len(distances),
+        "mean_mm": float(distances.mean()),
+        "sd_mm": float(distances.std()),
+        "median_mm": float(np.median(distances)),
+        "p95_mm": float(np.percentile(distances, 95)),
+        "max_mm": float(distances.max()),
+        **{f"d{axis}_mm": float(value) for axis, value in zip("xyz", np.abs(differences_mm).mean(axis=0), strict=True)},
+    }
+
+
+def correlation(fixed, warped, inside):
+    """Pearson correlation of two arrays over the voxels where `inside` is true; NaN if one is constant there."""
+    a, b = fixed[inside].astype(np.float64), warped[inside].astype(np.float64)
+    if a.size < 2 or a.std() == 0 or b.std() == 0:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])

@@ -1,0 +1,377 @@
+"""`tfreg register`: one pair, from two volumes to a folder of results."""
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tfreg.config import Preprocessing
+from tfreg.errors import UserError
+from tfreg.transforms.archive import save_transform
+from tfreg.transforms.itk_files import read_linear, write_composite, write_displacement, write_linear
+from tfreg.transforms.jacobian import log_jacobian
+from tfreg.transforms.transform import Transform
+from tfreg.volumes.formats import read_points, read_volume, write_volume
+from tfreg.volumes.initial_alignment import KINDS
+from tfreg.volumes.intensity import filled
+from tfreg.volumes.preprocessing import prepare_pair
+from tfreg.volumes.volume import Volume
+from tfreg.workflows.metrics import correlation, dice_by_label, landmark_errors_mm, summary_of_errors
+from tfreg.workflows.progress import progress_bar
+from tfreg.workflows.result_folder import check_free, result_folder
+from tfreg.workflows.runtime import set_up, versions
+from tfreg.workflows.trained_run import load_run
+
+REPORT = "report.json"
+NO_MODEL = "No model and no refinement: only the initial alignment was applied."
+
+
+@dataclass(eq=False)
+class Case:
+    """What is known of a pair besides the transform.
+
+    Args:
+        fixed, moving: Image `Volume`s.
+        fixed_labels, moving_labels: Segmentations on their image's lattice, or None.
+        fixed_points, moving_points: `(n, 3)` landmarks in world RAS+ mm, or None.
+        fixed_mask, moving_mask: Where the images count, on their image's lattice, or None.
+    """
+
+    fixed: Volume
+    moving: Volume
+    fixed_labels: Volume | None = None
+    moving_labels: Volume | None = None
+    fixed_points: np.ndarray | None = None
+    moving_points: np.ndarray | None = None
+    fixed_mask: Volume | None = None
+    moving_mask: Volume | None = None
+
+
+@dataclass(eq=False)
+class Registration:
+    """The result of a registration.
+
+    Args:
+        transform: The `Transform`, fixed world to moving world.
+        displacement_mm: `(i, j, k, 3)` float32 on the fixed lattice, RAS+ mm, the whole transform.
+        warped: The moving image on the fixed lattice, a `Volume`.
+        log_jacobian: `(i, j, k)` float32 on the fixed lattice.
+        report: What report.json says, a dictionary.
+    """
+
+    transform: Transform
+    displacement_mm: np.ndarray
+    warped: Volume
+    log_jacobian: np.ndarray
+    report: dict = field(default_factory=dict)
+
+
+def register(
+    fixed,
+    moving,
+    *,
+    run=None,
+    init=None,
+    init_matrix=None,
+    transform="both",
+    interpolation="linear",
+    background=None,
+    fixed_labels=None,
+    moving_labels=None,
+    fixed_points=None,
+    moving_points=None,
+    fixed_mask=None,
+    moving_mask=None,
+    progress=False,
+):
+    """Registers a moving volume with a fixed one.
+
+    Args:
+        fixed, moving: Image `Volume`s.
+        run: A `TrainedRun` from `load_run`, or None to apply the initial alignment alone.
+        init: "header", "centre" or "moments"; None takes the run's own.
+        init_matrix: `(4, 4)`, fixed world to moving world, RAS+ mm, instead of `init`.
+        transform: "linear", "deformable" or "both": which predicted parts are used.
+        interpolation: "linear" or "cubic", for the warped image.
+        background: Value of the warped image where the transform leaves the moving volume; None takes
+            the moving image's smallest.
+        fixed_labels, moving_labels, fixed_points, moving_points, fixed_mask, moving_mask: See `Case`.
+        progress: Shows a progress bar.
+
+    Returns:
+        A `Registration`.
+
+    Raises:
+        UserError: If the volumes do not overlap, or labels, points or masks do not fit their images.
+    """
+    case = Case(fixed, moving, fixed_labels, moving_labels, fixed_points, moving_points, fixed_mask, moving_mask)
+    _check_case(case)
+    seconds, warnings = {}, []
+    preprocessing = run.config.preprocessing if run is not None else Preprocessing()
+    if init is not None:
+        preprocessing = preprocessing.model_copy(update={"init": init})
+    with progress_bar(progress) as bar:
+        task = bar.add_task("registering", total=int(np.prod(fixed.shape)) * 2, status="")
+        with _timed(seconds, "prepare"):
+            pair = prepare_pair(fixed, moving, preprocessing, init_matrix, fixed_mask, moving_mask)
+            _check_overlap(pair)
+        warnings.extend(pair.notes)
+        with _timed(seconds, "predict"):
+            if run is None:
+                warnings.append(NO_MODEL)
+                found = Transform.identity(pair.lattice, pair.init)
+            else:
+                found = _only(transform, run.predict(pair))
+        bar.update(task, completed=int(np.prod(fixed.shape)))
+        with _timed(seconds, "map"):
+            displacement_mm = found.displacement_mm(fixed.lattice, lambda voxels: bar.advance(task, voxels))
+        with _timed(seconds, "warp"):
+            array, replaced = filled(moving.array)
+            if replaced:
+                warnings.append(f"moving: {replaced} voxels that are not finite were warped as the smallest value.")
+            background = float(array.min()) if background is None else background
+            warped = found.warp(moving.with_array(array), fixed.lattice, interpolation, background, displacement_mm)
+    logarithm = log_jacobian(displacement_mm, fixed.affine)
+    report = {
+        "versions": versions(),
+        "model": None if run is None else {"name": run.name, "sha256": run.sha256},
+        "config": None if run is None else run.config.model_dump(mode="json"),
+        "preprocessing": preprocessing.model_dump(mode="json"),
+        "transform": transform,
+        "interpolation": interpolation,
+        "background": background,
+        "network_grid": {"shape": list(pair.lattice.shape), "affine": pair.lattice.affine.tolist()},
+        "init": pair.init.tolist(),
+        "linear": found.linear_world.tolist(),
+        "metrics": _metrics(case, found, displacement_mm, warped),
+        "log_jacobian": {
+            "mean": float(logarithm.mean()),
+            "sd": float(logarithm.std()),
+            "min": float(logarithm.min()),
+            "max": float(logarithm.max()),
+        },
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "warnings": warnings,
+    }
+    return Registration(found, displacement_mm, warped, logarithm, report)
+
+
+def register_files(
+    fixed,
+    moving,
+    out,
+    *,
+    model=None,
+    init=None,
+    transform="both",
+    interpolation="linear",
+    background=None,
+    fixed_labels=None,
+    moving_labels=None,
+    fixed_points=None,
+    moving_points=None,
+    fixed_mask=None,
+    moving_mask=None,
+    seed=0,
+    threads=None,
+    device=None,
+    record_paths=False,
+    force=False,
+    progress=True,
+):
+    """Registers two files and writes the folder of results.
+
+    Args:
+        fixed, moving: Image files.
+        out: The folder to write: warped.nii.gz, displacement.nii.gz, linear.tfm, transform.h5,
+            transform.npz, jacobian.nii.gz, report.json and report.png. It appears whole or not at all.
+        model: A run folder or .keras file, or None.
+        init: "header", "centre", "moments", or an ITK transform file; None takes the run's own.
+        transform, interpolation, background: See `register`.
+        fixed_labels, moving_labels, fixed_points, moving_points, fixed_mask, moving_mask: Files, or None.
+        seed, threads, device: See `tfreg.workflows.runtime.set_up`.
+        record_paths: Writes the inputs' paths to report.json.
+        force: Replaces `out` if it holds a result.
+        progress: Shows a progress bar.
+
+    Returns:
+        The `Registration`.
+
+    Raises:
+        UserError: If an input is bad, or `out` cannot be written.
+    """
+    out = Path(out)
+    check_free(out, force, REPORT)
+    started = time.perf_counter()
+    init_matrix = None
+    if init is not None and init not in KINDS:
+        init, init_matrix = None, _init_from_file(init)
+    paths = {
+        "fixed": fixed,
+        "moving": moving,
+        "fixed_labels": fixed_labels,
+        "moving_labels": moving_labels,
+        "fixed_points": fixed_points,
+        "moving_points": moving_points,
+        "fixed_mask": fixed_mask,
+        "moving_mask": moving_mask,
+    }
+    inputs = {name: _read(name, path) for name, path in paths.items() if path is not None}
+    read_seconds = time.perf_counter() - started
+    set_up(seed, threads, device)
+    run = None if model is None else load_run(model)
+    load_seconds = time.perf_counter() - started - read_seconds
+    result = register(
+        **inputs,
+        run=run,
+        init=init,
+        init_matrix=init_matrix,
+        transform=transform,
+        interpolation=interpolation,
+        background=background,
+        progress=progress,
+    )
+    result.report["seed"] = seed
+    if record_paths:
+        result.report["paths"] = {name: str(Path(path).absolute()) for name, path in paths.items() if path is not None}
+    result.report["seconds"] |= {"read": round(read_seconds, 3), "load_model": round(load_seconds, 3)}
+    write_result(out, result, inputs["fixed"], inputs["moving"], started)
+    return result
+
+
+def write_result(out, result, fixed, moving, started):
+    """Writes a registration's folder.
+
+    Args:
+        out: The folder, already checked.
+        result: A `Registration`.
+        fixed, moving: The image `Volume`s.
+        started: `time.perf_counter()` at the start, for the total time in report.json.
+    """
+    from tfreg.report.registration_figure import registration_figure
+
+    transform, displacement_mm = result.transform, result.displacement_mm
+    with result_folder(out) as folder:
+        write_volume(folder / "warped.nii.gz", Volume(result.warped.array, fixed.affine, frame=fixed.frame))
+        write_volume(folder / "jacobian.nii.gz", Volume(result.log_jacobian, fixed.affine, frame=fixed.frame))
+        write_displacement(folder / "displacement.nii.gz", displacement_mm, fixed.affine, fixed.frame)
+        write_composite(folder / "transform.h5", displacement_mm, fixed.affine)
+        write_linear(folder / "linear.tfm", transform.linear_world)
+        save_transform(folder / "transform.npz", transform, fixed.lattice, moving.lattice)
+        before = Transform.identity(fixed.lattice, transform.init).warp(
+            moving.with_array(filled(moving.array)[0]), fixed.lattice, fill=result.report["background"]
+        )
+        figure = registration_figure(
+            Volume(filled(fixed.array)[0], fixed.affine), before, result.warped, displacement_mm
+        )
+        figure.savefig(folder / "report.png", dpi=110)
+        result.report["seconds"]["total"] = round(time.perf_counter() - started, 3)
+        (folder / REPORT).write_text(json.dumps(_without_nan(result.report), indent=2) + "\n")
+
+
+class _timed:
+    """Adds the seconds that a block takes to a dictionary."""
+
+    def __init__(self, seconds, name):
+        self.seconds, self.name = seconds, name
+
+    def __enter__(self):
+        self.started = time.perf_counter()
+
+    def __exit__(self, *error):
+        self.seconds[self.name] = time.perf_counter() - self.started
+
+
+def _read(name, path):
+    if name.endswith("_points"):
+        return read_points(path)
+    return read_volume(path, labels=name.endswith(("_labels", "_mask")))
+
+
+def _init_from_file(name):
+    if not Path(name).is_file():
+        raise UserError(f"--init {name}: choose {', '.join(KINDS)}, or give an ITK transform file")
+    return read_linear(name)
+
+
+def _check_case(case):
+    for side in ("fixed", "moving"):
+        image = getattr(case, side)
+        for kind in ("labels", "mask"):
+            volume = getattr(case, f"{side}_{kind}")
+            if volume is not None and not volume.lattice.same_as(image.lattice, tolerance_mm=0.01):
+                raise UserError(
+                    f"{side} {kind}: lie in another frame than the {side} image "
+                    f"({volume.shape} at {np.round(volume.affine[:3, 3], 1)} mm, "
+                    f"not {image.shape} at {np.round(image.affine[:3, 3], 1)} mm); resample them onto it"
+                )
+    if (case.fixed_points is None) != (case.moving_points is None):
+        raise UserError("points: give both fixed and moving points, or neither")
+    if case.fixed_points is not None and len(case.fixed_points) != len(case.moving_points):
+        raise UserError(
+            f"points: {len(case.fixed_points)} fixed and {len(case.moving_points)} moving points; "
+            "list the same landmarks in the same order"
+        )
+
+
+def _check_overlap(pair):
+    if not pair.moving.any():
+        raise UserError(
+            "fixed and moving: the moving image does not reach the fixed field of view; "
+            "the scanner coordinates differ, try --init centre"
+        )
+
+
+def _only(parts, transform):
+    """The transform with one of its two predicted parts left out, where asked for."""
+    if parts == "both":
+        return transform
+    linear = np.eye(3, 4) if parts == "deformable" else transform.linear
+    deformation = None if parts == "linear" else transform.deformation
+    return Transform(transform.lattice, linear, deformation, transform.init)
+
+
+def _metrics(case, transform, displacement_mm, warped):
+    """Agreement by the headers alone, after the initial alignment, and after registration."""
+    lattice = case.fixed.lattice
+    array = filled(case.moving.array)[0]
+    background = float(array.min())
+    result = {}
+    for name, candidate, field_mm, image in (
+        ("before", Transform.identity(lattice), None, None),
+        ("after_init", Transform.identity(lattice, transform.init), None, None),
+        ("after", transform, displacement_mm, warped),
+    ):
+        if image is None:
+            field_mm = candidate.displacement_mm(lattice)
+            image = candidate.warp(case.moving.with_array(array), lattice, "linear", background, field_mm)
+        points = case.moving.lattice.to_voxel(lattice.points() + field_mm)
+        inside = np.all((points >= -0.5) & (points <= np.array(case.moving.shape) - 0.5), axis=-1)
+        considered = inside & np.isfinite(case.fixed.array)
+        if case.fixed_mask is not None:
+            considered &= case.fixed_mask.array != 0
+        entry = {
+            "correlation": correlation(case.fixed.array, image.array, considered),
+            "outside_fraction": float(1 - inside.mean()),
+        }
+        if case.fixed_labels is not None and case.moving_labels is not None:
+            labels = candidate.warp(case.moving_labels, lattice, "nearest", 0, field_mm)
+            overlap = dice_by_label(case.fixed_labels.array, labels.array)
+            entry["dice"] = {str(label): value for label, value in overlap.items()}
+            entry["mean_dice"] = float(np.mean(list(overlap.values())))
+        if case.fixed_points is not None:
+            differences = landmark_errors_mm(candidate, case.fixed_points, case.moving_points)
+            entry["landmarks"] = summary_of_errors(differences)
+        result[name] = entry
+    return result
+
+
+def _without_nan(value):
+    """JSON has no NaN: it becomes null."""
+    if isinstance(value, dict):
+        return {key: _without_nan(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,68 @@
+"""A folder of results that appears whole or not at all."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from tfreg.errors import UserError
+
+
+def check_free(out, force, marker):
+    """Refuses a folder that must not be replaced, before the work begins.
+
+    Args:
+        out: The folder to be written.
+        force: True allows replacing a folder that holds `marker`.
+        marker: Name of a file that tells an earlier result of the same kind.
+
+    Raises:
+        UserError: If the folder exists and may not be replaced, or lies inside a file.
+    """
+    out = Path(out)
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    if out.exists() or out.is_symlink():
+        if not force:
+            raise UserError(f"{out}: exists already; name another folder, or replace it with --force")
+        if not (out / marker).is_file():
+            raise UserError(f"{out}: is not a result of this command, and --force does not replace it")
+    for parent in out.absolute().parents:
+        if parent.is_dir():
+            return
+        if parent.exists():
+            raise UserError(f"{out}: {parent} is a file; choose another place")
+
+
+@contextlib.contextmanager
+def result_folder(out):
+    """Yields a temporary folder beside `out` and renames it to `out` if the block succeeds.
+
+    What `out` held is deleted only once the new folder is in its place.
+
+    Args:
+        out: The folder to be written; call `check_free` before the work begins.
+
+    Raises:
+        UserError: If the place cannot be written.
+    """
+    out = Path(out)
+    temporary = None
+    try:
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.absolute().parent))
+        yield temporary
+        temporary.chmod(0o755)
+        if out.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.absolute().parent))
+            os.replace(out, old / out.name)
+            os.replace(temporary, out)
+            shutil.rmtree(old)
+        else:
+            os.replace(temporary, out)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror or error}); choose another place") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)

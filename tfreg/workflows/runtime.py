@@ -1,0 +1,73 @@
+"""Seeds, threads and devices, set once at the start of a long command."""
+
+import contextlib
+import os
+
+from tfreg.errors import UserError
+
+
+def set_up(seed=None, threads=None, device=None):
+    """Sets seeds and limits before the first tensor is made.
+
+    Args:
+        seed: Seeds Python, NumPy and the backend, or None.
+        threads: Largest number of CPU threads for an operation, or None for all.
+        device: "cpu" hides GPUs; "gpu" demands one; None takes what is there.
+
+    Raises:
+        UserError: If "gpu" is asked for and there is none, or an option is unknown.
+    """
+    if device not in (None, "cpu", "gpu"):
+        raise UserError(f"--device {device}: choose cpu or gpu")
+    if threads is not None and threads < 1:
+        raise UserError(f"--threads {threads}: give a positive number")
+    if threads:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        _set_up_tensorflow(threads, device)
+    elif device == "cpu" and keras.backend.backend() == "jax":
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")
+    if seed is not None:
+        keras.utils.set_random_seed(seed)
+
+
+def _set_up_tensorflow(threads, device):
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if device == "gpu" and not gpus:
+        raise UserError("--device gpu: TensorFlow sees no GPU here; install tfreg[gpu], or use --device cpu")
+    # Once TensorFlow has started, its devices and threads can no longer be chosen.
+    with contextlib.suppress(RuntimeError):
+        if device == "cpu":
+            tf.config.set_visible_devices([], "GPU")
+        if threads:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(max(1, min(threads, 2)))
+
+
+def versions():
+    """Dictionary of the versions that a result depends on."""
+    import keras
+    import numpy
+    import scipy
+
+    import tfreg
+
+    found = {
+        "tfreg": tfreg.__version__,
+        "keras": keras.__version__,
+        "backend": keras.backend.backend(),
+        "numpy": numpy.__version__,
+        "scipy": scipy.__version__,
+    }
+    if found["backend"] == "tensorflow":
+        import tensorflow as tf
+
+        found["tensorflow"] = tf.__version__
+    return found

@@ -1,0 +1,258 @@
+"""`tfreg train`: from a config and a subjects manifest to a run."""
+
+import contextlib
+import csv
+import hashlib
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from tfreg.config import PhasePair, dump_config
+from tfreg.errors import UserError
+from tfreg.volumes.formats import read_volume
+from tfreg.volumes.manifest import pairs_from_subjects, read_subjects
+from tfreg.volumes.preprocessing import normalised
+from tfreg.workflows.progress import progress_bar
+from tfreg.workflows.runtime import set_up, versions
+
+METRICS = {"val_loss": "val_loss", "val_dice": "val_displacement_dice"}
+HELD_OUT = 0.2  # share of subjects kept for validation where the manifest names no splits
+
+
+def train(config, data, run, *, threads=None, device=None, several_gpus=False, progress=True):
+    """Trains the registration network without ground truth; goes on where an interrupted run stopped.
+
+    Args:
+        config: A `tfreg.config.Config`.
+        data: Subjects manifest (CSV). Its `split` column says "train" and "validation"; without one, a
+            fifth of the subjects is held out.
+        run: Folder of the run, created; an unfinished run with the same config is resumed.
+        threads, device: See `tfreg.workflows.runtime.set_up`.
+        several_gpus: Splits every batch over all GPUs (TensorFlow's MirroredStrategy).
+        progress: Shows a progress bar.
+
+    Returns:
+        The content of report.json, a dictionary.
+
+    Raises:
+        UserError: If config, manifest, volumes and run do not fit together.
+    """
+    run = Path(run)
+    _check_run(run, config)
+    set_up(config.seed, threads, device)
+
+    from tfreg.models.pair_dataset import PairDataset, PairSource
+
+    train_pairs, validation_pairs = _pairs(config, data)
+    images, labels = _volumes(train_pairs + validation_pairs, config)
+    label_values = sorted({int(v) for volume in labels.values() for v in np.unique(volume.array)} - {0})
+    source = PairSource(images, labels, config.preprocessing)
+    if config.training.monitor == "val_dice" and not label_values:
+        raise UserError(f"{data}: training.monitor is val_dice, but no subject has labels; use val_loss")
+
+    with _scope(several_gpus):
+        model = build_model(config, label_values)
+    outputs = list(model.output)
+    settings = config.training
+    training_set = PairDataset(
+        source,
+        train_pairs,
+        settings.batch_size,
+        settings.steps_per_epoch,
+        outputs,
+        config.augmentation,
+        config.seed,
+        settings.workers,
+    )
+    validation_set = PairDataset(source, validation_pairs, 1, None, outputs)
+
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "config.yaml").write_text(dump_config(config))
+    started = time.perf_counter()
+    with progress_bar(progress) as bar:
+        callbacks, state = _callbacks(run, config, training_set, bar)
+        finished_epochs = state.restore(model)
+        _forget_after(run / "history.csv", finished_epochs)
+        model.fit(
+            training_set,
+            validation_data=validation_set,
+            epochs=settings.epochs,
+            initial_epoch=finished_epochs,
+            callbacks=callbacks,
+            verbose=0,
+        )
+    model.save(run / "last.keras")
+    report = _report(run, config, model, len(train_pairs), validation_pairs, time.perf_counter() - started)
+    report["resumed_after_epoch"] = finished_epochs or None
+    (run / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def build_model(config, labels=()):
+    """Builds and compiles the network that a config describes.
+
+    Args:
+        config: A `tfreg.config.Config`.
+        labels: Label values whose overlap is measured, or none.
+
+    Returns:
+        A compiled `keras.Model`.
+    """
+    import keras
+
+    from tfreg.losses.regularisers import GradientPenalty, LinearPenalty
+    from tfreg.losses.similarities import build_similarity
+    from tfreg.losses.warped_dice import WarpedDice
+    from tfreg.models.registration_network import build_registration_network
+
+    model = build_registration_network(**config.model.model_dump())
+    losses = {"warped": build_similarity(config.loss.similarity, config.loss.window)}
+    if "linear" in model.output:
+        losses["linear"] = LinearPenalty(config.loss.alpha)
+    if "gradients" in model.output:
+        losses["gradients"] = GradientPenalty(config.loss.beta, config.loss.smoothness)
+    model.compile(
+        optimizer=keras.optimizers.Adam(config.training.learning_rate),
+        loss=losses,
+        metrics={"displacement": [WarpedDice(labels)]} if labels else None,
+        # XLA slows convolutions down on the CPU; the sampler compiles itself.
+        jit_compile=keras.backend.backend() != "tensorflow",
+    )
+    return model
+
+
+def _check_run(run, config):
+    """Refuses a folder that holds something else than this run, interrupted."""
+    if not run.exists():
+        return
+    if not run.is_dir():
+        raise UserError(f"{run}: is a file; name a folder for the run")
+    if not any(run.iterdir()):
+        return
+    if not (run / "config.yaml").exists():
+        raise UserError(f"{run}: holds something else than a run; name another folder")
+    if (run / "config.yaml").read_text() != dump_config(config):
+        raise UserError(f"{run}: is a run with another config; name another folder, or delete this one")
+    if (run / "report.json").exists():
+        raise UserError(f"{run}: is a finished run; name another folder, or delete this one")
+
+
+def _pairs(config, data):
+    """Training and validation pairs of the manifest."""
+    subjects = read_subjects(data)
+    if any(subject.split for subject in subjects):
+        training = [subject for subject in subjects if subject.split == "train"]
+        validation = [subject for subject in subjects if subject.split == "validation"]
+        if not training or not validation:
+            raise UserError(f"{data}: column `split` needs subjects in both `train` and `validation`")
+    else:
+        names = sorted({subject.subject for subject in subjects})
+        if len(names) < 4:
+            raise UserError(f"{data}: lists fewer than 4 subjects; fill its column `split` (train, validation)")
+        held_out = set(np.random.default_rng(config.seed).permutation(names)[: max(2, int(len(names) * HELD_OUT))])
+        training = [subject for subject in subjects if subject.subject not in held_out]
+        validation = [subject for subject in subjects if subject.subject in held_out]
+    train_pairs, validation_pairs = _make_pairs(config, training), _make_pairs(config, validation)
+    if len(validation_pairs) > config.training.validation_pairs:
+        rng = np.random.default_rng(config.seed)
+        chosen = rng.choice(len(validation_pairs), config.training.validation_pairs, replace=False)
+        validation_pairs = [validation_pairs[number] for number in sorted(chosen)]
+    return train_pairs, validation_pairs
+
+
+def _make_pairs(config, subjects):
+    if isinstance(config.pairs, PhasePair):
+        return pairs_from_subjects(subjects, config.pairs.moving, config.pairs.fixed)
+    return pairs_from_subjects(subjects, phase=config.phase, same_subject=config.pairs == "images")
+
+
+def _volumes(pairs, config):
+    """Normalised images and labels of the pairs, by the image's file."""
+    files = {}
+    for pair in pairs:
+        files[pair.fixed] = pair.fixed_labels
+        files[pair.moving] = pair.moving_labels
+    images = {path: normalised(read_volume(path), config.preprocessing.intensity, path) for path in files}
+    labels = {path: read_volume(file, labels=True) for path, file in files.items() if file is not None}
+    for path, volume in labels.items():
+        if not volume.lattice.same_as(images[path].lattice):
+            raise UserError(f"{files[path]}: lies on another grid than its image {path.name}; resample it")
+    return images, labels
+
+
+def _scope(several_gpus):
+    """The context in which the model's weights are made: one device, or all GPUs."""
+    if not several_gpus:
+        return contextlib.nullcontext()
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise UserError("--several-gpus: needs the TensorFlow backend; unset KERAS_BACKEND")
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy().scope()
+
+
+def _callbacks(run, config, training_set, bar):
+    """The callbacks in the order in which they must act, and the training state among them."""
+    import keras
+
+    from tfreg.models.epoch_callbacks import EpochOfData, EpochProgress
+    from tfreg.models.training_state import TrainingState
+
+    settings = config.training
+    monitored = {"monitor": METRICS[settings.monitor], "mode": "min" if settings.monitor == "val_loss" else "max"}
+    reduce = keras.callbacks.ReduceLROnPlateau(
+        **monitored,
+        factor=settings.learning_rate_factor,
+        patience=settings.learning_rate_patience,
+        min_delta=0,
+    )
+    stop = keras.callbacks.EarlyStopping(**monitored, patience=settings.stop_patience)
+    best = keras.callbacks.ModelCheckpoint(str(run / "model.keras"), **monitored, save_best_only=True)
+    state = TrainingState(
+        run / "state",
+        {
+            reduce: ("best", "wait", "cooldown_counter"),
+            stop: ("best", "wait", "best_epoch", "stopped_epoch"),
+            best: ("best",),
+        },
+    )
+    callbacks = [EpochOfData(training_set), reduce, stop, best]
+    if keras.backend.backend() == "tensorflow":
+        callbacks.append(keras.callbacks.TensorBoard(str(run / "tensorboard"), write_graph=False))
+    callbacks.append(keras.callbacks.CSVLogger(str(run / "history.csv"), append=True))
+    callbacks.append(state)  # last: an epoch counts as done once everything above has been written
+    callbacks.append(EpochProgress(bar, settings.epochs, settings.steps_per_epoch))
+    return callbacks, state
+
+
+def _forget_after(history, epochs):
+    """Drops the rows of epochs that were written but not finished before an interruption."""
+    if not history.exists():
+        return
+    rows = list(csv.reader(history.read_text().splitlines()))
+    kept = rows[:1] + [row for row in rows[1:] if int(row[0]) < epochs]
+    with open(history, "w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(kept if len(kept) > 1 else [])
+
+
+def _report(run, config, model, training_pairs, validation_pairs, seconds):
+    """What report.json says of a finished run."""
+    rows = list(csv.DictReader((run / "history.csv").read_text().splitlines()))
+    metric = METRICS[config.training.monitor]
+    choose = min if config.training.monitor == "val_loss" else max
+    best = choose(rows, key=lambda row: float(row[metric]))
+    return {
+        "versions": versions(),
+        "seed": config.seed,
+        "parameters": model.count_params(),
+        "training_pairs": training_pairs,
+        "validation_pairs": len(validation_pairs),
+        "epochs": len(rows),
+        "seconds": round(seconds, 1),
+        "best": {key: float(value) for key, value in best.items()},
+        "model_sha256": hashlib.sha256((run / "model.keras").read_bytes()).hexdigest(),
+    }
