@@ -14,7 +14,7 @@ from tfreg.layers.composed_integration import ComposedIntegration
 
 LAYERS = {"axiswise": AxiswiseIntegration, "composed": ComposedIntegration}
 every_map = pytest.mark.parametrize(
-    ("integration", "anchor"), list(itertools.product(LAYERS, ["centre", "start"])), ids="-".join
+    ("integration", "anchor"), list(itertools.product(LAYERS, ["centre", "start"]))
 )
 sizes = pytest.mark.parametrize("shape", [(4, 5, 6), (5, 8, 3), (1, 2, 7)], ids=str)
 

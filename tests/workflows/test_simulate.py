@@ -104,7 +104,7 @@ def test_an_existing_folder_is_refused(data, tmp_path):
     other = tmp_path / "thesis"
     other.mkdir()
     (other / "chapter.txt").write_text("precious")
-    with pytest.raises(UserError, match="not a simulated data set"):
+    with pytest.raises(UserError, match="not a result of this command"):
         simulate(other, force=True, **SMALL)
     assert (other / "chapter.txt").read_text() == "precious"
     assert (data / "subjects.csv").read_bytes() == before

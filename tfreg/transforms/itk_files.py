@@ -1,12 +1,10 @@
 """Transforms in the files that ITK, SimpleITK, ANTs and 3D Slicer read: world LPS+ mm, fixed to moving."""
 
-import nibabel as nib
 import numpy as np
 
 from tfreg.errors import UserError
-
-RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-VECTOR_INTENT = 1007  # NIFTI_INTENT_VECTOR
+from tfreg.volumes.itk_images import LPS_TO_RAS, to_itk
+from tfreg.volumes.nifti import write_nifti
 
 
 def read_linear(path):
@@ -38,7 +36,7 @@ def read_linear(path):
         matrix[:3, d] = np.array(transform.TransformPoint(tuple(np.eye(3)[d]))) - origin
     if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-9:
         raise UserError(f"{path}: is not invertible; give a rigid or affine transform")
-    return RAS_TO_LPS @ matrix @ RAS_TO_LPS
+    return LPS_TO_RAS @ matrix @ LPS_TO_RAS
 
 
 def write_linear(path, matrix):
@@ -50,7 +48,7 @@ def write_linear(path, matrix):
     """
     import SimpleITK as sitk
 
-    lps = RAS_TO_LPS @ matrix @ RAS_TO_LPS
+    lps = LPS_TO_RAS @ matrix @ LPS_TO_RAS
     transform = sitk.AffineTransform(3)
     transform.SetMatrix(lps[:3, :3].ravel().tolist())
     transform.SetTranslation(lps[:3, 3].tolist())
@@ -66,13 +64,8 @@ def write_displacement(path, displacement_mm, affine, frame=1):
         affine: `(4, 4)` of the lattice.
         frame: NIfTI code of the world frame.
     """
-    field = (displacement_mm * np.array([-1, -1, 1], np.float32))[:, :, :, None, :].astype(np.float32)
-    image = nib.Nifti1Image(field, affine)
-    image.header.set_intent(VECTOR_INTENT)
-    image.header.set_xyzt_units("mm")
-    image.set_sform(affine, max(frame, 1))
-    image.set_qform(affine, max(frame, 1))
-    image.to_filename(path)
+    field = displacement_mm * np.array([-1, -1, 1], np.float32)
+    write_nifti(path, field[:, :, :, None, :].astype(np.float32), affine, frame, intent="vector")
 
 
 def write_composite(path, displacement_mm, affine):
@@ -85,11 +78,5 @@ def write_composite(path, displacement_mm, affine):
     """
     import SimpleITK as sitk
 
-    lps = RAS_TO_LPS @ affine
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    field = np.ascontiguousarray((displacement_mm * np.array([-1.0, -1.0, 1.0])).transpose(2, 1, 0, 3))
-    image = sitk.GetImageFromArray(field, isVector=True)
-    image.SetOrigin(lps[:3, 3].tolist())
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
-    sitk.WriteTransform(sitk.CompositeTransform([sitk.DisplacementFieldTransform(image)]), str(path))
+    field = to_itk(displacement_mm * np.array([-1.0, -1.0, 1.0]), affine)
+    sitk.WriteTransform(sitk.CompositeTransform([sitk.DisplacementFieldTransform(field)]), str(path))

@@ -1,5 +1,6 @@
 """Reads and writes volumes, whatever their file format."""
 
+import functools
 from pathlib import Path
 
 import nibabel as nib
@@ -74,7 +75,7 @@ def write_volume(path, volume):
     """
     path = Path(path)
     if _extension(path) in (".nii", ".nii.gz"):
-        write = write_nifti
+        write = functools.partial(write_nifti, frame=volume.frame)
     elif _extension(path) in (".mha", ".nrrd"):
         write = write_itk
     else:
@@ -83,7 +84,7 @@ def write_volume(path, volume):
         raise UserError(f"{path}: its folder does not exist; create {path.parent}")
     partial = path.with_name(f".partial-{path.name}")
     try:
-        write(partial, _storable(volume.array), volume)
+        write(partial, _storable(volume.array), volume.affine)
         partial.replace(path)
     except (OSError, RuntimeError, nib.spatialimages.HeaderDataError) as error:
         reason = getattr(error, "strerror", None) or "the format does not hold this volume"

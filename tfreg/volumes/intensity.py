@@ -39,7 +39,7 @@ def normalise(array, window=None, percentiles=None):
     floor, ceiling = float(limits[0]), float(limits[1])
     if floor == ceiling:
         raise ValueError(f"all voxels come out equal: the percentiles {percentiles} are both {floor:g}")
-    if ceiling - floor > np.finfo(np.float32).max:
+    if ceiling - floor > float(np.finfo(np.float32).max):
         raise ValueError(f"intensities from {floor:g} to {ceiling:g} are beyond float32")
     # A float32 array stays float32 throughout. NaN passes and is replaced after.
     result = ((np.clip(array, floor, ceiling) - floor) / (ceiling - floor)).astype(np.float32, copy=False)

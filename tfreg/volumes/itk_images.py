@@ -81,22 +81,39 @@ def read_dicom(path, labels=False):
         return Volume(_array(image, labels), lattice.affine, notes=notes)
 
 
-def write_itk(path, array, volume):
+def to_itk(array, affine):
+    """An ITK image of an array.
+
+    Args:
+        array: `(i, j, k)`, or `(i, j, k, components)` for a vector image.
+        affine: `(4, 4)`, voxel to world RAS+ mm, without shear.
+
+    Returns:
+        A `SimpleITK.Image`, in LPS+ mm.
+    """
+    import SimpleITK as sitk
+
+    affine = LPS_TO_RAS @ affine
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    axes = (2, 1, 0, 3)[: array.ndim]
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(axes)), isVector=array.ndim == 4)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(affine[:3, 3].tolist())
+    return image
+
+
+def write_itk(path, array, affine):
     """Writes a .mha or .nrrd file.
 
     Args:
         path: The file.
         array: `(i, j, k)`, in the dtype to store.
-        volume: The `Volume` that holds the affine.
+        affine: `(4, 4)`, voxel to world RAS+ mm.
     """
     import SimpleITK as sitk
 
-    affine = LPS_TO_RAS @ volume.affine
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
-    image.SetSpacing(volume.spacing.tolist())
-    image.SetDirection((affine[:3, :3] / volume.spacing).ravel().tolist())
-    image.SetOrigin(affine[:3, 3].tolist())
-    sitk.WriteImage(image, str(path), useCompression=True)
+    sitk.WriteImage(to_itk(array, affine), str(path), useCompression=True)
 
 
 @contextlib.contextmanager

@@ -65,23 +65,27 @@ def read_nifti(path, labels=False):
         raise UserError(f"{path}: the file is corrupt or is not NIfTI; export it again") from error
 
 
-def write_nifti(path, array, volume):
+def write_nifti(path, array, affine, frame=1, intent=None):
     """Writes a .nii or .nii.gz file with equal sform and qform.
 
     Args:
         path: The file.
-        array: `(i, j, k)`, in the dtype to store.
-        volume: The `Volume` that holds the affine and the frame.
+        array: `(i, j, k)` or `(i, j, k, 1, components)`, in the dtype to store.
+        affine: `(4, 4)`, voxel to world RAS+ mm.
+        frame: NIfTI code of the world frame; an unknown one becomes 1, scanner.
+        intent: NIfTI intent, such as "vector", or None.
     """
-    code = volume.frame if volume.frame in range(1, 6) else 1
-    image = nib.Nifti1Image(array, volume.affine, dtype=array.dtype)
+    code = frame if frame in range(1, 6) else 1
+    image = nib.Nifti1Image(array, affine, dtype=array.dtype)
     image.header.set_xyzt_units("mm")
-    image.set_sform(volume.affine, code)
+    if intent is not None:
+        image.header.set_intent(intent)
+    image.set_sform(affine, code)
     # A qform is a rotation and three spacings. It cannot hold shear, and a reader that prefers it, or falls back on
     # it as ITK does, would misplace the voxels: then it is declared absent, and ITK refuses the file.
-    image.set_qform(volume.affine, code)
-    if _disagreement_mm(volume.shape, image.get_qform(), volume.affine) > AGREEMENT_MM / 10:
-        image.set_qform(volume.affine, 0)
+    image.set_qform(affine, code)
+    if _disagreement_mm(array.shape, image.get_qform(), affine) > AGREEMENT_MM / 10:
+        image.set_qform(affine, 0)
     image.to_filename(path)
 
 

@@ -25,9 +25,9 @@ def check_free(out, force, marker):
         return
     if out.exists() or out.is_symlink():
         if not force:
-            raise UserError(f"{out}: exists already; name another folder, or replace it with --force")
+            raise UserError(f"{out}: already exists; name another folder, or replace it with --force")
         if not (out / marker).is_file():
-            raise UserError(f"{out}: is not a result of this command, and --force does not replace it")
+            raise UserError(f"{out}: is not a result of this command, so --force does not replace it; name another folder")
     for parent in out.absolute().parents:
         if parent.is_dir():
             return
@@ -53,7 +53,7 @@ def result_folder(out):
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.absolute().parent))
         yield temporary
-        temporary.chmod(0o755)
+        temporary.chmod(0o777 & ~_umask())  # mkdtemp lets only the owner in
         if out.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.absolute().parent))
             os.replace(out, old / out.name)
@@ -66,3 +66,9 @@ def result_folder(out):
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask():
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask

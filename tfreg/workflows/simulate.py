@@ -6,21 +6,19 @@ import csv
 import json
 import math
 import multiprocessing
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
 import tfreg
 from tfreg.errors import UserError
+from tfreg.transforms.itk_files import write_displacement
 from tfreg.volumes.formats import MAX_VOXELS, write_points, write_volume
 from tfreg.volumes.manifest import Subject, write_subjects
 from tfreg.volumes.phantom import simulate_subject
 from tfreg.workflows.progress import progress_bar
+from tfreg.workflows.result_folder import check_free, result_folder
 
 PHASES = ("inhale", "exhale")
 GROUPS = ("healthy", "fibrosis")
@@ -101,7 +99,7 @@ def simulate(
     out = Path(out)
     shape, spacing = _check_image(shape, spacing, modality, orientation)
     _check_cohort(subjects, diseased, severity, splits, seed, threads)
-    _check_out(out, force)
+    check_free(out, force, RECORD)
     image = {
         "shape": shape,
         "spacing": spacing,
@@ -117,8 +115,7 @@ def simulate(
         "seed": seed,
         "splits": list(splits),
     }
-    folder = _temporary_sibling(out)
-    try:
+    with result_folder(out) as folder:
         tasks = _cohort(folder, subjects, diseased, severity, splits, seed, image)
         rows, parameters = [], []
         for pair, drawn in _run(tasks, threads, progress):
@@ -129,11 +126,6 @@ def simulate(
         (folder / "README.txt").write_text(README.format(version=tfreg.__version__, modality=modality.upper()))
         record = {"tfreg": tfreg.__version__, "numpy": np.__version__, "arguments": arguments}
         (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
-        _move_into_place(folder, out)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror}); choose another place") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return out / "subjects.csv"
 
 
@@ -205,19 +197,8 @@ def _write_subject(task):
         write_points(points, getattr(simulated, f"{phase}_points"))
         rows.append(Subject(name, task.name, image, labels, points, phase, task.group, task.split))
     field = task.folder / "displacement" / f"{task.name}_exhale_to_inhale.nii.gz"
-    _write_displacement(field, simulated.displacement_mm, simulated.exhale.affine)
+    write_displacement(field, simulated.displacement_mm, simulated.exhale.affine)
     return rows, {"subject": task.name, "group": task.group, **simulated.parameters}
-
-
-def _write_displacement(path, displacement_mm, affine):
-    """An ITK displacement field from `(i, j, k, 3)` world RAS+ mm; the file holds LPS mm."""
-    field = displacement_mm * np.array([-1, -1, 1], dtype=np.float32)
-    image = nib.Nifti1Image(field[:, :, :, None, :], affine)
-    image.header.set_intent("vector")
-    image.header.set_xyzt_units("mm")
-    image.set_sform(affine, 1)
-    image.set_qform(affine, 1)
-    image.to_filename(path)
 
 
 def _write_severity(path, parameters):
@@ -255,39 +236,3 @@ def _check_cohort(subjects, diseased, severity, splits, seed, threads):
         raise UserError(f"seed {seed}: give a whole number from 0")
     if not isinstance(threads, int) or threads < 1:
         raise UserError(f"threads {threads}: give a whole number of at least 1")
-
-
-def _check_out(out, force):
-    if not out.exists():
-        return
-    if not force:
-        raise UserError(f"{out}: already exists; choose another folder, or overwrite it with --force")
-    # A mistyped folder must not be lost.
-    if not out.is_dir() or (any(out.iterdir()) and not (out / RECORD).is_file()):
-        raise UserError(f"{out}: is not a simulated data set, so --force does not replace it; choose another folder")
-
-
-def _temporary_sibling(out):
-    try:
-        out.absolute().parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.absolute().parent))
-        # mkdtemp lets only the owner in; a data set is to be shared as other folders are.
-        umask = os.umask(0)
-        os.umask(umask)
-        folder.chmod(0o777 & ~umask)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be made ({error.strerror}); choose another place") from error
-    return folder
-
-
-def _move_into_place(folder, out):
-    """Renames the finished folder; what it replaces goes last."""
-    if not out.exists():
-        folder.rename(out)
-        return
-    replaced = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.absolute().parent))
-    try:
-        out.rename(replaced / out.name)
-        folder.rename(out)
-    finally:
-        shutil.rmtree(replaced, ignore_errors=True)

@@ -59,7 +59,7 @@ def _targets(inputs, out, force):
         if targets.count(target) > 1:
             raise UserError(f"{target}: two inputs have this name; warp them one at a time")
         if target.exists() and not force:
-            raise UserError(f"{target}: exists already; name another file, or replace it with --force")
+            raise UserError(f"{target}: already exists; name another file, or replace it with --force")
         if any(target.exists() and target.samefile(path) for path in inputs if path.exists()):
             raise UserError(f"{target}: is the input itself; name another file")
     return targets

@@ -1,0 +1,70 @@
+"""`portable()` really leaves the TensorFlow-only paths, and a graph shows which were taken."""
+
+import keras
+import numpy as np
+import pytest
+
+from tfreg.layers.acceleration import has_native_dilation, is_accelerated, portable
+from tfreg.layers.convolution_block import DilatedConvolution
+from tfreg.layers.trilinear_sampler import sample_trilinear
+
+tensorflow_only = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="the fast paths are TensorFlow's alone"
+)
+
+
+def special_parts(layer, shape):
+    """What a graph of a layer and the sampler holds that not every TensorFlow build can run."""
+    import tensorflow as tf
+
+    @tf.function
+    def function(volume, points):
+        return sample_trilinear(layer(volume), points)
+
+    concrete = function.get_concrete_function(tf.TensorSpec(shape), tf.TensorSpec((1, 3, 2, 4, 3)))
+    graph = concrete.graph.as_graph_def()
+    functions = graph.library.function
+    nodes = [*graph.node, *(node for function in functions for node in function.node_def)]
+    found = set()
+    if any(item.attr["_XlaMustCompile"].b for item in [*functions, *nodes]):
+        found.add("XLA")
+    for node in nodes:
+        if node.op == "Conv3D" and max(node.attr["dilations"].list.i) > 1:
+            found.add("dilation")
+    return found
+
+
+@tensorflow_only
+@pytest.mark.parametrize("shape", [(1, 7, 8, 9, 2), (None, None, None, None, 2)], ids=str)
+def test_portable_graph_holds_neither_xla_nor_dilations(shape):
+    layer = DilatedConvolution(3, 3, padding="same", dilation_rate=3)
+    layer.build(shape)
+    with portable():
+        assert special_parts(layer, shape) == set()
+    assert special_parts(layer, shape) == ({"XLA", "dilation"} if has_native_dilation() else {"XLA"})
+
+
+def test_portable_ends_with_its_context():
+    before = is_accelerated()
+    with pytest.raises(KeyError), portable():
+        assert not is_accelerated()
+        assert not has_native_dilation()
+        raise KeyError
+    assert is_accelerated() == before == (keras.backend.backend() == "tensorflow")
+
+
+@tensorflow_only
+def test_onednn_switched_off_leaves_the_native_path(monkeypatch):
+    import tensorflow as tf
+
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    assert has_native_dilation() == bool(tf.config.list_logical_devices("GPU"))
+
+
+def test_both_paths_sample_alike(rng):
+    volume = rng.standard_normal((2, 4, 5, 6, 3)).astype("float32")
+    points = rng.uniform(-2, 7, (2, 3, 4, 5, 3)).astype("float32")
+    fast = keras.ops.convert_to_numpy(sample_trilinear(volume, points))
+    with portable():
+        plain = keras.ops.convert_to_numpy(sample_trilinear(volume, points))
+    np.testing.assert_allclose(fast, plain, atol=1e-6)
