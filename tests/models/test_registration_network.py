@@ -54,12 +54,13 @@ def voxel_centres(shape):
 
 
 def is_identity(outputs, inputs):
+    batch, *shape, _ = inputs["moving"].shape
     np.testing.assert_array_equal(outputs["warped"], inputs["moving"])
-    np.testing.assert_array_equal(outputs["displacement"], np.zeros((*inputs["moving"].shape[:4], 3)))
+    np.testing.assert_array_equal(outputs["displacement"], np.zeros((batch, *shape, 3)))
     if "linear" in outputs:
-        np.testing.assert_array_equal(outputs["linear"], np.eye(3, 4)[None])
+        np.testing.assert_array_equal(outputs["linear"], np.repeat(np.eye(3, 4)[None], batch, axis=0))
     if "gradients" in outputs:
-        np.testing.assert_array_equal(outputs["gradients"], np.ones((*inputs["moving"].shape[:4], 3)))
+        np.testing.assert_array_equal(outputs["gradients"], np.ones((batch, *shape, 3)))
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,7 @@ def test_known_sizes_and_borders_return_the_moving_image(border, rng):
     inputs = images(rng, (9, 12, 7), batch=2)
     model = build_registration_network((9, 12, 7), border=border, **SMALL)
     is_identity(outputs_of(model, inputs), inputs)
+    is_identity(model.predict(inputs, verbose=0), inputs)
     assert model.output["displacement"].shape == (None, 9, 12, 7, 3)
 
 
