@@ -15,8 +15,17 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
 	@touch $@
 
+# Simulated chests, a short training, and an inhale-exhale pair that the training has not seen.
+DEMO := runs/demo
+DATA := $(DEMO)/data
 demo: install
-	$(BIN)/python benchmarks/demo.py --out runs/demo
+	rm -rf $(DEMO)
+	$(BIN)/tfreg simulate --out $(DATA) --subjects 24 --shape 48 40 48 --spacing 7.5 7.5 7.5 --splits 0.75 0.17 0.08 --seed 1 --threads 2
+	$(BIN)/tfreg train configs/demo.yaml --data $(DATA)/subjects.csv --run $(DEMO)/run
+	$(BIN)/tfreg register --model $(DEMO)/run --out $(DEMO)/result \
+	  --fixed $(DATA)/images/s020_exhale.nii.gz --moving $(DATA)/images/s020_inhale.nii.gz \
+	  --fixed-labels $(DATA)/labels/s020_exhale.nii.gz --moving-labels $(DATA)/labels/s020_inhale.nii.gz \
+	  --fixed-points $(DATA)/points/s020_exhale.csv --moving-points $(DATA)/points/s020_inhale.csv
 
 test: install lint
 	$(BIN)/python -m pytest

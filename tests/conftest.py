@@ -1,5 +1,6 @@
 """What every test may use."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -28,6 +29,12 @@ def gradient():
     """`gradient(function, *arrays)`: NumPy gradients of a scalar function with respect to every array."""
     import keras
 
+    @functools.lru_cache
+    def differentiated(function, count):
+        import jax
+
+        return jax.jit(jax.grad(function, argnums=tuple(range(count))))
+
     def gradient(function, *arrays):
         arrays = [keras.ops.convert_to_tensor(np.asarray(array, "float32")) for array in arrays]
         if keras.backend.backend() == "tensorflow":
@@ -38,9 +45,7 @@ def gradient():
                 value = function(*arrays)
             results = tape.gradient(value, arrays, unconnected_gradients="zero")
         else:
-            import jax
-
-            results = jax.jit(jax.grad(function, argnums=tuple(range(len(arrays)))))(*arrays)
+            results = differentiated(function, len(arrays))(*arrays)
         return [keras.ops.convert_to_numpy(result) for result in results]
 
     return gradient

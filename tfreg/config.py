@@ -8,27 +8,47 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tfreg.errors import UserError
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(gt=0)]
+
+def _not_a_truth_value(value):
+    if isinstance(value, bool):
+        raise ValueError("give a number")
+    return value
+
+
+Positive = Annotated[float, Field(gt=0), BeforeValidator(_not_a_truth_value)]
+NotNegative = Annotated[float, Field(ge=0), BeforeValidator(_not_a_truth_value)]
+Count = Annotated[int, Field(gt=0), BeforeValidator(_not_a_truth_value)]
 
 
 class Section(BaseModel):
-    """A block of the config: no unknown keys, no silent conversions of strings."""
+    """A block of the config: no unknown keys, no infinite numbers.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, str_strip_whitespace=True)
+    A number may come as text, because YAML takes 1e-5, without a point, for text.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, str_strip_whitespace=True)
 
 
 class NetworkGrid(Section):
     """The lattice on which the network sees both volumes, centred on the fixed field of view."""
 
-    orientation: Annotated[str, Field(pattern="^[RLAPSIrlapsi]{3}$")] | None = None  # None: the fixed volume's
+    orientation: str | None = None  # three letters such as RAS; None: the fixed volume's
     spacing: Positive | tuple[Positive, Positive, Positive] | None = None  # mm; None: the fixed volume's
     shape: tuple[Count, Count, Count] | None = None  # voxels; None: covers the fixed field of view
+
+    @field_validator("orientation")
+    @classmethod
+    def _three_axes(cls, orientation):
+        if orientation is None:
+            return None
+        letters = sorted("RLAPSI".find(letter) // 2 for letter in orientation.upper())
+        if letters != [0, 1, 2]:
+            raise ValueError("give three letters, one each of R or L, A or P, S or I")
+        return orientation.upper()
 
 
 class Intensity(Section):
@@ -67,7 +87,7 @@ class Model(Section):
     integration: Literal["composed", "axiswise"] = "composed"
     anchor: Literal["centre", "start"] = "centre"
     stride: Count = 2
-    encoder_filters: tuple[Count, ...] = (32, 64, 128, 32, 32)
+    encoder_filters: Annotated[tuple[Count, ...], Field(min_length=1)] = (32, 64, 128, 32, 32)
     encoder_dilations: tuple[Count, ...] = (1, 1, 2, 3, 5)
     squeeze_ratio: Count = 10
     decoder_filters: tuple[Count, ...] = (128, 64, 32, 32, 32)
@@ -85,10 +105,17 @@ class Loss(Section):
     """similarity + alpha |A - I| + beta |Φ - 1| + smoothness |∇Φ|², the L1 norms summed over a volume."""
 
     similarity: Literal["mse", "lncc"] = "mse"
-    window: Count = 9  # side of the window of lncc, voxels
+    window: Count = 9  # side of the window of lncc, voxels, odd
     alpha: NotNegative = 1e-6
     beta: NotNegative = 1e-6
     smoothness: NotNegative = 0.0
+
+    @field_validator("window")
+    @classmethod
+    def _odd(cls, window):
+        if window % 2 == 0:
+            raise ValueError("give an odd number")
+        return window
 
 
 class PhasePair(Section):

@@ -50,9 +50,7 @@ def test_identity_costs_nothing():
 def test_roughness_agrees_with_numpy(rng):
     gradients = random_gradients(rng)
     expected = sum((np.diff(gradients, axis=axis) ** 2).mean(axis=(1, 2, 3, 4)) for axis in (1, 2, 3))
-    np.testing.assert_allclose(
-        keras.ops.convert_to_numpy(gradient_roughness(gradients)), expected, rtol=1e-5
-    )
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(gradient_roughness(gradients)), expected, rtol=1e-5)
 
 
 def test_roughness_of_a_ramp():

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from tfreg.volumes.initial_alignment import initial_alignment
 from tfreg.volumes.network_grid import network_grid
-from tfreg.volumes.preprocessing import labels_onto_network_grid, onto_network_grid
+from tfreg.volumes.preprocessing import labels_onto_network_grid, onto_network_grid, voxel_map
 
 CACHE_BYTES = 2 * 2**30
 
@@ -25,27 +25,39 @@ class PairSource:
         images: Dictionary of file to normalised image `Volume`.
         labels: Dictionary of the image's file to label `Volume`; images without labels are left out.
         preprocessing: `tfreg.config.Preprocessing`.
+        cache_bytes: Memory for resampled volumes; beyond it, those unused for longest are dropped.
     """
 
-    def __init__(self, images, labels, preprocessing):
+    def __init__(self, images, labels, preprocessing, cache_bytes=CACHE_BYTES):
         self.images = images
         self.labels = labels
         self.preprocessing = preprocessing
+        self.cache_bytes = cache_bytes
+        self._inits = {}
         self._cache = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
     def pair(self, fixed, moving):
-        """Returns images `(i, j, k, 2)` float32 and labels `(i, j, k, 2)` int32, fixed first, of two files."""
+        """Returns images `(i, j, k, 2)` float32 and labels `(i, j, k, 2)` int32, fixed first, of two files.
+
+        Labels are 0 where one of the two has none: there is nothing to compare.
+        """
         grid = self.preprocessing.network_grid
         lattice = network_grid(self.images[fixed].lattice, grid.orientation, grid.spacing, grid.shape)
-        init = initial_alignment(self.preprocessing.init, self.images[fixed], self.images[moving])
+        if (fixed, moving) not in self._inits:
+            self._inits[fixed, moving] = initial_alignment(
+                self.preprocessing.init, self.images[fixed], self.images[moving]
+            )
+        init = self._inits[fixed, moving]
         parts = [self._on_grid(fixed, lattice, np.eye(4)), self._on_grid(moving, lattice, init)]
-        return tuple(np.stack(arrays, axis=-1) for arrays in zip(*parts, strict=True))
+        images, labels = (np.stack(arrays, axis=-1) for arrays in zip(*parts, strict=True))
+        if not {fixed, moving} <= set(self.labels):
+            labels[:] = 0
+        return images, labels
 
     def _on_grid(self, name, lattice, world_map):
-        chain = np.linalg.inv(self.images[name].affine) @ world_map @ lattice.affine
-        key = (name, lattice.shape, np.round(chain, 6).tobytes())
+        key = (name, lattice.shape, voxel_map(self.images[name], lattice, world_map).tobytes())
         with self._lock:
             if key in self._cache:
                 self._cache.move_to_end(key)
@@ -59,7 +71,7 @@ class PairSource:
             if key not in self._cache:
                 self._cache[key] = (image, labels)
                 self._bytes += image.nbytes + labels.nbytes
-            while self._bytes > CACHE_BYTES and len(self._cache) > 1:
+            while self._bytes > self.cache_bytes and len(self._cache) > 1:
                 _, old = self._cache.popitem(last=False)
                 self._bytes -= sum(array.nbytes for array in old)
         return image, labels

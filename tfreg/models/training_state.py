@@ -10,38 +10,52 @@ import keras
 
 
 class TrainingState(keras.callbacks.Callback):
-    """Saves weights, optimiser and the schedule's counters after every epoch, and restores them.
+    """Saves weights, optimiser, the schedule's counters and files after every epoch, and restores them.
 
     Keras' own BackupAndRestore keeps neither the patience counters nor the best values of
     ReduceLROnPlateau, EarlyStopping and ModelCheckpoint, and can be caught between its two files. Here
     a folder named after the epoch holds everything; renaming it into place is what makes it count.
 
-    List it after the callbacks that it keeps.
+    List it after the callbacks that it keeps, and after those that write the files.
 
     Args:
         directory: Where the state lies, created when needed.
         keep: Dictionary of callback to the names of its attributes to save (numbers or None).
+        files: Files that other callbacks write epoch by epoch. `restore` brings back what they held
+            after the last finished epoch: what an interrupted one wrote, whole or in part, is gone.
     """
 
-    def __init__(self, directory, keep):
+    def __init__(self, directory, keep, files=()):
         super().__init__()
         self.directory = Path(directory)
         self.keep = keep
+        self.files = [Path(file) for file in files]
+        self.stopped = False
         self._restored = None
 
     def restore(self, model):
-        """Loads the newest saved state into a compiled model.
+        """Loads the newest saved state into a compiled model, and brings back the files.
+
+        Afterwards `stopped` tells whether a callback had ended the training with that epoch.
 
         Returns:
             The number of finished epochs, to be given to `fit` as `initial_epoch`; 0 if there is none.
         """
-        saved = sorted(self._saved())
-        if not saved:
+        epoch, folder = max(self._saved(), default=(0, None))
+        for file in self.files:
+            if folder is not None and (folder / file.name).exists():
+                # Renamed into place: a kill here leaves the saved state to be restored again.
+                shutil.copyfile(folder / file.name, file.with_name(f"{file.name}.part"))
+                os.replace(file.with_name(f"{file.name}.part"), file)
+            else:
+                file.unlink(missing_ok=True)
+        if folder is None:
             return 0
-        epoch, folder = saved[-1]
         model.optimizer.build(model.trainable_variables)
         model.load_weights(folder / "state.weights.h5")
-        self._restored = json.loads((folder / "callbacks.json").read_text())
+        state = json.loads((folder / "callbacks.json").read_text())
+        self.stopped = state["stopped"]
+        self._restored = state["callbacks"]
         return epoch
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -59,7 +73,11 @@ class TrainingState(keras.callbacks.Callback):
         unfinished.mkdir(parents=True)
         self.model.save_weights(unfinished / "state.weights.h5")
         values = [{name: _number(getattr(callback, name)) for name in names} for callback, names in self.keep.items()]
-        (unfinished / "callbacks.json").write_text(json.dumps(values))
+        state = {"stopped": bool(self.model.stop_training), "callbacks": values}
+        (unfinished / "callbacks.json").write_text(json.dumps(state))
+        for file in self.files:
+            if file.exists():
+                shutil.copyfile(file, unfinished / file.name)
         os.replace(unfinished, self.directory / f"epoch-{epoch + 1:05d}")
         for folder in earlier:
             shutil.rmtree(folder)

@@ -4,10 +4,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tfreg.volumes.intensity import normalise
-from tfreg.volumes.volume import Volume
 
 THICK = 2.0  # from this ratio of spacings on, a stack is shown in the plane of its slices
-GRID_LINES = 24
+GRID_LINES = 24  # along the longer side
+AREA = 14.0  # square inches of a panel
+NOT_COMPARED = "0.75"  # grey: the moving image does not reach here
 PLANES = {
     "coronal": (1, (0, 2), ("R", "L", "S", "I")),
     "axial": (2, (0, 1), ("R", "L", "A", "P")),
@@ -23,56 +24,62 @@ def registration_figure(fixed, moving, warped, displacement_mm, title=""):
 
     Args:
         fixed: The fixed `Volume`.
-        moving: The moving image on the fixed lattice before registration, a `Volume`.
-        warped: The moving image on the fixed lattice after it, a `Volume`.
+        moving: The moving image on the fixed lattice before registration, a `Volume`, NaN where it does
+            not reach.
+        warped: The moving image on the fixed lattice after it, likewise.
         displacement_mm: `(i, j, k, 3)` on the fixed lattice, RAS+ mm.
         title: A line above the pictures.
 
     Returns:
         A `matplotlib.figure.Figure`.
     """
-    plane = _plane(fixed.reoriented("RAS").spacing)
-    images = [_slice(fixed.with_array(_contrast(volume)), plane) for volume in (fixed, moving, warped)]
-    mapped = [
-        _slice(fixed.with_array(fixed.lattice.points()[..., d] + displacement_mm[..., d]), plane)
-        for d in PLANES[plane][1]
-    ]
-    fixed_slice, moving_slice, warped_slice = images
-    across, up = (fixed.reoriented("RAS").spacing[d] for d in PLANES[plane][1])
+    upright = fixed.reoriented("RAS").lattice
+    plane = _plane(upright.spacing)
+    fixed_slice, moving_slice, warped_slice = (
+        _slice(fixed.with_array(_contrast(volume.array)), plane) for volume in (fixed, moving, warped)
+    )
+    # Millimetres along the fixed volume's own axes, so that without a deformation the lines are straight.
+    reached_mm = upright.to_voxel(fixed.lattice.points() + displacement_mm) * upright.spacing
+    mapped = [_slice(fixed.with_array(reached_mm[..., d]), plane) for d in PLANES[plane][1]]
+    across, up = (upright.spacing[d] for d in PLANES[plane][1])
     rows, columns = fixed_slice.shape
-    width = 4.0
-    height = width * rows * up / (columns * across)
-    figure = Figure(figsize=(3 * width + 0.6, 2 * height + 1.0), layout="constrained")
+    tallness = rows * up / (columns * across)
+    width = float(np.clip(np.sqrt(AREA / tallness), 2.6, 5.0))
+    figure = Figure(figsize=(3 * width + 1.0, 2 * width * tallness + 1.2), layout="compressed")
     panels = figure.subplots(2, 3)
     look = {"aspect": up / across, "cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": "nearest"}
     for panel, (name, picture) in zip(
         panels.flat,
         {
-            "moving (after initial alignment)": moving_slice,
+            "moving, initially aligned": moving_slice,
             "fixed": fixed_slice,
             "warped": warped_slice,
             "warped, deformed grid": warped_slice,
         }.items(),
         strict=False,
     ):
-        panel.imshow(picture, **look)
+        panel.imshow(np.nan_to_num(picture), **look)
         panel.set_title(name)
+        _mark_directions(panel, PLANES[plane][2])
+    step_mm = max(rows * up, columns * across) / GRID_LINES
     for component in mapped:
-        spread = np.ptp(component)
-        levels = np.linspace(component.min(), component.max(), GRID_LINES) if spread > 0 else []
+        levels = np.arange(np.ceil(component.min() / step_mm), component.max() / step_mm) * step_mm
         if len(levels):
-            panels[1, 0].contour(component, levels=levels, colors="tab:orange", linewidths=0.7)
+            panels[1, 0].contour(component, levels=levels, colors="tab:orange", linewidths=0.7, linestyles="solid")
     look |= {"cmap": "RdBu_r", "vmin": -1, "vmax": 1}
     for panel, name, picture in (
         (panels[1, 1], "fixed - moving", moving_slice),
         (panels[1, 2], "fixed - warped", warped_slice),
     ):
-        shown = panel.imshow(fixed_slice - picture, **look)
-        panel.set_title(f"{name}, mean |difference| {np.abs(fixed_slice - picture).mean():.3f}")
-    figure.colorbar(shown, ax=panels[1, 1:], shrink=0.8, label="of the intensity window")
+        difference = fixed_slice - picture
+        inside = np.isfinite(difference)
+        shown = panel.imshow(difference, **look)
+        panel.set_facecolor(NOT_COMPARED)
+        panel.set_title(f"{name} (mean size {np.abs(difference[inside]).mean() if inside.any() else np.nan:.3f})")
+    figure.colorbar(shown, ax=panels[1], shrink=0.8, label="of the intensity range")
     for panel in panels.flat:
         panel.set(xticks=[], yticks=[])
-        _mark_directions(panel, PLANES[plane][2])
+        panel.title.set_fontsize(10)
     figure.suptitle(f"{title} ({plane})" if title else plane)
     return figure
 
@@ -93,11 +100,14 @@ def _slice(volume, plane):
     return middle[::-1, ::-1].T
 
 
-def _contrast(volume: Volume):
+def _contrast(array):
+    """Intensities in [0, 1]; NaN stays."""
+    missing = ~np.isfinite(array)
     try:
-        return normalise(volume.array, percentiles=(0.5, 99.5))[0]
+        shown = normalise(array, percentiles=(0.5, 99.5))[0]
     except ValueError:  # nothing of the moving image lies on the fixed lattice
-        return np.zeros(volume.shape, np.float32)
+        shown = np.zeros(array.shape, np.float32)
+    return np.where(missing, np.nan, shown)
 
 
 def _mark_directions(panel, letters):
@@ -109,7 +119,8 @@ def _mark_directions(panel, letters):
             letter,
             transform=panel.transAxes,
             color="yellow",
-            fontsize=7,
+            fontsize=9,
+            fontweight="bold",
             ha="left" if x < 0.1 else "right" if x > 0.9 else "center",
             va="top" if y > 0.9 else "bottom" if y < 0.1 else "center",
         )

@@ -1,7 +1,6 @@
 """`transform.npz`: tfreg's own file, from which the transform is rebuilt exactly."""
 
 import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +33,7 @@ def save_transform(path, transform, fixed, moving):
         arrays[f"{name}_shape"] = np.array(lattice.shape)
         arrays[f"{name}_affine"] = lattice.affine
     if deformation is not None:
-        arrays["logits"] = np.asarray(deformation.logits, np.float32)
+        arrays["logits"] = deformation.logits
         header |= {
             "stride": deformation.stride,
             "integration": deformation.integration,
@@ -62,7 +61,7 @@ def load_transform(path):
     if not path.exists():
         raise UserError(f"{path}: does not exist; name a folder that `tfreg register` wrote")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = dict(file)
         header = json.loads(str(arrays["header"]))
         if header["format"] != FORMAT:
@@ -76,6 +75,9 @@ def load_transform(path):
             options = {name: header[name] for name in ("stride", "integration", "anchor", "damping")}
             deformation = Deformation(arrays["logits"], lattices["network"].shape, **options)
         transform = Transform(lattices["network"], arrays["linear"], deformation, arrays["init"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except UserError:
+        raise
+    # Whatever a garbage file makes NumPy and zipfile raise, the file is what is wrong.
+    except Exception as error:
         raise UserError(f"{path}: is not a tfreg transform, or is damaged; register again") from error
     return transform, lattices["fixed"], lattices["moving"]

@@ -41,7 +41,9 @@ def sampled(array, points_voxel):
     Returns:
         `(...)` float64.
     """
-    return ndimage.map_coordinates(array, np.moveaxis(points_voxel, -1, 0), order=1, mode="nearest")
+    coordinates = np.asarray(points_voxel).reshape(-1, 3).T  # (3, n)
+    values = ndimage.map_coordinates(array, coordinates, order=1, mode="nearest")
+    return values.reshape(np.shape(points_voxel)[:-1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +78,8 @@ class Deformation:
             raise ValueError(f"`anchor` must be 'centre' or 'start'. Received: anchor={self.anchor!r}")
         if not 0 < self.damping <= 1:
             raise ValueError(f"`damping` must be in (0, 1]. Received: damping={self.damping}")
+        if self.stride < 1:
+            raise ValueError(f"`stride` must be a positive integer. Received: stride={self.stride}")
         expected = (*(-(-n // self.stride) for n in self.shape), 3)
         if self.logits.shape != expected or not np.isfinite(self.logits).all():
             raise ValueError(f"`logits` must be finite, of shape {expected}. Received: shape={self.logits.shape}")

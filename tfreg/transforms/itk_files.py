@@ -3,6 +3,7 @@
 import numpy as np
 
 from tfreg.errors import UserError
+from tfreg.native_output import silenced
 from tfreg.volumes.itk_images import LPS_TO_RAS, to_itk
 from tfreg.volumes.nifti import write_nifti
 
@@ -22,7 +23,8 @@ def read_linear(path):
     import SimpleITK as sitk
 
     try:
-        transform = sitk.ReadTransform(str(path))
+        with silenced():
+            transform = sitk.ReadTransform(str(path))
     except RuntimeError as error:
         raise UserError(f"{path}: cannot be read as an ITK transform; give a .tfm, .txt, .h5 or .mat file") from error
     if transform.GetDimension() != 3:

@@ -1,18 +1,62 @@
-"""The transform that a registration finds, from fixed to moving world coordinates."""
+"""The transform that a registration finds, from fixed to moving world coordinates, and its inverse."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from tfreg.transforms.deformation import Deformation
+from tfreg.transforms.inverse import inverted
 from tfreg.volumes.resampling import sample
 from tfreg.volumes.volume import Lattice, Volume
 
 CHUNK_VOXELS = 2**21
 
 
+class WorldMap:
+    """What every map of world points can do; a subclass is called with points `(..., 3)`, RAS+ mm."""
+
+    def displacement_mm(self, lattice, progress=None):
+        """Displacement of every voxel centre of a lattice.
+
+        Args:
+            lattice: A `Lattice` in the world that the map starts from.
+            progress: Called with the number of voxels done after each part, or None.
+
+        Returns:
+            `(i, j, k, 3)` float32, RAS+ mm.
+        """
+        result = np.empty((*lattice.shape, 3), np.float32)
+        slabs = max(1, CHUNK_VOXELS // (lattice.shape[1] * lattice.shape[2]))
+        for start in range(0, lattice.shape[0], slabs):
+            stop = min(start + slabs, lattice.shape[0])
+            slab = Lattice((stop - start, *lattice.shape[1:]), _shifted(lattice.affine, start))
+            points = slab.points()
+            result[start:stop] = self(points) - points
+            if progress is not None:
+                progress(slab.shape[0] * slab.shape[1] * slab.shape[2])
+        return result
+
+    def warp(self, moving, lattice, interpolation="linear", fill=0.0, displacement_mm=None):
+        """Resamples a volume that lies where the map leads onto a lattice that lies where it starts.
+
+        Args:
+            moving: The moving `Volume`.
+            lattice: Where the result lies, such as the fixed volume's lattice.
+            interpolation: "linear" or "cubic" for images, "nearest" for labels.
+            fill: Value where the transform leaves the moving volume.
+            displacement_mm: What `displacement_mm(lattice)` gave, if it is there already.
+
+        Returns:
+            A `Volume` on the lattice.
+        """
+        if displacement_mm is None:
+            displacement_mm = self.displacement_mm(lattice)
+        points = moving.lattice.to_voxel(lattice.points() + displacement_mm)
+        return Volume(sample(moving.array, points, interpolation, fill), lattice.affine, frame=moving.frame)
+
+
 @dataclass(frozen=True, eq=False)
-class Transform:
+class Transform(WorldMap):
     """Fixed world → network voxel → A → deformation → network world → init → moving world.
 
     A pull-back, as in ITK: it tells for a point of the fixed image where to read the moving one. It is
@@ -35,9 +79,9 @@ class Transform:
 
     def __post_init__(self):
         linear, init = np.array(self.linear, np.float64), np.array(self.init, np.float64)
-        if linear.shape != (3, 4) or not np.linalg.det(linear[:, :3]) > 0:
+        if linear.shape != (3, 4) or not np.isfinite(linear).all() or np.linalg.det(linear[:, :3]) <= 0:
             raise ValueError(f"`linear` must be 3x4 with a positive determinant. Received: linear={linear.tolist()}")
-        if init.shape != (4, 4) or not abs(np.linalg.det(init)) > 0:
+        if init.shape != (4, 4) or not np.isfinite(init).all() or np.linalg.det(init) == 0:
             raise ValueError(f"`init` must be an invertible 4x4 matrix. Received: init={init.tolist()}")
         if self.deformation is not None and self.deformation.shape != self.lattice.shape:
             raise ValueError(
@@ -82,44 +126,57 @@ class Transform:
         points = self.deformation(_apply(self.linear_voxel, points))
         return _apply(self.init @ self.lattice.affine, points)
 
-    def displacement_mm(self, lattice, progress=None):
-        """Displacement T(x) - x at every voxel centre of a lattice.
+    def inverse(self):
+        """The `InverseTransform`, from moving to fixed world coordinates."""
+        return InverseTransform(self)
+
+
+@dataclass(frozen=True, eq=False)
+class InverseTransform(WorldMap):
+    """Moving world → init⁻¹ → network voxel → deformation⁻¹ → A⁻¹ → network world = fixed world.
+
+    Takes points of the moving image to the fixed one, and warps fixed volumes onto moving lattices. Exact for
+    composed integration; for axiswise ask `residual_voxels`.
+
+    Args:
+        transform: The `Transform` to invert.
+    """
+
+    transform: Transform
+
+    def __call__(self, points_world):
+        """Maps points of the moving image to the fixed image.
 
         Args:
-            lattice: A `Lattice` in fixed world coordinates.
-            progress: Called with the number of voxels done after each part, or None.
+            points_world: `(..., 3)`, moving world RAS+ mm.
 
         Returns:
-            `(i, j, k, 3)` float32, RAS+ mm.
+            `(..., 3)` float64, fixed world RAS+ mm.
         """
-        result = np.empty((*lattice.shape, 3), np.float32)
-        slabs = max(1, CHUNK_VOXELS // (lattice.shape[1] * lattice.shape[2]))
-        for start in range(0, lattice.shape[0], slabs):
-            stop = min(start + slabs, lattice.shape[0])
-            slab = Lattice((stop - start, *lattice.shape[1:]), _shifted(lattice.affine, start))
-            points = slab.points()
-            result[start:stop] = self(points) - points
-            if progress is not None:
-                progress(slab.shape[0] * slab.shape[1] * slab.shape[2])
-        return result
+        forward = self.transform
+        if forward.deformation is None:
+            return _apply(np.linalg.inv(forward.linear_world), points_world)
+        affine = forward.lattice.affine
+        points = inverted(forward.deformation, _apply(np.linalg.inv(forward.init @ affine), points_world))
+        return _apply(affine @ np.linalg.inv(forward.linear_voxel), points)
 
-    def warp(self, moving, lattice, interpolation="linear", fill=0.0, displacement_mm=None):
-        """Resamples a moving volume onto a lattice of the fixed world.
+    def residual_voxels(self, points_world, inverted_world):
+        """How well points were inverted: zero up to rounding, unless axiswise integration folds.
 
         Args:
-            moving: The moving `Volume`.
-            lattice: Where the result lies, such as the fixed volume's lattice.
-            interpolation: "linear" or "cubic" for images, "nearest" for labels.
-            fill: Value where the transform leaves the moving volume.
-            displacement_mm: What `displacement_mm(lattice)` gave, if it is there already.
+            points_world: `(..., 3)`, moving world RAS+ mm.
+            inverted_world: `(..., 3)`, where this inverse took them, fixed world RAS+ mm.
 
         Returns:
-            A `Volume` on the lattice.
+            `(...)` float64, network voxels between `points_world` and what the transform makes of `inverted_world`.
         """
-        if displacement_mm is None:
-            displacement_mm = self.displacement_mm(lattice)
-        points = moving.lattice.to_voxel(lattice.points() + displacement_mm)
-        return Volume(sample(moving.array, points, interpolation, fill), lattice.affine, frame=moving.frame)
+        to_network = np.linalg.inv(self.transform.init @ self.transform.lattice.affine)
+        away = self.transform(inverted_world) - np.asarray(points_world)
+        return np.linalg.norm(away @ to_network[:3, :3].T, axis=-1)
+
+    def inverse(self):
+        """The `Transform` itself."""
+        return self.transform
 
 
 def _apply(matrix, points):

@@ -51,6 +51,24 @@ def normalised(volume, intensity, name="volume"):
     return Volume(array, volume.affine, volume.frame, (*volume.notes, *notes))
 
 
+def voxel_map(volume, lattice, world_map=None):
+    """Where the voxels of a lattice lie in a volume.
+
+    Rounded to a billionth of a voxel: pairs whose maps differ by rounding alone see the same volume, and a
+    voxel on the border of the field of view falls on the same side of it.
+
+    Args:
+        volume: A `Volume`.
+        lattice: The `Lattice`.
+        world_map: `(4, 4)`, from the lattice's world to the volume's, or None.
+
+    Returns:
+        `(4, 4)`, voxel coordinates of the lattice to voxel coordinates of the volume.
+    """
+    world_map = np.eye(4) if world_map is None else world_map
+    return np.round(np.linalg.inv(volume.affine) @ world_map @ lattice.affine, 9) + 0.0  # no negative zeros
+
+
 def onto_network_grid(volume, lattice, world_map=None, interpolation="linear"):
     """A normalised volume's values on the network grid, zero outside it.
 
@@ -63,13 +81,13 @@ def onto_network_grid(volume, lattice, world_map=None, interpolation="linear"):
     Returns:
         `(i, j, k)` float32 in [0, 1].
     """
-    result = resample(volume, lattice, interpolation, world_map=world_map, anti_alias=True)
-    return np.clip(result.array, 0.0, 1.0)
+    result = _resample(volume, lattice, interpolation, world_map, anti_alias=True)
+    return np.clip(result, 0.0, 1.0)
 
 
 def labels_onto_network_grid(labels, lattice, world_map=None):
     """A segmentation's values on the network grid by nearest neighbour, `(i, j, k)` int32."""
-    return resample(labels, lattice, "nearest", world_map=world_map).array.astype(np.int32)
+    return _resample(labels, lattice, "nearest", world_map).astype(np.int32)
 
 
 def prepare_pair(fixed, moving, preprocessing, init=None, fixed_mask=None, moving_mask=None):
@@ -87,12 +105,13 @@ def prepare_pair(fixed, moving, preprocessing, init=None, fixed_mask=None, movin
     Raises:
         UserError: If a volume holds no contrast within the intensity window.
     """
-    if init is None:
-        init = initial_alignment(preprocessing.init, fixed, moving, fixed_mask, moving_mask)
-    grid = preprocessing.network_grid
-    lattice = network_grid(fixed.lattice, grid.orientation, grid.spacing, grid.shape)
     fixed_normal = normalised(fixed, preprocessing.intensity, "fixed")
     moving_normal = normalised(moving, preprocessing.intensity, "moving")
+    if init is None:
+        # Of the normalised volumes, which are all that training keeps.
+        init = initial_alignment(preprocessing.init, fixed_normal, moving_normal, fixed_mask, moving_mask)
+    grid = preprocessing.network_grid
+    lattice = network_grid(fixed.lattice, grid.orientation, grid.spacing, grid.shape)
     return PreparedPair(
         onto_network_grid(fixed_normal, lattice, interpolation=preprocessing.interpolation),
         onto_network_grid(moving_normal, lattice, init, preprocessing.interpolation),
@@ -101,3 +120,9 @@ def prepare_pair(fixed, moving, preprocessing, init=None, fixed_mask=None, movin
         tuple(f"fixed: {note}" for note in fixed_normal.notes)
         + tuple(f"moving: {note}" for note in moving_normal.notes),
     )
+
+
+def _resample(volume, lattice, interpolation, world_map, anti_alias=False):
+    """`(i, j, k)`, a volume's values where `voxel_map` puts the lattice's voxels; zero outside it."""
+    places = Lattice(lattice.shape, voxel_map(volume, lattice, world_map))
+    return resample(Volume(volume.array, np.eye(4)), places, interpolation, anti_alias=anti_alias).array

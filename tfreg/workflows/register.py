@@ -18,35 +18,15 @@ from tfreg.volumes.initial_alignment import KINDS
 from tfreg.volumes.intensity import filled
 from tfreg.volumes.preprocessing import prepare_pair
 from tfreg.volumes.volume import Volume
+from tfreg.workflows.case import Case, check_case
 from tfreg.workflows.metrics import correlation, dice_by_label, landmark_errors_mm, summary_of_errors
 from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.result_folder import check_free, result_folder
 from tfreg.workflows.runtime import set_up, versions
-from tfreg.workflows.trained_run import load_run
+from tfreg.workflows.trained_run import find_run, load_run
 
 REPORT = "report.json"
 NO_MODEL = "No model and no refinement: only the initial alignment was applied."
-
-
-@dataclass(eq=False)
-class Case:
-    """What is known of a pair besides the transform.
-
-    Args:
-        fixed, moving: Image `Volume`s.
-        fixed_labels, moving_labels: Segmentations on their image's lattice, or None.
-        fixed_points, moving_points: `(n, 3)` landmarks in world RAS+ mm, or None.
-        fixed_mask, moving_mask: Where the images count, on their image's lattice, or None.
-    """
-
-    fixed: Volume
-    moving: Volume
-    fixed_labels: Volume | None = None
-    moving_labels: Volume | None = None
-    fixed_points: np.ndarray | None = None
-    moving_points: np.ndarray | None = None
-    fixed_mask: Volume | None = None
-    moving_mask: Volume | None = None
 
 
 @dataclass(eq=False)
@@ -84,6 +64,7 @@ def register(
     moving_points=None,
     fixed_mask=None,
     moving_mask=None,
+    names=None,
     progress=False,
 ):
     """Registers a moving volume with a fixed one.
@@ -98,6 +79,7 @@ def register(
         background: Value of the warped image where the transform leaves the moving volume; None takes
             the moving image's smallest.
         fixed_labels, moving_labels, fixed_points, moving_points, fixed_mask, moving_mask: See `Case`.
+        names: Dictionary of input to what error messages call it, such as its file.
         progress: Shows a progress bar.
 
     Returns:
@@ -107,7 +89,8 @@ def register(
         UserError: If the volumes do not overlap, or labels, points or masks do not fit their images.
     """
     case = Case(fixed, moving, fixed_labels, moving_labels, fixed_points, moving_points, fixed_mask, moving_mask)
-    _check_case(case)
+    names = {name: name.replace("_", " ") for name in vars(case)} | (names or {})
+    check_case(case, names)
     seconds, warnings = {}, []
     preprocessing = run.config.preprocessing if run is not None else Preprocessing()
     if init is not None:
@@ -115,8 +98,7 @@ def register(
     with progress_bar(progress) as bar:
         task = bar.add_task("registering", total=int(np.prod(fixed.shape)) * 2, status="")
         with _timed(seconds, "prepare"):
-            pair = prepare_pair(fixed, moving, preprocessing, init_matrix, fixed_mask, moving_mask)
-            _check_overlap(pair)
+            pair = _prepare(case, preprocessing, init_matrix, names)
         warnings.extend(pair.notes)
         with _timed(seconds, "predict"):
             if run is None:
@@ -220,6 +202,10 @@ def register_files(
     }
     inputs = {name: _read(name, path) for name, path in paths.items() if path is not None}
     read_seconds = time.perf_counter() - started
+    # Whatever can be wrong is found before the seconds that Keras takes to load.
+    check_case(Case(**inputs), paths)
+    if model is not None:
+        find_run(model)
     set_up(seed, threads, device)
     run = None if model is None else load_run(model)
     load_seconds = time.perf_counter() - started - read_seconds
@@ -231,6 +217,7 @@ def register_files(
         transform=transform,
         interpolation=interpolation,
         background=background,
+        names=paths,
         progress=progress,
     )
     result.report["seed"] = seed
@@ -260,12 +247,15 @@ def write_result(out, result, fixed, moving, started):
         write_composite(folder / "transform.h5", displacement_mm, fixed.affine)
         write_linear(folder / "linear.tfm", transform.linear_world)
         save_transform(folder / "transform.npz", transform, fixed.lattice, moving.lattice)
-        before = Transform.identity(fixed.lattice, transform.init).warp(
-            moving.with_array(filled(moving.array)[0]), fixed.lattice, fill=result.report["background"]
+        reached = moving.with_array(filled(moving.array)[0])
+        before, after = (
+            candidate.warp(reached, fixed.lattice, fill=np.nan, displacement_mm=field_mm)
+            for candidate, field_mm in (
+                (Transform.identity(fixed.lattice, transform.init), None),
+                (transform, displacement_mm),
+            )
         )
-        figure = registration_figure(
-            Volume(filled(fixed.array)[0], fixed.affine), before, result.warped, displacement_mm
-        )
+        figure = registration_figure(Volume(filled(fixed.array)[0], fixed.affine), before, after, displacement_mm)
         figure.savefig(folder / "report.png", dpi=110)
         result.report["seconds"]["total"] = round(time.perf_counter() - started, 3)
         (folder / REPORT).write_text(json.dumps(_without_nan(result.report), indent=2) + "\n")
@@ -296,32 +286,24 @@ def _init_from_file(name):
     return read_linear(name)
 
 
-def _check_case(case):
-    for side in ("fixed", "moving"):
-        image = getattr(case, side)
-        for kind in ("labels", "mask"):
-            volume = getattr(case, f"{side}_{kind}")
-            if volume is not None and not volume.lattice.same_as(image.lattice, tolerance_mm=0.01):
-                raise UserError(
-                    f"{side} {kind}: lie in another frame than the {side} image "
-                    f"({volume.shape} at {np.round(volume.affine[:3, 3], 1)} mm, "
-                    f"not {image.shape} at {np.round(image.affine[:3, 3], 1)} mm); resample them onto it"
-                )
-    if (case.fixed_points is None) != (case.moving_points is None):
-        raise UserError("points: give both fixed and moving points, or neither")
-    if case.fixed_points is not None and len(case.fixed_points) != len(case.moving_points):
-        raise UserError(
-            f"points: {len(case.fixed_points)} fixed and {len(case.moving_points)} moving points; "
-            "list the same landmarks in the same order"
-        )
-
-
-def _check_overlap(pair):
+def _prepare(case, preprocessing, init_matrix, names):
+    """The prepared pair, refused where nothing of the moving image is seen."""
+    # A header's rounding apart, masks lie on their images' lattices.
+    masks = [
+        None if mask is None else image.with_array(mask.array)
+        for image, mask in ((case.fixed, case.fixed_mask), (case.moving, case.moving_mask))
+    ]
+    try:
+        pair = prepare_pair(case.fixed, case.moving, preprocessing, init_matrix, *masks)
+    except ValueError as error:
+        reason = str(error).rstrip(".")
+        raise UserError(f"{names['fixed']} and {names['moving']}: {reason}; use another --init or mask") from error
     if not pair.moving.any():
         raise UserError(
-            "fixed and moving: the moving image does not reach the fixed field of view; "
+            f"{names['moving']}: does not reach the field of view of {names['fixed']}; "
             "the scanner coordinates differ, try --init centre"
         )
+    return pair
 
 
 def _only(parts, transform):

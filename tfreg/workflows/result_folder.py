@@ -21,15 +21,18 @@ def check_free(out, force, marker):
         UserError: If the folder exists and may not be replaced, or lies inside a file.
     """
     out = Path(out)
-    if out.is_dir() and not any(out.iterdir()):
-        return
-    if out.exists() or out.is_symlink():
+    empty = out.is_dir() and not any(out.iterdir())
+    if not empty and (out.exists() or out.is_symlink()):
         if not force:
             raise UserError(f"{out}: already exists; name another folder, or replace it with --force")
         if not (out / marker).is_file():
-            raise UserError(f"{out}: is not a result of this command, so --force does not replace it; name another folder")
+            raise UserError(
+                f"{out}: is not a result of this command, so --force does not replace it; name another folder"
+            )
     for parent in out.absolute().parents:
         if parent.is_dir():
+            if not os.access(parent, os.W_OK | os.X_OK):
+                raise UserError(f"{out}: {parent} may not be written to; choose another place")
             return
         if parent.exists():
             raise UserError(f"{out}: {parent} is a file; choose another place")
@@ -39,7 +42,8 @@ def check_free(out, force, marker):
 def result_folder(out):
     """Yields a temporary folder beside `out` and renames it to `out` if the block succeeds.
 
-    What `out` held is deleted only once the new folder is in its place.
+    What `out` held is deleted only once the new folder is in its place; if the block fails it stays, and
+    folders that were made to hold `out` are removed.
 
     Args:
         out: The folder to be written; call `check_free` before the work begins.
@@ -48,24 +52,39 @@ def result_folder(out):
         UserError: If the place cannot be written.
     """
     out = Path(out)
-    temporary = None
+    temporary, done = None, False
+    made = [parent for parent in out.absolute().parents if not parent.exists()]
     try:
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.absolute().parent))
         yield temporary
         temporary.chmod(0o777 & ~_umask())  # mkdtemp lets only the owner in
-        if out.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.absolute().parent))
-            os.replace(out, old / out.name)
-            os.replace(temporary, out)
-            shutil.rmtree(old)
-        else:
-            os.replace(temporary, out)
+        _put_in_place(temporary, out)
+        done = True
     except OSError as error:
         raise UserError(f"{out}: cannot be written ({error.strerror or error}); choose another place") from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+        for parent in made if not done else ():
+            with contextlib.suppress(OSError):  # not there, or no longer empty
+                parent.rmdir()
+
+
+def _put_in_place(temporary, out):
+    """Renames a folder to `out`; what was there is kept until that has succeeded."""
+    if not out.exists():
+        os.replace(temporary, out)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.absolute().parent))
+    os.replace(out, old / out.name)
+    try:
+        os.replace(temporary, out)
+    except OSError:
+        os.replace(old / out.name, out)
+        old.rmdir()
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _umask():

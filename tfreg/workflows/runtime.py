@@ -4,6 +4,7 @@ import contextlib
 import os
 
 from tfreg.errors import UserError
+from tfreg.native_output import silenced
 
 
 def set_up(seed=None, threads=None, device=None):
@@ -15,16 +16,19 @@ def set_up(seed=None, threads=None, device=None):
         device: "cpu" hides GPUs; "gpu" demands one; None takes what is there.
 
     Raises:
-        UserError: If "gpu" is asked for and there is none, or an option is unknown.
+        UserError: If "gpu" is asked for and there is none, or an option is not valid.
     """
     if device not in (None, "cpu", "gpu"):
         raise UserError(f"--device {device}: choose cpu or gpu")
+    if seed is not None and not 0 <= seed < 2**32:
+        raise UserError(f"--seed {seed}: give a whole number from 0 to {2**32 - 1}")
     if threads is not None and threads < 1:
         raise UserError(f"--threads {threads}: give a positive number")
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
         os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
-    import keras
+    with silenced():
+        import keras
 
     if keras.backend.backend() == "tensorflow":
         _set_up_tensorflow(threads, device)
@@ -39,7 +43,8 @@ def set_up(seed=None, threads=None, device=None):
 def _set_up_tensorflow(threads, device):
     import tensorflow as tf
 
-    gpus = tf.config.list_physical_devices("GPU")
+    with silenced():
+        gpus = tf.config.list_physical_devices("GPU")
     if device == "gpu" and not gpus:
         raise UserError("--device gpu: TensorFlow sees no GPU here; install tfreg[gpu], or use --device cpu")
     # Once TensorFlow has started, its devices and threads can no longer be chosen.
@@ -49,6 +54,8 @@ def _set_up_tensorflow(threads, device):
         if threads:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(max(1, min(threads, 2)))
+    with silenced():
+        tf.config.list_logical_devices()  # starts TensorFlow, which has more to say
 
 
 def versions():

@@ -4,6 +4,8 @@ import contextlib
 import csv
 import hashlib
 import json
+import math
+import os
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from tfreg.config import PhasePair, dump_config
 from tfreg.errors import UserError
 from tfreg.volumes.formats import read_volume
 from tfreg.volumes.manifest import pairs_from_subjects, read_subjects
+from tfreg.volumes.network_grid import network_grid
 from tfreg.volumes.preprocessing import normalised
 from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.runtime import set_up, versions
@@ -21,7 +24,7 @@ METRICS = {"val_loss": "val_loss", "val_dice": "val_displacement_dice"}
 HELD_OUT = 0.2  # share of subjects kept for validation where the manifest names no splits
 
 
-def train(config, data, run, *, threads=None, device=None, several_gpus=False, progress=True):
+def train(config, data, run, *, threads=None, device=None, several_gpus=False, devices=None, progress=True):
     """Trains the registration network without ground truth; goes on where an interrupted run stopped.
 
     Args:
@@ -31,6 +34,7 @@ def train(config, data, run, *, threads=None, device=None, several_gpus=False, p
         run: Folder of the run, created; an unfinished run with the same config is resumed.
         threads, device: See `tfreg.workflows.runtime.set_up`.
         several_gpus: Splits every batch over all GPUs (TensorFlow's MirroredStrategy).
+        devices: Names of the TensorFlow devices to split every batch over instead, such as "GPU:1".
         progress: Shows a progress bar.
 
     Returns:
@@ -41,18 +45,20 @@ def train(config, data, run, *, threads=None, device=None, several_gpus=False, p
     """
     run = Path(run)
     _check_run(run, config)
+    train_pairs, validation_pairs = _pairs(config, data)
     set_up(config.seed, threads, device)
 
     from tfreg.models.pair_dataset import PairDataset, PairSource
 
-    train_pairs, validation_pairs = _pairs(config, data)
     images, labels = _volumes(train_pairs + validation_pairs, config)
-    label_values = sorted({int(v) for volume in labels.values() for v in np.unique(volume.array)} - {0})
-    source = PairSource(images, labels, config.preprocessing)
+    _check_shapes(train_pairs + validation_pairs, images, config)
+    label_values = _label_values(validation_pairs, labels)
     if config.training.monitor == "val_dice" and not label_values:
-        raise UserError(f"{data}: training.monitor is val_dice, but no subject has labels; use val_loss")
+        raise UserError(f"{data}: training.monitor is val_dice, but no validation pair has labels; use val_loss")
 
-    with _scope(several_gpus):
+    source = PairSource(images, labels, config.preprocessing)
+    strategy = _strategy(config, several_gpus, devices)
+    with strategy.scope() if strategy else contextlib.nullcontext():
         model = build_model(config, label_values)
     outputs = list(model.output)
     settings = config.training
@@ -64,29 +70,35 @@ def train(config, data, run, *, threads=None, device=None, several_gpus=False, p
         outputs,
         config.augmentation,
         config.seed,
-        settings.workers,
+        settings.workers if _reads_once(strategy) else 1,
     )
-    validation_set = PairDataset(source, validation_pairs, 1, None, outputs)
+    # No device may stay without a pair: where they do not divide evenly, all are repeated equally often.
+    replicas = strategy.num_replicas_in_sync if strategy else 1
+    repeats = replicas // math.gcd(len(validation_pairs), replicas)
+    validation_set = PairDataset(source, validation_pairs * repeats, replicas, None, outputs)
 
-    run.mkdir(parents=True, exist_ok=True)
-    (run / "config.yaml").write_text(dump_config(config))
+    _start_run(run, config)
     started = time.perf_counter()
     with progress_bar(progress) as bar:
         callbacks, state = _callbacks(run, config, training_set, bar)
-        finished_epochs = state.restore(model)
-        _forget_after(run / "history.csv", finished_epochs)
-        model.fit(
-            training_set,
-            validation_data=validation_set,
-            epochs=settings.epochs,
-            initial_epoch=finished_epochs,
-            callbacks=callbacks,
-            verbose=0,
-        )
+        with strategy.scope() if strategy else contextlib.nullcontext():
+            finished_epochs = state.restore(model)
+        if finished_epochs < settings.epochs and not state.stopped:
+            model.fit(
+                training_set,
+                validation_data=validation_set,
+                epochs=settings.epochs,
+                initial_epoch=finished_epochs,
+                callbacks=callbacks,
+                shuffle=True,  # the pairs are random already; Keras would shuffle the batches anew after a resume
+                verbose=0,
+            )
     model.save(run / "last.keras")
     report = _report(run, config, model, len(train_pairs), validation_pairs, time.perf_counter() - started)
     report["resumed_after_epoch"] = finished_epochs or None
-    (run / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    # Its presence says that the run is finished: it appears whole.
+    (run / "report.json.part").write_text(json.dumps(report, indent=2) + "\n")
+    os.replace(run / "report.json.part", run / "report.json")
     return report
 
 
@@ -139,6 +151,16 @@ def _check_run(run, config):
         raise UserError(f"{run}: is a finished run; name another folder, or delete this one")
 
 
+def _start_run(run, config):
+    """Makes the run's folder, with its config."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        if not (run / "config.yaml").exists():
+            (run / "config.yaml").write_text(dump_config(config))
+    except OSError as error:
+        raise UserError(f"{run}: cannot be written ({error.strerror}); choose another place") from error
+
+
 def _pairs(config, data):
     """Training and validation pairs of the manifest."""
     subjects = read_subjects(data)
@@ -147,6 +169,9 @@ def _pairs(config, data):
         validation = [subject for subject in subjects if subject.split == "validation"]
         if not training or not validation:
             raise UserError(f"{data}: column `split` needs subjects in both `train` and `validation`")
+        both = sorted({subject.subject for subject in training} & {subject.subject for subject in validation})
+        if both:
+            raise UserError(f"{data}: subject {both[0]} is in `train` and in `validation`; choose one of them")
     else:
         names = sorted({subject.subject for subject in subjects})
         if len(names) < 4:
@@ -179,20 +204,62 @@ def _volumes(pairs, config):
     for path, volume in labels.items():
         if not volume.lattice.same_as(images[path].lattice):
             raise UserError(f"{files[path]}: lies on another grid than its image {path.name}; resample it")
+        # Its own affine may differ by rounding.
+        labels[path] = images[path].with_array(volume.array)
     return images, labels
 
 
-def _scope(several_gpus):
-    """The context in which the model's weights are made: one device, or all GPUs."""
-    if not several_gpus:
-        return contextlib.nullcontext()
+def _label_values(pairs, labels):
+    """The values of the labels whose overlap can be measured: those of pairs with labels on both sides."""
+    files = {file for pair in pairs if {pair.fixed, pair.moving} <= set(labels) for file in (pair.fixed, pair.moving)}
+    return sorted({int(value) for file in files for value in np.unique(labels[file].array)} - {0})
+
+
+def _check_shapes(pairs, images, config):
+    """Refuses pairs that cannot be stacked into batches."""
+    grid = config.preprocessing.network_grid
+    shapes = {
+        pair.fixed: network_grid(images[pair.fixed].lattice, grid.orientation, grid.spacing, grid.shape).shape
+        for pair in pairs
+    }
+    first, *others = shapes
+    for other in others:
+        if shapes[other] != shapes[first]:
+            raise UserError(
+                f"{other}: has a network grid of {shapes[other]} voxels, and {first.name} one of {shapes[first]}; "
+                "set preprocessing.network_grid.shape"
+            )
+
+
+def _strategy(config, several_gpus, devices):
+    """How batches are split over devices, or None for one device."""
+    if not (several_gpus or devices):
+        return None
     import keras
 
     if keras.backend.backend() != "tensorflow":
         raise UserError("--several-gpus: needs the TensorFlow backend; unset KERAS_BACKEND")
     import tensorflow as tf
 
-    return tf.distribute.MirroredStrategy().scope()
+    devices = devices or [device.name for device in tf.config.list_logical_devices("GPU")]
+    if len(devices) < 2:
+        raise UserError(f"--several-gpus: TensorFlow sees {len(devices)} GPUs here; leave the option out")
+    if config.training.batch_size % len(devices):
+        raise UserError(
+            f"--several-gpus: training.batch_size {config.training.batch_size} cannot be split over "
+            f"{len(devices)} devices; set it to a multiple"
+        )
+    return tf.distribute.MirroredStrategy(devices)
+
+
+def _reads_once(strategy):
+    """False where Keras reads a first batch ahead of `fit`, to build the model.
+
+    Its queue of several workers then hands the batches that it had prepared out again, in later epochs.
+    """
+    import keras
+
+    return strategy is None and keras.backend.backend() == "tensorflow"
 
 
 def _callbacks(run, config, training_set, bar):
@@ -219,6 +286,7 @@ def _callbacks(run, config, training_set, bar):
             stop: ("best", "wait", "best_epoch", "stopped_epoch"),
             best: ("best",),
         },
+        files=[run / "model.keras", run / "history.csv"],
     )
     callbacks = [EpochOfData(training_set), reduce, stop, best]
     if keras.backend.backend() == "tensorflow":
@@ -227,16 +295,6 @@ def _callbacks(run, config, training_set, bar):
     callbacks.append(state)  # last: an epoch counts as done once everything above has been written
     callbacks.append(EpochProgress(bar, settings.epochs, settings.steps_per_epoch))
     return callbacks, state
-
-
-def _forget_after(history, epochs):
-    """Drops the rows of epochs that were written but not finished before an interruption."""
-    if not history.exists():
-        return
-    rows = list(csv.reader(history.read_text().splitlines()))
-    kept = rows[:1] + [row for row in rows[1:] if int(row[0]) < epochs]
-    with open(history, "w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(kept if len(kept) > 1 else [])
 
 
 def _report(run, config, model, training_pairs, validation_pairs, seconds):

@@ -1,6 +1,7 @@
 """A trained network with the config that says how to feed it."""
 
 import hashlib
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from tfreg.config import Config, load_config
 from tfreg.errors import UserError
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.transform import Transform
+
+# What a .keras file holds.
+MODEL_PARTS = {"config.json", "metadata.json", "model.weights.h5"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +58,43 @@ class TrainedRun:
         model = self.config.model
         deformation = None
         if "logits" in predicted:
-            deformation = Deformation(
-                predicted["logits"], pair.lattice.shape, model.stride, model.integration, model.anchor
-            )
+            logits = predicted["logits"]
+            if not np.isfinite(logits).all():
+                raise UserError(f"model {self.name}: predicts values that are not finite for this pair; train it again")
+            deformation = Deformation(logits, pair.lattice.shape, model.stride, model.integration, model.anchor)
         try:
             return Transform(pair.lattice, predicted.get("linear", np.eye(3, 4)), deformation, pair.init)
         except ValueError as error:
-            raise UserError(f"model {self.name}: predicts no valid transform for this pair ({error})") from error
+            raise UserError(
+                f"model {self.name}: predicts no valid transform for this pair ({error}); train it again"
+            ) from error
+
+
+def find_run(path):
+    """Finds a run's model file and reads its config, without loading Keras.
+
+    Args:
+        path: A run folder, or a .keras file beside a config.yaml.
+
+    Returns:
+        The `Path` of the model file and the `Config`.
+
+    Raises:
+        UserError: If there is no model, it is damaged, or its config does not fit.
+    """
+    path = Path(path)
+    file = path / "model.keras" if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(f"{path}: holds no trained model; give a run folder that `tfreg train` wrote, or none")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            sound = archive.testzip() is None and MODEL_PARTS.issubset(archive.namelist())
+    # Whatever a garbage file makes zipfile raise, the file is what is wrong.
+    except Exception:
+        sound = False
+    if not sound:
+        raise UserError(f"{file}: is not a Keras model, or is damaged; copy it again, or train again")
+    return file, load_config(file.with_name("config.yaml"))
 
 
 def load_run(path):
@@ -75,6 +109,8 @@ def load_run(path):
     Raises:
         UserError: If the folder is not a run, or its model cannot be loaded.
     """
+    file, config = find_run(path)
+
     import keras
 
     # The package's layers register themselves when imported.
@@ -83,14 +119,12 @@ def load_run(path):
     import tfreg.losses.warped_dice
     import tfreg.models.registration_network  # noqa: F401
 
-    path = Path(path)
-    file = path / "model.keras" if path.is_dir() else path
-    if not file.exists():
-        raise UserError(f"{path}: holds no trained model; give a run folder that `tfreg train` wrote, or none")
-    config = load_config(file.with_name("config.yaml"))
     try:
         network = keras.saving.load_model(file, compile=False)
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise UserError(f"{file}: cannot be loaded as a tfreg model ({first_line}); train it again") from error
+    # Whatever another package's model makes Keras raise, the file is what is wrong.
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{file}: cannot be loaded as a tfreg model ({reason}); train it again") from error
+    if not isinstance(network.input, dict) or set(network.input) != {"fixed", "moving"}:
+        raise UserError(f"{file}: is not a registration network; give a run folder that `tfreg train` wrote")
     return TrainedRun(file.absolute().parent.name, hashlib.sha256(file.read_bytes()).hexdigest(), config, network)

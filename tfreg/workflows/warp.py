@@ -1,5 +1,6 @@
 """`tfreg warp`: applies a result to more images and segmentations."""
 
+import contextlib
 from pathlib import Path
 
 from tfreg.errors import UserError
@@ -46,10 +47,28 @@ def warp_files(transform, inputs, out, *, interpolation="linear", reference=None
         fill = background if background is not None else 0 if labels else float(moving.array.min())
         result = found.warp(moving, lattice, interpolation, fill, displacement_mm)
         warped.append(Volume(result.array, lattice.affine, frame=frame))
-    for path, volume in zip(targets, warped, strict=True):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_volume(path, volume)
+    made = [parent for parent in targets[0].absolute().parents if not parent.exists()]
+    written = []
+    try:
+        for path, volume in zip(targets, warped, strict=True):
+            _make_folder(path.parent)
+            write_volume(path, volume)
+            written.append(path)
+    except UserError:
+        for path in written:
+            path.unlink()
+        for parent in made:
+            with contextlib.suppress(OSError):  # not there, or no longer empty
+                parent.rmdir()
+        raise
     return targets
+
+
+def _make_folder(folder):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be created ({error.strerror}); choose another place") from error
 
 
 def _targets(inputs, out, force):

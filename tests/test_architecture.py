@@ -1,0 +1,143 @@
+"""The import direction of the design, and that everything public says what it is."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "tfreg").rglob("*.py"))
+# Each part imports only from parts before it.
+ORDER = [
+    "errors",
+    "native_output",
+    "config",
+    "volumes",
+    "transforms",
+    "layers",
+    "losses",
+    "models",
+    "report",
+    "workflows",
+    "serving",
+    "cli",
+]
+# The arithmetic of layers and losses knows nothing of files and configs.
+ALONE = {"volumes": {"config"}, "transforms": {"config"}, "layers": {"config", "volumes", "transforms"}}
+ALONE["losses"] = ALONE["layers"]
+# Packages that only some parts may import, at the top of a file or anywhere.
+ALLOWED = {
+    "nibabel": {"volumes"},
+    "matplotlib": {"report"},
+    "jinja2": {"report"},
+    "typer": {"cli"},
+    "pydantic": {"config"},
+    "yaml": {"config"},
+    "rich": {"workflows"},
+}
+# What Keras calls; the class says what it does.
+KERAS_METHODS = {
+    "build",
+    "call",
+    "compare",
+    "compute_output_shape",
+    "convolution_op",
+    "get_config",
+    "num_batches",
+    "reset_state",
+    "result",
+    "update_state",
+}
+every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def part_of(path):
+    """The folder under tfreg/, or the file's own name."""
+    return path.relative_to(ROOT / "tfreg").parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """(module, line, whether it is at the top of the file) of every import statement."""
+    tree = ast.parse(path.read_text())
+    inside = {id(node) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for node in ast.walk(f)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            # `from tfreg.models import training_state` imports tfreg.models.training_state.
+            modules = [node.module] if node.module != "tfreg" else [f"tfreg.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for module in modules:
+            yield module, node.lineno, id(node) not in inside
+
+
+def test_the_checks_see_imports(tmp_path):
+    path = tmp_path / "example.py"
+    path.write_text("from tfreg import cli\nimport keras.ops\ndef f():\n    import tensorflow as tf\n    return tf\n")
+    assert list(imports(path)) == [("tfreg.cli", 1, True), ("keras.ops", 2, True), ("tensorflow", 4, False)]
+    assert len(FILES) > 50
+
+
+@every_file
+def test_imports_go_one_way(path):
+    part = part_of(path)
+    if path == ROOT / "tfreg" / "__init__.py":
+        assert not [module for module, _, top in imports(path) if top]
+        return
+    assert part in ORDER, f"{path}: say in design.md and here what {part} may import"
+    for module, line, _ in imports(path):
+        if not module.startswith("tfreg."):
+            continue
+        other = module.split(".")[1]
+        if other == "__version__":
+            continue
+        place = f"{path}:{line}: {part} imports {module}"
+        assert ORDER.index(other) <= ORDER.index(part), place
+        assert other not in ALONE.get(part, ()), place
+
+
+@every_file
+def test_heavy_packages_are_imported_where_they_belong(path):
+    part = part_of(path)
+    for module, line, top in imports(path):
+        package = module.split(".")[0]
+        place = f"{path}:{line}: {part} imports {module}"
+        if package in ("tensorflow", "jax", "grpc", "tensorflow_serving"):
+            assert part == "serving" or (package in ("tensorflow", "jax") and not top), place
+        if package == "keras":
+            assert part in ("layers", "losses", "models", "serving") or not top, place
+        if package in ALLOWED:
+            assert part in ALLOWED[package], place
+        if part == "cli" and top:
+            light = (*sys.stdlib_module_names, "typer")
+            assert package in light or module in ("tfreg.__version__", "tfreg.errors"), place
+
+
+@every_file
+def test_names_say_what_is_inside(path):
+    assert path.stem not in ("utils", "util", "helpers", "helper", "common", "misc")
+    assert len(path.read_text().splitlines()) <= 400, f"{path}: cut it"
+
+
+def public_nodes(tree, path):
+    """(name, node) of the module and of every public class, function and method in it, Keras' own methods apart."""
+    yield path.stem, tree
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+            yield node.name, node
+            for method in node.body if isinstance(node, ast.ClassDef) else ():
+                inherited = not isinstance(method, ast.FunctionDef) or method.name in KERAS_METHODS
+                if not inherited and not method.name.startswith(("_", "on_")):
+                    yield f"{node.name}.{method.name}", method
+
+
+@every_file
+def test_everything_public_has_a_docstring(path):
+    for name, node in public_nodes(ast.parse(path.read_text()), path):
+        text = ast.get_docstring(node)
+        assert text, f"{path}: {name} has no docstring"
+        first = text.splitlines()[0]
+        assert first.endswith((".", ":")), f"{path}: {name}: the first line is one sentence"

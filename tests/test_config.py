@@ -1,0 +1,150 @@
+"""The schema: what is filled in, and the one line for what does not fit."""
+
+from pathlib import Path
+
+import pytest
+
+from tfreg.config import Config, dump_config, load_config, parse_config
+from tfreg.errors import UserError
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+
+
+def refused(content=None, path=None, overrides=()):
+    with pytest.raises(UserError) as caught:
+        parse_config(content, "a.yaml") if path is None else load_config(path, overrides)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_the_configs_that_come_with_tfreg(path):
+    config = load_config(path)
+    assert parse_config(config.model_dump(mode="json")) == config
+
+
+def test_defaults_are_the_designs():
+    config = Config()
+    assert config.model.encoder_filters == (32, 64, 128, 32, 32)
+    assert config.model.encoder_dilations == (1, 1, 2, 3, 5)
+    assert config.model.decoder_filters == (128, 64, 32, 32, 32)
+    assert (config.model.integration, config.model.anchor, config.model.stride) == ("composed", "centre", 2)
+    assert (config.training.learning_rate, config.training.learning_rate_patience) == (1e-3, 50)
+    assert (config.training.steps_per_epoch, config.training.batch_size, config.training.stop_patience) == (100, 2, 100)
+    assert config.preprocessing.intensity.percentiles == (0.5, 99.5)
+
+
+def test_dumped_and_loaded(tmp_path):
+    config = parse_config(
+        {
+            "preprocessing": {"network_grid": {"orientation": "pir", "spacing": [1, 2.5, 3], "shape": [4, 5, 6]}},
+            "pairs": {"moving": "ED", "fixed": "ES"},
+            "augmentation": {"flip_axes": [0, 2]},
+        }
+    )
+    assert config.preprocessing.network_grid.orientation == "PIR"
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_an_empty_file_is_all_defaults(tmp_path):
+    (tmp_path / "a.yaml").write_text("# nothing\n")
+    assert load_config(tmp_path / "a.yaml") == Config()
+
+
+def test_overrides_win(tmp_path):
+    (tmp_path / "a.yaml").write_text("loss: {beta: 1.0e-4}\n")
+    config = load_config(
+        tmp_path / "a.yaml",
+        ["loss.beta=1e-7", "model.encoder_filters=[4, 8]", "model.encoder_dilations=[1, 2]", "phase=ED", "seed=3"],
+    )
+    assert config.loss.beta == 1e-7  # YAML calls 1e-7 a text
+    assert config.model.encoder_filters == (4, 8)
+    assert (config.phase, config.seed) == ("ED", 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [
+        ({"los": {}}, "los"),
+        ({"loss": {"gamma": 1}}, "loss.gamma"),
+        ({"loss": {"beta": "small"}}, "loss.beta"),
+        ({"loss": {"beta": -1}}, "loss.beta"),
+        ({"loss": {"beta": float("inf")}}, "loss.beta"),
+        ({"loss": {"beta": float("nan")}}, "loss.beta"),
+        ({"loss": {"similarity": "ssim"}}, "loss.similarity"),
+        ({"loss": {"window": 8}}, "loss.window"),
+        ({"loss": None}, "loss"),
+        ({"model": {"stride": 0}}, "model.stride"),
+        ({"model": {"stride": 1.5}}, "model.stride"),
+        ({"model": {"encoder_filters": 32}}, "model.encoder_filters"),
+        ({"model": {"encoder_filters": [], "encoder_dilations": []}}, "model.encoder_filters"),
+        ({"model": {"encoder_filters": [4, 8]}}, "model"),
+        ({"model": {"transform": "rigid"}}, "model.transform"),
+        ({"preprocessing": {"init": "FILE"}}, "preprocessing.init"),
+        ({"preprocessing": {"network_grid": {"orientation": "RAR"}}}, "preprocessing.network_grid.orientation"),
+        ({"preprocessing": {"network_grid": {"orientation": "RA"}}}, "preprocessing.network_grid.orientation"),
+        ({"preprocessing": {"network_grid": {"orientation": "XYZ"}}}, "preprocessing.network_grid.orientation"),
+        ({"preprocessing": {"network_grid": {"spacing": [1, 2]}}}, "preprocessing.network_grid.spacing"),
+        ({"preprocessing": {"network_grid": {"spacing": 0}}}, "preprocessing.network_grid.spacing"),
+        ({"preprocessing": {"network_grid": {"shape": [4, 5]}}}, "preprocessing.network_grid.shape"),
+        ({"preprocessing": {"intensity": {"window": [3, 3]}}}, "preprocessing.intensity"),
+        ({"preprocessing": {"intensity": {"percentiles": [-1, 99]}}}, "preprocessing.intensity"),
+        ({"preprocessing": {"intensity": {"window": [0, 1], "percentiles": [1, 99]}}}, "preprocessing.intensity"),
+        ({"pairs": "some"}, "pairs"),
+        ({"pairs": {"moving": "ED"}}, "pairs"),
+        ({"augmentation": {"flip_axes": [3]}}, "augmentation.flip_axes"),
+        ({"training": {"batch_size": True}}, "training.batch_size"),
+        ({"seed": -1}, "seed"),
+        ({3: 4}, "3"),
+    ],
+)
+def test_what_does_not_fit_is_named(content, key):
+    text = refused(content)
+    assert text.startswith("a.yaml: ")
+    assert f"`{key}" in text
+
+
+def test_an_unknown_key_says_where_to_look():
+    assert refused({"loss": {"gamma": 1}}).startswith("a.yaml: unknown key `loss.gamma`; see the keys in")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"loss: {beta: 1", "is not YAML"),
+        (b"- 1\n- 2\n", "must hold keys and values"),
+        (b"just text", "must hold keys and values"),
+        (b"\xff\xfe\x00", "cannot be read"),
+        (b"loss: !!python/object:os.system {}", "is not YAML"),
+    ],
+)
+def test_files_that_are_no_config(tmp_path, content, words):
+    path = tmp_path / "a.yaml"
+    path.write_bytes(content)
+    text = refused(path=path)
+    assert text.startswith(f"{path}: ")
+    assert words in text
+
+
+def test_a_missing_file(tmp_path):
+    assert refused(path=tmp_path / "a.yaml").startswith(f"{tmp_path / 'a.yaml'}: cannot be read")
+    assert "cannot be read" in refused(path=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("loss.beta", "is key=value"),
+        ("=3", "is key=value"),
+        ("loss.beta=[", "not YAML"),
+        ("seed.more=3", "`seed` is not a block"),
+        ("loss.gamma=3", "unknown key `loss.gamma`"),
+        ("loss.beta=many", "`loss.beta`"),
+        ("loss=3", "`loss`"),
+    ],
+)
+def test_bad_overrides(tmp_path, override, words):
+    path = tmp_path / "a.yaml"
+    path.write_text("seed: 3\n")
+    assert words in refused(path=path, overrides=[override])

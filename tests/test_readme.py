@@ -1,0 +1,58 @@
+"""The README's commands and Python lines run as they stand."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+# A newcomer has more time than a test: fewer subjects and steps, nothing else is changed.
+SHORTER = {
+    "--subjects 12": "--subjects 5",
+    "--run runs/chests": "--run runs/chests training.epochs=1 training.steps_per_epoch=2 training.validation_pairs=1",
+}
+
+
+def blocks(language, heading):
+    section = re.search(rf"^## {heading}\n(.*?)^## ", README, re.M | re.S)[1]
+    return re.findall(rf"```{language}\n(.*?)```", section, re.S)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder in which the commands of "Use it" have run."""
+    folder = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    for block in blocks("bash", "Use it"):
+        for text, shorter in SHORTER.items():
+            block = block.replace(text, shorter)
+        done = subprocess.run(block, shell=True, cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{block}\n{done.stderr}"
+    return folder
+
+
+def test_the_commands_leave_what_they_promise(folder):
+    listed = re.findall(r"^\| `([\w.]+)` \|", README, re.M)
+    assert len(listed) >= 8
+    assert {path.name for path in (folder / "result").iterdir()} == set(listed)
+    assert (folder / "warped_lungs.nii.gz").is_file()
+
+
+def test_the_python_lines_run(folder):
+    (block,) = blocks("python", "Use it")
+    done = subprocess.run([sys.executable, "-c", block], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    correlation, point = done.stdout.strip().splitlines()
+    assert -1 <= float(correlation) <= 1
+    assert len(re.findall(r"-?\d+\.\d*", point)) == 3
+
+
+def test_every_config_is_described():
+    listed = set(re.findall(r"^\| `configs/(\w+\.yaml)` \|", README, re.M))
+    assert listed == {path.name for path in (ROOT / "configs").glob("*.yaml")}

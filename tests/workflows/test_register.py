@@ -1,0 +1,396 @@
+"""`register`: the report, the files, what is refused, and that a network's own map comes out."""
+
+import hashlib
+import json
+import time
+
+import keras
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+import tfreg
+from tfreg.config import dump_config, parse_config
+from tfreg.errors import UserError
+from tfreg.transforms.archive import load_transform
+from tfreg.transforms.jacobian import log_jacobian
+from tfreg.transforms.transform import Transform
+from tfreg.volumes.formats import read_points, read_volume, write_points, write_volume
+from tfreg.volumes.preprocessing import prepare_pair
+from tfreg.volumes.volume import Lattice, Volume
+from tfreg.workflows import register as module
+from tfreg.workflows.register import NO_MODEL, register, register_files, write_result
+from tfreg.workflows.train import build_model
+from tfreg.workflows.trained_run import TrainedRun, load_run
+
+FLIP = np.array([-1, -1, 1])
+FILES = {
+    "warped.nii.gz",
+    "displacement.nii.gz",
+    "linear.tfm",
+    "transform.h5",
+    "transform.npz",
+    "jacobian.nii.gz",
+    "report.json",
+    "report.png",
+}
+SMALL = {"encoder_filters": [4, 6], "encoder_dilations": [1, 2], "squeeze_ratio": 4, "decoder_filters": [5]}
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory, perturb):
+    """A run whose small network moves everything by some voxels."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    folder.mkdir()
+    config = parse_config({"preprocessing": {"network_grid": {"orientation": "LPS", "spacing": 6}}, "model": SMALL})
+    model = build_model(config)
+    perturb(model, np.random.default_rng(4), 0.05)
+    model.save(folder / "model.keras")
+    (folder / "config.yaml").write_text(dump_config(config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"integration": "composed", "anchor": "centre", "stride": 2},
+        {"integration": "axiswise", "anchor": "start", "stride": 3},
+        {"transform": "linear"},
+        {"transform": "deformable", "stride": 1},
+    ],
+    ids=lambda m: "-".join(map(str, m.values())),
+)
+def test_the_transform_is_the_networks_own_map(rng, pair, perturb, model):
+    fixed, moving = pair
+    config = parse_config({"model": {**SMALL, **model}})
+    network = perturb(build_model(config), rng, 0.1)
+    prepared = prepare_pair(fixed, moving, config.preprocessing)
+    transform = TrainedRun("tiny", "", config, network).predict(prepared)
+    inputs = {"fixed": prepared.fixed[None, ..., None], "moving": prepared.moving[None, ..., None]}
+    displacement = keras.ops.convert_to_numpy(network(inputs)["displacement"])[0]
+    assert np.abs(displacement).max() > 0.3
+    grid = prepared.lattice
+    ours = grid.to_voxel(transform(grid.points())) - grid.voxels()
+    np.testing.assert_allclose(ours, displacement, atol=1e-3)
+
+
+def test_an_untrained_network_changes_nothing(pair):
+    fixed, moving = pair
+    config = parse_config({"model": SMALL})
+    result = register(fixed, moving, run=TrainedRun("untrained", "", config, build_model(config)))
+    expected = register(fixed, moving)
+    np.testing.assert_allclose(result.displacement_mm, 0, atol=1e-6)
+    np.testing.assert_allclose(result.warped.array, expected.warped.array, atol=1e-3)
+    np.testing.assert_allclose(result.log_jacobian, 0, atol=1e-5)
+    assert NO_MODEL in expected.report["warnings"]
+    assert NO_MODEL not in result.report["warnings"]
+
+
+@pytest.mark.parametrize("parts", ["linear", "deformable"])
+def test_one_part_alone(pair, tools, parts):
+    fixed, moving = pair
+    run = tools.ChosenRun()
+    whole = register(fixed, moving, run=run, init="moments").transform
+    result = register(fixed, moving, run=run, init="moments", transform=parts).transform
+    np.testing.assert_array_equal(result.linear, whole.linear if parts == "linear" else np.eye(3, 4))
+    assert (result.deformation is None) == (parts == "linear")
+    np.testing.assert_array_equal(result.init, whole.init)
+    assert np.linalg.norm(result.init[:3, 3]) > 0.1
+
+
+def test_the_result_is_consistent(pair, tools):
+    fixed, moving = pair
+    result = register(fixed, moving, run=tools.ChosenRun(), init="centre", interpolation="cubic")
+    points_world = fixed.lattice.points()
+    np.testing.assert_allclose(result.displacement_mm, result.transform(points_world) - points_world, atol=1e-3)
+    np.testing.assert_array_equal(result.log_jacobian, log_jacobian(result.displacement_mm, fixed.affine))
+    warped = result.transform.warp(moving, fixed.lattice, "cubic", moving.array.min())
+    np.testing.assert_array_equal(result.warped.array, warped.array)
+    np.testing.assert_allclose(result.report["linear"], result.transform.linear_world)
+    assert result.report["log_jacobian"]["sd"] > 0.05
+    assert result.report["background"] == moving.array.min()
+    assert result.report["preprocessing"]["init"] == "centre"
+    assert result.report["model"] == {"name": "chosen", "sha256": "0" * 64}
+
+
+def test_background(pair, tools):
+    fixed, moving = pair
+    shifted = Volume(moving.array, moving.affine + np.array([[0, 0, 0, 12], [0] * 4, [0] * 4, [0] * 4]))
+    result = register(fixed, shifted, run=tools.ChosenRun(), background=-5000.0)
+    outside = result.warped.array == -5000
+    assert 0.1 < outside.mean() < 0.9
+    assert outside.mean() == pytest.approx(result.report["metrics"]["after"]["outside_fraction"], abs=1e-3)
+
+
+def test_missing_values_do_not_spread(pair, tools):
+    fixed, moving = pair
+    array, other = moving.array.copy(), fixed.array.copy()
+    array[:2] = np.nan
+    array[4, 5, 6] = np.inf
+    other[3, 4, 5] = np.nan
+    result = register(Volume(other, fixed.affine), Volume(array, moving.affine), run=tools.ChosenRun())
+    assert np.isfinite(result.warped.array).all()
+    assert np.isfinite(result.report["metrics"]["after"]["correlation"])
+    assert any("moving" in text and "not finite" in text for text in result.report["warnings"])
+    assert any("fixed" in text and "not finite" in text for text in result.report["warnings"])
+
+
+def test_labels_and_masks_are_measured(pair, tools, rng):
+    fixed, moving = pair
+    labels = [Volume((v.array > 200).astype(np.uint8) + (v.array > 500), v.affine) for v in pair]
+    mask = Volume((rng.random(fixed.shape) > 0.5).astype(np.uint8), fixed.affine)
+    result = register(
+        fixed, moving, run=tools.ChosenRun(), fixed_labels=labels[0], moving_labels=labels[1], fixed_mask=mask
+    )
+    metrics = result.report["metrics"]
+    assert list(metrics) == ["before", "after_init", "after"]
+    # SimpleITK resamples the labels through the field and counts.
+    field = sitk.GetImageFromArray((result.displacement_mm * FLIP).transpose(2, 1, 0, 3).astype(float), isVector=True)
+    images = []
+    for volume in (fixed, *labels):
+        image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array.T))
+        affine = np.diag([-1, -1, 1, 1]) @ volume.affine
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        image.SetSpacing(spacing.tolist())
+        image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
+        image.SetOrigin(affine[:3, 3].tolist())
+        images.append(image)
+    field.CopyInformation(images[0])
+    theirs = sitk.Resample(images[2], images[0], sitk.DisplacementFieldTransform(field), sitk.sitkNearestNeighbor)
+    overlap = sitk.LabelOverlapMeasuresImageFilter()
+    overlap.Execute(images[1], theirs)
+    for label in (1, 2):
+        assert metrics["after"]["dice"][str(label)] == pytest.approx(overlap.GetDiceCoefficient(label), abs=2e-3)
+    assert metrics["after"]["mean_dice"] == pytest.approx(np.mean(list(metrics["after"]["dice"].values())))
+    considered = (mask.array != 0) & (result.warped.array != result.report["background"])
+    expected = np.corrcoef(fixed.array[considered], result.warped.array[considered])[0, 1]
+    assert metrics["after"]["correlation"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_identical_volumes_agree_before_and_after(pair):
+    fixed, _ = pair
+    metrics = register(fixed, fixed, fixed_labels=_thresholded(fixed), moving_labels=_thresholded(fixed)).report[
+        "metrics"
+    ]
+    for entry in metrics.values():
+        assert entry["correlation"] == pytest.approx(1)
+        assert entry["mean_dice"] == 1
+        assert entry["outside_fraction"] == 0
+
+
+def _thresholded(volume):
+    return Volume((volume.array > 300).astype(np.uint8), volume.affine)
+
+
+# What is refused
+
+
+def refused(*volumes, **options):
+    with pytest.raises(UserError) as caught:
+        register(*volumes, **options)
+    assert ";" in str(caught.value)
+    return str(caught.value)
+
+
+def test_other_frames_are_refused(pair):
+    fixed, moving = pair
+    for name in ("fixed_labels", "fixed_mask"):
+        assert refused(fixed, moving, **{name: _thresholded(moving)}).startswith(f"{name.replace('_', ' ')}: lies in")
+    shifted = np.array(moving.affine)
+    shifted[0, 3] += 0.1
+    for name in ("moving_labels", "moving_mask"):
+        text = refused(fixed, moving, names={name: "m.nii"}, **{name: Volume(_thresholded(moving).array, shifted)})
+        assert text.startswith("m.nii: lies in another frame")
+    # A header's rounding is no other frame, whatever is computed from the mask.
+    shifted[0, 3] -= 0.095
+    register(fixed, moving, init="moments", moving_mask=Volume(_thresholded(moving).array, shifted))
+
+
+def test_landmarks_must_be_pairs(pair):
+    points = np.zeros((3, 3))
+    assert "3 points" in refused(*pair, fixed_points=points[:2], moving_points=points)
+    assert refused(*pair, fixed_points=points).startswith("fixed points: the moving points are missing")
+    assert refused(*pair, moving_points=points).startswith("moving points: the fixed points are missing")
+
+
+def test_volumes_apart_are_refused(pair, tools):
+    fixed, moving = pair
+    far = np.array(moving.affine)
+    far[:3, 3] += 1000
+    far = Volume(moving.array, far)
+    assert "--init centre" in refused(fixed, far, run=tools.ChosenRun())
+    register(fixed, far, run=tools.ChosenRun(), init="centre")
+
+
+def test_a_mask_without_contents_is_refused_for_moments(pair):
+    fixed, moving = pair
+    dark = Volume((moving.array <= moving.array.min()).astype(np.uint8), moving.affine)
+    assert "mask" in refused(fixed, moving, init="moments", moving_mask=dark)
+
+
+def test_a_transform_that_mirrors_is_refused(pair, perturb, rng):
+    fixed, moving = pair
+    config = parse_config({"model": SMALL})
+    network = build_model(config)
+    _, bias = network.get_layer("linear").weights
+    bias.assign([-2.0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+    assert "no valid transform" in refused(fixed, moving, run=TrainedRun("bad", "", config, network))
+    bias.assign(np.full(12, np.nan))
+    assert "bad" in refused(fixed, moving, run=TrainedRun("bad", "", config, network))
+    bias.assign(np.zeros(12))
+    network.get_layer("logits").bias.assign([0, np.nan, 0])
+    assert "not finite" in refused(fixed, moving, run=TrainedRun("bad", "", config, network))
+
+
+def test_a_model_of_something_else_is_refused(tmp_path, run_folder):
+    (tmp_path / "config.yaml").write_text((run_folder / "config.yaml").read_text())
+    inputs = keras.Input((3,))
+    keras.Model(inputs, keras.layers.Dense(2)(inputs)).save(tmp_path / "model.keras")
+    with pytest.raises(UserError, match=r"model\.keras: is not a registration network; give"):
+        load_run(tmp_path)
+
+
+# Files
+
+
+@pytest.fixture
+def files(tmp_path, pair):
+    for name, volume in zip(("fixed", "moving"), pair, strict=True):
+        write_volume(tmp_path / f"{name}.nii.gz", volume)
+        write_volume(tmp_path / f"{name}_labels.nii.gz", _thresholded(volume))
+        write_points(tmp_path / f"{name}_points.csv", volume.lattice.to_world(np.array([[4.0, 5, 6], [9, 8, 7]])))
+    return tmp_path
+
+
+def test_every_file(files, run_folder):
+    out = files / "deep" / "result"
+    result = register_files(
+        files / "fixed.nii.gz",
+        files / "moving.nii.gz",
+        out,
+        model=run_folder,
+        fixed_labels=files / "fixed_labels.nii.gz",
+        moving_labels=files / "moving_labels.nii.gz",
+        fixed_points=files / "fixed_points.csv",
+        moving_points=files / "moving_points.csv",
+        seed=7,
+    )
+    assert {path.name for path in out.iterdir()} == FILES
+    assert [path.name for path in out.parent.iterdir()] == ["result"]
+    fixed = read_volume(files / "fixed.nii.gz")
+    for name, array in (("warped", result.warped.array), ("jacobian", result.log_jacobian)):
+        written = nib.load(out / f"{name}.nii.gz")
+        np.testing.assert_array_equal(written.get_fdata(dtype=np.float32), array)
+        np.testing.assert_allclose(written.affine, fixed.affine, atol=1e-4)
+    field = nib.load(out / "displacement.nii.gz")
+    assert field.header["dim"].tolist()[:6] == [5, *fixed.shape, 1, 3]
+    np.testing.assert_allclose(field.get_fdata()[:, :, :, 0] * FLIP, result.displacement_mm, atol=1e-5)
+    transform, fixed_lattice, _ = load_transform(out)
+    assert fixed_lattice.same_as(fixed.lattice)
+    np.testing.assert_array_equal(transform(fixed.lattice.points()), result.transform(fixed.lattice.points()))
+    assert (out / "report.png").read_bytes().startswith(b"\x89PNG")
+
+    report = json.loads((out / "report.json").read_text())
+    assert report["versions"]["tfreg"] == tfreg.__version__
+    assert {"keras", "numpy", "scipy", "tensorflow"} <= set(report["versions"])
+    digest = hashlib.sha256((run_folder / "model.keras").read_bytes()).hexdigest()
+    assert report["model"] == {"name": "tiny", "sha256": digest}
+    assert report["seed"] == 7
+    assert report["config"]["model"]["encoder_filters"] == [4, 6]
+    assert {"read", "load_model", "prepare", "predict", "map", "warp", "total"} <= set(report["seconds"])
+    assert report["seconds"]["total"] >= sum(value for key, value in report["seconds"].items() if key != "total") - 0.1
+    # Neither the place of the inputs nor the user's name leaks.
+    assert str(files) not in (out / "report.json").read_text()
+    assert str(run_folder.parent) not in (out / "report.json").read_text()
+    # The .keras file itself may be named.
+    again = register_files(
+        files / "fixed.nii.gz", files / "moving.nii.gz", files / "r2", model=run_folder / "model.keras"
+    )
+    np.testing.assert_array_equal(again.displacement_mm, result.displacement_mm)
+
+
+def test_paths_are_recorded_when_asked_for(files):
+    register_files(files / "fixed.nii.gz", files / "moving.nii.gz", files / "out", record_paths=True)
+    report = json.loads((files / "out" / "report.json").read_text())
+    assert report["paths"] == {name: str(files / f"{name}.nii.gz") for name in ("fixed", "moving")}
+    assert report["model"] is None
+
+
+def test_a_frame_code_is_kept(files, pair):
+    write_volume(files / "fixed.nii.gz", Volume(pair[0].array, pair[0].affine, frame=4))
+    register_files(files / "fixed.nii.gz", files / "moving.nii.gz", files / "out")
+    for name in ("warped", "displacement", "jacobian"):
+        assert int(nib.load(files / "out" / f"{name}.nii.gz").header["sform_code"]) == 4
+
+
+def test_a_sheared_fixed_volume(files, pair, tools):
+    """A tilted gantry: the field lies on a lattice that is not right-angled."""
+    fixed, moving = pair
+    affine = np.array(fixed.affine)
+    affine[:3, 2] += 0.3 * affine[:3, 1]
+    fixed = Volume(fixed.array, affine)
+    result = register(fixed, moving, run=tools.ChosenRun(), init="centre")
+    write_result(files / "out", result, fixed, moving, time.perf_counter())
+    theirs = sitk.ReadTransform(str(files / "out" / "transform.h5"))
+    point_world = fixed.lattice.to_world(np.array([9.0, 11, 7]))
+    moved = np.array(theirs.TransformPoint((point_world * FLIP).tolist())) * FLIP
+    np.testing.assert_allclose(moved, result.transform(point_world), atol=1e-3)
+
+
+def test_force_replaces_a_result_and_nothing_else(files):
+    arguments = (files / "fixed.nii.gz", files / "moving.nii.gz", files / "out")
+    register_files(*arguments)
+    with pytest.raises(UserError, match="already exists"):
+        register_files(*arguments)
+    (files / "out" / "more.txt").write_text("old")
+    register_files(*arguments, force=True)
+    assert {path.name for path in (files / "out").iterdir()} == FILES
+
+
+def test_nothing_is_left_of_a_failure_while_writing(files, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    before = {path.name for path in files.iterdir()}
+    monkeypatch.setattr(module, "write_composite", fail)
+    with pytest.raises(UserError, match="No space left"):
+        register_files(files / "fixed.nii.gz", files / "moving.nii.gz", files / "deep" / "out")
+    assert {path.name for path in files.iterdir()} == before
+
+
+# Real data
+
+
+def test_lung_ct(shared_data, tmp_path, run_folder):
+    """Known distances and overlaps before; after, SimpleITK finds what the report says."""
+    data = shared_data / "lung_ct"
+    out = tmp_path / "result"
+    result = register_files(
+        data / "fixed.nii.gz",
+        data / "moving.nii.gz",
+        out,
+        model=run_folder,
+        init="centre",
+        fixed_labels=data / "fixed_mask.nii.gz",
+        moving_labels=data / "moving_mask.nii.gz",
+        fixed_points=data / "fixed_points.csv",
+        moving_points=data / "moving_points.csv",
+    )
+    assert {path.name for path in out.iterdir()} == FILES
+    metrics = json.loads((out / "report.json").read_text())["metrics"]
+    assert metrics["before"]["landmarks"]["mean_mm"] == pytest.approx(35.27, abs=0.005)
+    assert metrics["before"]["mean_dice"] == pytest.approx(0.708, abs=0.0005)
+    assert metrics["after_init"]["landmarks"]["mean_mm"] == pytest.approx(7.60, abs=0.005)
+    assert metrics["after_init"]["mean_dice"] == pytest.approx(0.903, abs=0.0005)
+
+    fixed_points, moving_points = (read_points(data / f"{side}_points.csv") for side in ("fixed", "moving"))
+    field = sitk.ReadImage(str(out / "displacement.nii.gz"), sitk.sitkVectorFloat64)
+    for theirs in (sitk.ReadTransform(str(out / "transform.h5")), sitk.DisplacementFieldTransform(field)):
+        moved = np.array([theirs.TransformPoint(point.tolist()) for point in fixed_points * FLIP]) * FLIP
+        tre_mm = np.linalg.norm(moved - moving_points, axis=1).mean()
+        assert metrics["after"]["landmarks"]["mean_mm"] == pytest.approx(tre_mm, abs=0.01)
+    assert abs(tre_mm - 7.60) > 0.1  # the network did something
+    assert np.abs(result.log_jacobian).max() > 0.01
+    identity = Transform.identity(Lattice((2, 2, 2), np.eye(4)))
+    assert np.linalg.norm(identity(fixed_points) - moving_points, axis=1).mean() == pytest.approx(35.27, abs=0.005)

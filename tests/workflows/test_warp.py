@@ -1,0 +1,142 @@
+"""`warp` repeats a result on other volumes."""
+
+import time
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from tfreg.errors import UserError
+from tfreg.volumes.formats import read_volume, write_volume
+from tfreg.volumes.volume import Volume
+from tfreg.workflows import warp as module
+from tfreg.workflows.register import register, write_result
+from tfreg.workflows.warp import warp_files
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tools):
+    """A result with its inputs: moving.nii.gz, and labels.nii.gz on another lattice of the moving world."""
+    rng = np.random.default_rng(11)
+    fixed = tools.textured(rng, (18, 22, 14), tools.placed("oblique", (18, 22, 14), [-30.0, 20, 100]))
+    moving = tools.textured(rng, (20, 19, 16), tools.placed("LAS", (20, 19, 16), [-28.0, 21, 101]))
+    coarse = tools.placed("LPS", (12, 15, 13), [-28.0, 21, 101])
+    labels = Volume(rng.integers(0, 4, (12, 15, 13)).astype(np.int16) * 100, coarse)
+    folder = tmp_path_factory.mktemp("warp")
+    for name, volume in (("fixed", fixed), ("moving", moving), ("labels", labels)):
+        write_volume(folder / f"{name}.nii.gz", volume)
+    moving = read_volume(folder / "moving.nii.gz")
+    result = register(fixed, moving, run=tools.ChosenRun())
+    write_result(folder / "result", result, fixed, moving, time.perf_counter())
+    return folder
+
+
+def refused(*arguments, **options):
+    with pytest.raises(UserError) as caught:
+        warp_files(*arguments, **options)
+    assert ";" in str(caught.value) or "choose" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_moving_image_becomes_the_warped_one(folder, tmp_path):
+    (path,) = warp_files(folder / "result" / "transform.npz", [folder / "moving.nii.gz"], tmp_path / "again.nii.gz")
+    assert path == tmp_path / "again.nii.gz"
+    again, warped = nib.load(path), nib.load(folder / "result" / "warped.nii.gz")
+    np.testing.assert_allclose(again.get_fdata(), warped.get_fdata(), atol=1e-3)
+    np.testing.assert_allclose(again.affine, warped.affine, atol=1e-4)
+
+
+def test_labels_stay_labels(folder, tmp_path):
+    path = tmp_path / "labels.nii.gz"
+    warp_files(folder / "result", [folder / "labels.nii.gz"], path, interpolation="nearest")
+    result = nib.load(path)
+    assert result.get_data_dtype() == np.int16
+    assert set(np.unique(result.dataobj)) == {0, 100, 200, 300}
+    fixed, moving = (sitk.ReadImage(str(folder / f"{name}.nii.gz")) for name in ("fixed", "labels"))
+    transform = sitk.ReadTransform(str(folder / "result" / "transform.h5"))
+    theirs = sitk.GetArrayFromImage(sitk.Resample(moving, fixed, transform, sitk.sitkNearestNeighbor)).T
+    assert (np.asarray(result.dataobj) == theirs).mean() > 0.999  # a point may fall on either side of a face
+
+
+def test_cubic_is_simpleitks(folder, tmp_path):
+    path = tmp_path / "cubic.nii.gz"
+    warp_files(folder / "result", [folder / "moving.nii.gz"], path, interpolation="cubic", background=0.0)
+    fixed, moving = (sitk.ReadImage(str(folder / f"{name}.nii.gz")) for name in ("fixed", "moving"))
+    transform = sitk.ReadTransform(str(folder / "result" / "transform.h5"))
+    theirs = sitk.GetArrayFromImage(sitk.Resample(moving, fixed, transform, sitk.sitkBSpline, 0.0)).T
+    ours = nib.load(path).get_fdata()
+    same = (ours == 0) == (theirs == 0)
+    assert same.mean() > 0.999
+    np.testing.assert_allclose(ours[same], theirs[same], atol=0.01 * np.ptp(ours))
+
+
+def test_another_grid(folder, tmp_path):
+    reference = Volume(np.zeros((9, 8, 7), np.float32), np.diag([3.0, 3.5, 4.0, 1.0]), frame=4)
+    affine = np.array(reference.affine)
+    affine[:3, 3] = np.array([-30.0, 20, 100]) - affine[:3, :3] @ [4, 3.5, 3]
+    array = reference.array
+    array[0] = 1
+    write_volume(tmp_path / "reference.nii.gz", Volume(array, affine, frame=4))
+    path = tmp_path / "coarse.nii.gz"
+    warp_files(folder / "result", [folder / "moving.nii.gz"], path, reference=tmp_path / "reference.nii.gz")
+    image = sitk.ReadImage(str(path))
+    assert image.GetSize() == (9, 8, 7)
+    assert int(nib.load(path).header["sform_code"]) == 4
+    # The transform is exact on any grid; the written field is interpolated on the fixed one.
+    moving = sitk.ReadImage(str(folder / "moving.nii.gz"))
+    transform = sitk.ReadTransform(str(folder / "result" / "transform.h5"))
+    theirs = sitk.GetArrayFromImage(sitk.Resample(moving, image, transform, sitk.sitkLinear, -200.0)).T
+    ours = nib.load(path).get_fdata()
+    assert np.median(np.abs(ours - theirs)) < 0.01 * np.ptp(ours)
+
+
+def test_several_inputs_keep_their_names(folder, tmp_path):
+    out = tmp_path / "deep" / "warped"
+    inputs = [folder / "moving.nii.gz", folder / "labels.nii.gz"]
+    assert warp_files(folder / "result", inputs, out) == [out / "moving.nii.gz", out / "labels.nii.gz"]
+    assert sorted(path.name for path in out.iterdir()) == ["labels.nii.gz", "moving.nii.gz"]
+    assert warp_files(folder / "result", inputs[:1], out, force=True) == [out / "moving.nii.gz"]
+
+
+def test_the_background_is_the_smallest_value_or_the_one_given(folder, tmp_path, pair):
+    far = np.array(pair[1].affine)
+    far[:3, 3] += 500
+    write_volume(tmp_path / "far.nii.gz", Volume(pair[1].array, far))
+    for background, expected in ((None, pair[1].array.min()), (7.5, 7.5)):
+        warp_files(
+            folder / "result", [tmp_path / "far.nii.gz"], tmp_path / "out.nii.gz", background=background, force=True
+        )
+        assert (nib.load(tmp_path / "out.nii.gz").get_fdata(dtype=np.float32) == np.float32(expected)).all()
+
+
+def test_what_is_refused(folder, tmp_path, monkeypatch):
+    moving, result = folder / "moving.nii.gz", folder / "result"
+    out = tmp_path / "out.nii.gz"
+    assert refused(result, [moving], out, interpolation="sinc").startswith("--interpolation sinc: choose")
+    assert refused(tmp_path, [moving], out).startswith(f"{tmp_path / 'transform.npz'}: does not exist")
+    assert refused(result / "report.json", [moving], out).startswith(f"{result / 'report.json'}: is not a tfreg")
+    assert "no such file" in refused(result, [tmp_path / "nowhere.nii.gz"], out)
+    assert "no such file" in refused(result, [moving], out, reference=tmp_path / "nowhere.nii.gz")
+    assert "whole numbers" in refused(result, [moving], out, interpolation="nearest")
+    assert "two inputs" in refused(result, [moving, folder / "result" / ".." / "moving.nii.gz"], tmp_path / "new")
+    assert refused(result, [moving], tmp_path / "out.png").startswith(f"{tmp_path / 'out.png'}: unknown extension")
+    assert "choose another place" in refused(result, [moving], result / "report.json" / "deep" / "out.nii.gz")
+    assert "is the input itself" in refused(result, [moving], moving, force=True)
+    assert list(tmp_path.iterdir()) == []
+    out.write_text("mine")
+    assert "--force" in refused(result, [moving], out)
+    assert out.read_text() == "mine"
+
+
+def test_nothing_is_left_of_a_failure(folder, tmp_path, monkeypatch):
+    def fail_for_the_second(path, volume):
+        if path.name == "labels.nii.gz":
+            raise UserError(f"{path}: cannot be written (No space left on device); choose another place")
+        write_volume(path, volume)
+
+    monkeypatch.setattr(module, "write_volume", fail_for_the_second)
+    inputs = [folder / "moving.nii.gz", folder / "labels.nii.gz"]
+    assert "No space left" in refused(folder / "result", inputs, tmp_path / "deep" / "out")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,66 @@
+"""What is known of a pair of volumes, and whether it fits together."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfreg.errors import UserError
+from tfreg.volumes.volume import Volume
+
+
+@dataclass(eq=False)
+class Case:
+    """What is known of a pair besides the transform.
+
+    Args:
+        fixed, moving: Image `Volume`s.
+        fixed_labels, moving_labels: Segmentations on their image's lattice, or None.
+        fixed_points, moving_points: `(n, 3)` landmarks in world RAS+ mm, or None.
+        fixed_mask, moving_mask: Where the images count, on their image's lattice, or None.
+    """
+
+    fixed: Volume
+    moving: Volume
+    fixed_labels: Volume | None = None
+    moving_labels: Volume | None = None
+    fixed_points: np.ndarray | None = None
+    moving_points: np.ndarray | None = None
+    fixed_mask: Volume | None = None
+    moving_mask: Volume | None = None
+
+
+def check_case(case, names):
+    """Refuses labels, masks and points that do not fit their images.
+
+    Args:
+        case: A `Case`.
+        names: Dictionary of input to what error messages call it, such as its file.
+
+    Raises:
+        UserError: If a segmentation lies on another lattice, or the landmarks are not pairs.
+    """
+    for side in ("fixed", "moving"):
+        image = getattr(case, side)
+        for kind in ("labels", "mask"):
+            volume = getattr(case, f"{side}_{kind}")
+            if volume is not None and not volume.lattice.same_as(image.lattice, tolerance_mm=0.01):
+                raise UserError(
+                    f"{names[f'{side}_{kind}']}: lies in another frame than the {side} image {names[side]} "
+                    f"({_place(volume)}, not {_place(image)}); resample it onto that image"
+                )
+    for kind in ("labels", "points"):
+        given = [side for side in ("fixed", "moving") if getattr(case, f"{side}_{kind}") is not None]
+        if len(given) == 1:
+            missing = "moving" if given == ["fixed"] else "fixed"
+            raise UserError(f"{names[f'{given[0]}_{kind}']}: the {missing} {kind} are missing; give both, or neither")
+    if case.fixed_points is not None and len(case.fixed_points) != len(case.moving_points):
+        raise UserError(
+            f"{names['moving_points']}: holds {len(case.moving_points)} points and {names['fixed_points']} "
+            f"{len(case.fixed_points)}; list the same landmarks in the same order"
+        )
+
+
+def _place(volume):
+    """A volume's shape and first voxel in words."""
+    shape, origin = "x".join(map(str, volume.shape)), ", ".join(f"{x:.1f}" for x in volume.affine[:3, 3])
+    return f"{shape} voxels from ({origin}) mm on"
