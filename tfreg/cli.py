@@ -108,22 +108,26 @@ def register(
 @app.command()
 def warp(
     transform: Annotated[Path, typer.Option(help="A result folder, or its transform.npz.")],
-    input: Annotated[list[Path], typer.Option(help="Image or labels of the moving side; may be repeated.")],
+    input: Annotated[
+        list[Path], typer.Option(help="Image, labels or landmarks (.csv) of the moving side; may be repeated.")
+    ],
     out: Annotated[Path, typer.Option(help="File to write; a folder for several inputs.")],
+    inverse: Annotated[bool, typer.Option("--inverse", help="From the fixed side to the moving one.")] = False,
     interpolation: Interpolation = "linear",
     reference: Annotated[
-        Path | None, typer.Option(help="A volume whose grid is used instead of the fixed one's.")
+        Path | None, typer.Option(help="A volume whose grid is used instead of the target image's.")
     ] = None,
     background: Background = None,
     force: Force = False,
 ):
-    """Apply a result to more images or labels."""
+    """Apply a result to more images, labels or landmarks."""
     from tfreg.workflows.warp import warp_files
 
     for path in warp_files(
         transform,
         input,
         out,
+        inverse=inverse,
         interpolation=interpolation,
         reference=reference,
         background=background,

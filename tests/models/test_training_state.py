@@ -51,8 +51,8 @@ class Training:
             {self.callbacks[name]: attributes for name, attributes in KEEP.items()},
             files=[folder / "model.keras", folder / "history.csv"],
         )
-        logger = keras.callbacks.CSVLogger(str(folder / "history.csv"), append=True)
-        self.list = [ScriptedLoss(), *self.callbacks.values(), logger, self.state, *extra]
+        self.logger = keras.callbacks.CSVLogger(str(folder / "history.csv"), append=True)
+        self.list = [ScriptedLoss(), *self.callbacks.values(), self.logger, self.state, *extra]
 
     def run(self):
         """Restores and goes on; returns the number of epochs that were finished before."""
@@ -63,6 +63,11 @@ class Training:
                 x, y[:, :1], epochs=self.epochs, initial_epoch=finished, shuffle=False, verbose=0, callbacks=self.list
             )
         return finished
+
+    def run_until_killed(self):
+        with pytest.raises(Killed):
+            self.run()
+        self.logger.csv_file.close()  # as the end of the process would
 
     def result(self):
         """All that an interruption must not change."""
@@ -120,8 +125,7 @@ def test_a_second_kill_changes_nothing(uninterrupted, killed_after):
         if epoch == 3:
             raise Killed
 
-    with pytest.raises(Killed):
-        Training(folder, extra=[keras.callbacks.LambdaCallback(on_epoch_end=kill)]).run()
+    Training(folder, extra=[keras.callbacks.LambdaCallback(on_epoch_end=kill)]).run_until_killed()
     again = Training(folder)
     assert again.run() == 4
     assert again.result() == uninterrupted.result()
@@ -155,8 +159,7 @@ def test_a_kill_between_any_two_writes_leaves_a_state(uninterrupted, killed_afte
     training.state.restore = lambda model: 4
     with pytest.MonkeyPatch.context() as patch:
         done = steps_of_saving(patch, stop_before)
-        with pytest.raises(Killed):
-            training.run()
+        training.run_until_killed()
     assert done == ["rmtree", "save_weights", "write_text", "copyfile", "copyfile", "replace", "rmtree"][:stop_before]
     again = Training(folder)
     assert again.run() == (5 if stop_before == 6 else 4)

@@ -266,7 +266,8 @@ COMMAND = [sys.executable, "-c", "from tfreg.cli import main; main()", "train"]
 def started(config, data, run, log):
     """`tfreg train` in a process of its own, on one thread."""
     command = [*COMMAND, str(config), "--data", str(data), "--run", str(run), "--threads", "1"]
-    return subprocess.Popen(command, stderr=log.open("w"), stdout=subprocess.DEVNULL)
+    with log.open("w") as file:
+        return subprocess.Popen(command, stderr=file, stdout=subprocess.DEVNULL)
 
 
 def kill_when(process, condition):

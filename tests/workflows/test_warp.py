@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from tfreg.errors import UserError
-from tfreg.volumes.formats import read_volume, write_volume
+from tfreg.volumes.formats import read_points, read_volume, write_points, write_volume
 from tfreg.volumes.volume import Volume
 from tfreg.workflows import warp as module
 from tfreg.workflows.register import register, write_result
@@ -140,3 +140,39 @@ def test_nothing_is_left_of_a_failure(folder, tmp_path, monkeypatch):
     inputs = [folder / "moving.nii.gz", folder / "labels.nii.gz"]
     assert "No space left" in refused(folder / "result", inputs, tmp_path / "deep" / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_points_go_to_the_fixed_image_and_back(folder, tmp_path):
+    rng = np.random.default_rng(4)
+    moving_points = np.array([-28.0, 21, 101]) + rng.uniform(-8, 8, (40, 3))
+    write_points(tmp_path / "moving.csv", moving_points)
+    warp_files(folder / "result", [tmp_path / "moving.csv"], tmp_path / "fixed.csv")
+    fixed_points = read_points(tmp_path / "fixed.csv")
+    assert np.linalg.norm(fixed_points - moving_points, axis=1).mean() > 1
+
+    transform = sitk.ReadTransform(str(folder / "result" / "linear.tfm"))  # that the field is left out shows
+    flip = np.array([-1, -1, 1])
+    linear = np.array([transform.TransformPoint(tuple(p)) for p in fixed_points * flip]) * flip
+    assert np.abs(linear - moving_points).max() > 0.1
+
+    warp_files(folder / "result", [tmp_path / "fixed.csv"], tmp_path / "back.csv", inverse=True)
+    np.testing.assert_allclose(read_points(tmp_path / "back.csv"), moving_points, atol=1e-5)
+
+
+def test_inverse_takes_the_fixed_image_to_the_moving_grid(folder, tmp_path):
+    (path,) = warp_files(folder / "result", [folder / "fixed.nii.gz"], tmp_path / "inverse.nii.gz", inverse=True)
+    fixed, moving = (sitk.ReadImage(str(folder / f"{name}.nii.gz")) for name in ("fixed", "moving"))
+    field = sitk.ReadImage(str(folder / "result" / "inverse_displacement.nii.gz"), sitk.sitkVectorFloat64)
+    background = float(sitk.GetArrayFromImage(fixed).min())
+    theirs = sitk.Resample(fixed, moving, sitk.DisplacementFieldTransform(field), sitk.sitkLinear, background)
+    ours = sitk.ReadImage(str(path))
+    np.testing.assert_allclose(ours.GetOrigin(), moving.GetOrigin(), atol=1e-4)
+    ours, theirs = sitk.GetArrayFromImage(ours), sitk.GetArrayFromImage(theirs)
+    same = (ours == background) == (theirs == background)
+    assert same.mean() > 0.99
+    np.testing.assert_allclose(ours[same], theirs[same], atol=0.5)
+
+
+def test_landmarks_are_not_written_as_an_image(folder, tmp_path):
+    write_points(tmp_path / "points.csv", np.zeros((1, 3)))
+    assert ".csv" in refused(folder / "result", [tmp_path / "points.csv"], tmp_path / "points.nii.gz")

@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from tfreg.config import Preprocessing
 from tfreg.errors import UserError
 from tfreg.transforms.archive import save_transform
+from tfreg.transforms.certificate import certify
 from tfreg.transforms.itk_files import read_linear, write_composite, write_displacement, write_linear
 from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform
@@ -108,7 +109,10 @@ def register(
                 found = _only(transform, run.predict(pair))
         bar.update(task, completed=int(np.prod(fixed.shape)))
         with _timed(seconds, "map"):
-            displacement_mm = found.displacement_mm(fixed.lattice, lambda voxels: bar.advance(task, voxels))
+            found, displacement_mm, certificate = certify(
+                found, fixed.lattice, lambda voxels: bar.advance(task, voxels)
+            )
+        warnings.extend(_certificate_notes(certificate))
         with _timed(seconds, "warp"):
             array, replaced = filled(moving.array)
             if replaced:
@@ -128,12 +132,8 @@ def register(
         "init": pair.init.tolist(),
         "linear": found.linear_world.tolist(),
         "metrics": _metrics(case, found, displacement_mm, warped),
-        "log_jacobian": {
-            "mean": float(logarithm.mean()),
-            "sd": float(logarithm.std()),
-            "min": float(logarithm.min()),
-            "max": float(logarithm.max()),
-        },
+        "certificate": asdict(certificate),
+        "log_jacobian": _log_jacobian_summary(logarithm, fixed_labels),
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "warnings": warnings,
     }
@@ -167,8 +167,9 @@ def register_files(
 
     Args:
         fixed, moving: Image files.
-        out: The folder to write: warped.nii.gz, displacement.nii.gz, linear.tfm, transform.h5,
-            transform.npz, jacobian.nii.gz, report.json and report.png. It appears whole or not at all.
+        out: The folder to write: warped.nii.gz, displacement.nii.gz, inverse_displacement.nii.gz,
+            linear.tfm, transform.h5, transform.npz, jacobian.nii.gz, report.json and report.png. It
+            appears whole or not at all.
         model: A run folder or .keras file, or None.
         init: "header", "centre", "moments", or an ITK transform file; None takes the run's own.
         transform, interpolation, background: See `register`.
@@ -244,6 +245,13 @@ def write_result(out, result, fixed, moving, started):
         write_volume(folder / "warped.nii.gz", Volume(result.warped.array, fixed.affine, frame=fixed.frame))
         write_volume(folder / "jacobian.nii.gz", Volume(result.log_jacobian, fixed.affine, frame=fixed.frame))
         write_displacement(folder / "displacement.nii.gz", displacement_mm, fixed.affine, fixed.frame)
+        inverse = transform.inverse()
+        inverse_mm = inverse.displacement_mm(moving.lattice)
+        if transform.deformation is not None and transform.deformation.integration == "axiswise":
+            places = moving.lattice.points()
+            residual = inverse.residual_voxels(places, places + inverse_mm)
+            result.report["inverse_residual_voxels"] = {"mean": float(residual.mean()), "max": float(residual.max())}
+        write_displacement(folder / "inverse_displacement.nii.gz", inverse_mm, moving.affine, moving.frame)
         write_composite(folder / "transform.h5", displacement_mm, fixed.affine)
         write_linear(folder / "linear.tfm", transform.linear_world)
         save_transform(folder / "transform.npz", transform, fixed.lattice, moving.lattice)
@@ -313,6 +321,36 @@ def _only(parts, transform):
     linear = np.eye(3, 4) if parts == "deformable" else transform.linear
     deformation = None if parts == "linear" else transform.deformation
     return Transform(transform.lattice, linear, deformation, transform.init)
+
+
+def _certificate_notes(certificate):
+    """What a person should know of the certificate."""
+    if not certificate.certified:
+        yield (
+            f"The written field folds at {certificate.folding_fraction:.2%} of its voxels, "
+            "and damping the deformation does not heal it."
+        )
+    elif certificate.folding_fraction > 0:
+        yield (
+            f"The deformation was damped to {certificate.damping:.3f}, because the written field would have "
+            f"folded at {certificate.folding_fraction:.2%} of its voxels."
+        )
+
+
+def _log_jacobian_summary(logarithm, labels):
+    """Mean, spread and range over the fixed field of view, and inside each label."""
+    regions = {"all": np.ones(logarithm.shape, bool)}
+    if labels is not None:
+        regions |= {str(label): labels.array == label for label in np.unique(labels.array[labels.array != 0])}
+    return {
+        name: {
+            "mean": float(logarithm[region].mean()),
+            "sd": float(logarithm[region].std()),
+            "min": float(logarithm[region].min()),
+            "max": float(logarithm[region].max()),
+        }
+        for name, region in regions.items()
+    }
 
 
 def _metrics(case, transform, displacement_mm, warped):

@@ -90,7 +90,7 @@ def train(config, data, run, *, threads=None, device=None, several_gpus=False, d
                 epochs=settings.epochs,
                 initial_epoch=finished_epochs,
                 callbacks=callbacks,
-                shuffle=True,  # the pairs are random already; Keras would shuffle the batches anew after a resume
+                shuffle=False,  # the pairs are random already; Keras would shuffle the batches anew after a resume
                 verbose=0,
             )
     model.save(run / "last.keras")

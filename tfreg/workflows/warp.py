@@ -1,26 +1,31 @@
-"""`tfreg warp`: applies a result to more images and segmentations."""
+"""`tfreg warp`: applies a result to more images, segmentations and landmarks."""
 
 import contextlib
 from pathlib import Path
 
 from tfreg.errors import UserError
 from tfreg.transforms.archive import load_transform
-from tfreg.volumes.formats import read_volume, write_volume
+from tfreg.volumes.formats import read_points, read_volume, write_points, write_volume
 from tfreg.volumes.intensity import filled
 from tfreg.volumes.resampling import INTERPOLATIONS
 from tfreg.volumes.volume import Volume
 
 
-def warp_files(transform, inputs, out, *, interpolation="linear", reference=None, background=None, force=False):
-    """Warps volumes of the moving image's world into the fixed image's.
+def warp_files(
+    transform, inputs, out, *, inverse=False, interpolation="linear", reference=None, background=None, force=False
+):
+    """Warps volumes and points of the moving image's world into the fixed image's.
 
     Args:
         transform: A folder that `tfreg register` wrote, or its transform.npz.
-        inputs: Image or label files in the moving image's world.
+        inputs: Image or label files, or landmarks (.csv), in the moving image's world.
         out: The file to write, or for several inputs a folder, where they keep their names.
+        inverse: The other way round: inputs are in the fixed image's world and are taken to the moving
+            image's.
         interpolation: "linear" or "cubic" for images, "nearest" for labels.
-        reference: A volume on whose grid the result lies; None is the fixed image's grid.
-        background: Value outside the moving volume; None is the smallest of an image, 0 for labels.
+        reference: A volume on whose grid the result lies; None is the fixed image's grid (with `inverse`,
+            the moving image's).
+        background: Value outside the volume; None is the smallest of an image, 0 for labels.
         force: Replaces existing files.
 
     Returns:
@@ -31,28 +36,33 @@ def warp_files(transform, inputs, out, *, interpolation="linear", reference=None
     """
     if interpolation not in INTERPOLATIONS:
         raise UserError(f"--interpolation {interpolation}: choose {', '.join(INTERPOLATIONS)}")
-    found, lattice, _ = load_transform(transform)
-    frame = 1
+    found, fixed_lattice, moving_lattice = load_transform(transform)
+    # A volume is pulled back: it is read at the places that the map of the grid's points names. Points are pushed.
+    pull, push = (found.inverse(), found) if inverse else (found, found.inverse())
+    lattice, frame = moving_lattice if inverse else fixed_lattice, 1
     if reference is not None:
         volume = read_volume(reference)
         lattice, frame = volume.lattice, volume.frame
-    targets = _targets([Path(path) for path in inputs], Path(out), force)
-    labels = interpolation == "nearest"
-    displacement_mm = found.displacement_mm(lattice)
+    inputs = [Path(path) for path in inputs]
+    targets = _targets(inputs, Path(out), force)
+    displacement_mm = None
     warped = []
-    for path in inputs:
-        moving = read_volume(path, labels=labels)
-        if not labels:
-            moving = moving.with_array(filled(moving.array)[0])
-        fill = background if background is not None else 0 if labels else float(moving.array.min())
-        result = found.warp(moving, lattice, interpolation, fill, displacement_mm)
-        warped.append(Volume(result.array, lattice.affine, frame=frame))
+    for path, target in zip(inputs, targets, strict=True):
+        if path.suffix.lower() == ".csv":
+            if target.suffix.lower() != ".csv":
+                raise UserError(f"{target}: landmarks are written as .csv; name it so")
+            warped.append((write_points, target, push(read_points(path))))
+            continue
+        if displacement_mm is None:
+            displacement_mm = pull.displacement_mm(lattice)
+        array = _warped(pull, path, lattice, interpolation, background, displacement_mm)
+        warped.append((write_volume, target, Volume(array, lattice.affine, frame=frame)))
     made = [parent for parent in targets[0].absolute().parents if not parent.exists()]
     written = []
     try:
-        for path, volume in zip(targets, warped, strict=True):
+        for write, path, content in warped:
             _make_folder(path.parent)
-            write_volume(path, volume)
+            write(path, content)
             written.append(path)
     except UserError:
         for path in written:
@@ -62,6 +72,17 @@ def warp_files(transform, inputs, out, *, interpolation="linear", reference=None
                 parent.rmdir()
         raise
     return targets
+
+
+def _warped(pull, path, lattice, interpolation, background, displacement_mm):
+    """`(i, j, k)`, a file's values on the lattice."""
+    labels = interpolation == "nearest"
+    volume = read_volume(path, labels=labels)
+    if not labels:
+        volume = volume.with_array(filled(volume.array)[0])
+    if background is None:
+        background = 0 if labels else float(volume.array.min())
+    return pull.warp(volume, lattice, interpolation, background, displacement_mm).array
 
 
 def _make_folder(folder):
