@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import resource
 import time
 from pathlib import Path
 
@@ -94,8 +95,14 @@ def train(config, data, run, *, threads=None, device=None, several_gpus=False, d
                 verbose=0,
             )
     model.save(run / "last.keras")
-    report = _report(run, config, model, len(train_pairs), validation_pairs, time.perf_counter() - started)
-    report["resumed_after_epoch"] = finished_epochs or None
+    report = _report(run, config, model) | {
+        "training_pairs": len(train_pairs),
+        "validation_pairs": len(validation_pairs),
+        "seconds": round(time.perf_counter() - started, 1),  # since the last resume, as the CPU's
+        "cpu_seconds": round(time.process_time(), 1),
+        "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        "resumed_after_epoch": finished_epochs or None,
+    }
     # Its presence says that the run is finished: it appears whole.
     (run / "report.json.part").write_text(json.dumps(report, indent=2) + "\n")
     os.replace(run / "report.json.part", run / "report.json")
@@ -297,8 +304,8 @@ def _callbacks(run, config, training_set, bar):
     return callbacks, state
 
 
-def _report(run, config, model, training_pairs, validation_pairs, seconds):
-    """What report.json says of a finished run."""
+def _report(run, config, model):
+    """What report.json says of the model and its history."""
     rows = list(csv.DictReader((run / "history.csv").read_text().splitlines()))
     metric = METRICS[config.training.monitor]
     choose = min if config.training.monitor == "val_loss" else max
@@ -307,10 +314,7 @@ def _report(run, config, model, training_pairs, validation_pairs, seconds):
         "versions": versions(),
         "seed": config.seed,
         "parameters": model.count_params(),
-        "training_pairs": training_pairs,
-        "validation_pairs": len(validation_pairs),
         "epochs": len(rows),
-        "seconds": round(seconds, 1),
         "best": {key: float(value) for key, value in best.items()},
         "model_sha256": hashlib.sha256((run / "model.keras").read_bytes()).hexdigest(),
     }

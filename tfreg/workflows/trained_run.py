@@ -3,6 +3,7 @@
 import hashlib
 import zipfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,21 @@ class TrainedRun:
     config: Config
     network: Any
 
+    @cached_property
+    def _head(self):
+        """The network up to matrix and logits: `Transform` does the rest, exactly and at any resolution."""
+        import keras
+
+        outputs = {}
+        if "linear" in self.network.output:
+            outputs["linear"] = self.network.output["linear"]
+        if "gradients" in self.network.output:
+            outputs["logits"] = self.network.get_layer("logits").output
+        head = keras.Model(self.network.input, outputs)
+        # Left to itself Keras would compile with XLA, which slows convolutions down on the CPU.
+        head.compile(jit_compile=keras.backend.backend() != "tensorflow")
+        return head
+
     def predict(self, pair):
         """Predicts a pair's transform in one forward pass.
 
@@ -45,16 +61,8 @@ class TrainedRun:
         Raises:
             UserError: If the predicted linear part mirrors or collapses space.
         """
-        import keras
-
-        outputs = {}
-        if "linear" in self.network.output:
-            outputs["linear"] = self.network.output["linear"]
-        if "gradients" in self.network.output:
-            outputs["logits"] = self.network.get_layer("logits").output
-        head = keras.Model(self.network.input, outputs)
         batch = {"fixed": pair.fixed[None, ..., None], "moving": pair.moving[None, ..., None]}
-        predicted = {name: np.asarray(value)[0] for name, value in head.predict_on_batch(batch).items()}
+        predicted = {name: np.asarray(value)[0] for name, value in self._head.predict_on_batch(batch).items()}
         model = self.config.model
         deformation = None
         if "logits" in predicted:
