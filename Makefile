@@ -22,10 +22,11 @@ demo: install
 	rm -rf $(DEMO)
 	$(BIN)/tfreg simulate --out $(DATA) --subjects 24 --shape 48 40 48 --spacing 7.5 7.5 7.5 --splits 0.75 0.17 0.08 --seed 1 --threads 2
 	$(BIN)/tfreg train configs/demo.yaml --data $(DATA)/subjects.csv --run $(DEMO)/run
+	subject=$$(grep ',test$$' $(DATA)/subjects.csv | head -n 1 | cut -d, -f2) && \
 	$(BIN)/tfreg register --model $(DEMO)/run --out $(DEMO)/result \
-	  --fixed $(DATA)/images/s020_exhale.nii.gz --moving $(DATA)/images/s020_inhale.nii.gz \
-	  --fixed-labels $(DATA)/labels/s020_exhale.nii.gz --moving-labels $(DATA)/labels/s020_inhale.nii.gz \
-	  --fixed-points $(DATA)/points/s020_exhale.csv --moving-points $(DATA)/points/s020_inhale.csv
+	  --fixed $(DATA)/images/$${subject}_exhale.nii.gz --moving $(DATA)/images/$${subject}_inhale.nii.gz \
+	  --fixed-labels $(DATA)/labels/$${subject}_exhale.nii.gz --moving-labels $(DATA)/labels/$${subject}_inhale.nii.gz \
+	  --fixed-points $(DATA)/points/$${subject}_exhale.csv --moving-points $(DATA)/points/$${subject}_inhale.csv
 
 test: install lint
 	$(BIN)/python -m pytest

@@ -131,10 +131,9 @@ def test_output_shape_is_the_real_one(name, default, rng):
     required = {"ConvolutionBlock": ("filters",), "DilatedConvolution": ("filters", "kernel_size")}.get(name, ())
     arguments = {key: case.arguments[key] for key in required} if default else case.arguments
     layer = CLASSES[name](**arguments)
+    inputs = case.inputs
     if name == "GradientHead":  # its logits cover the volume: ceil(n / stride)
         inputs = ((2, *(-(-n // layer.stride) for n in IMAGE[1:4]), 3), IMAGE)
-    else:
-        inputs = case.inputs
     computed = layer.compute_output_shape(*inputs)
     assert tuple(layer(*random_inputs(inputs, rng)).shape) == tuple(computed)
 
