@@ -37,6 +37,9 @@ if not ON_TENSORFLOW:  # every size and variant is compiled anew, some seconds e
     SIZES = [(9, 14, 11)]
     VARIANTS = VARIANTS[1::5]
     COMPARED = VARIANTS[2:]
+several_compilations = pytest.mark.skipif(
+    not ON_TENSORFLOW, reason="checked on TensorFlow; JAX compiles whole networks for it and learns nothing more"
+)
 
 
 def variant_name(options):
@@ -155,6 +158,7 @@ def test_saved_model_computes_the_same(tmp_path, rng, perturb):
         np.testing.assert_array_equal(value, expected[name])
 
 
+@several_compilations
 def test_every_volume_is_registered_alone(rng, perturb):
     inputs = images(rng, (9, 14, 11), batch=2)
     model = perturb(build_registration_network(**SMALL), rng)
@@ -175,6 +179,11 @@ def test_trunk_in_bfloat16_keeps_coordinates_float32(rng, perturb):
     assert {value.dtype for value in found.values()} == {np.dtype("float32")}
     assert np.abs(expected["displacement"]).max() > 0.5
     np.testing.assert_allclose(found["displacement"], expected["displacement"], atol=0.1)
+
+
+@several_compilations
+def test_untrained_trunk_in_bfloat16_returns_the_moving_image(rng):
+    inputs = images(rng, (20, 24, 28))
     is_identity(outputs_of(build_registration_network(precision="mixed_bfloat16", **SMALL), inputs), inputs)
 
 
@@ -235,6 +244,7 @@ def test_fit_reports_the_loss_of_eq_4_and_lowers_it(transform, rng, perturb):
     assert history[-1] < history[0]
 
 
+@several_compilations
 def test_local_correlation_trains(rng, perturb):
     inputs = images(rng, (9, 14, 11), batch=2)
     inputs = {name: ndimage.gaussian_filter(value, (0, 1.5, 1.5, 1.5, 0)) for name, value in inputs.items()}
