@@ -73,10 +73,10 @@ def main():
         for precision in ("float32", "mixed_bfloat16"):
             for name, options in VARIANTS.items():
                 task = json.dumps({"precision": precision, "repeats": arguments.repeats, **options})
-                output = subprocess.run(
-                    [sys.executable, __file__, "--child", task], check=True, stdout=subprocess.PIPE, text=True
-                ).stdout
-                entry = json.loads(output.splitlines()[-1])
+                child = subprocess.run([sys.executable, __file__, "--child", task], capture_output=True, text=True)
+                if child.returncode:
+                    sys.exit(child.stderr)
+                entry = json.loads(child.stdout.splitlines()[-1])
                 kept = results.setdefault((name, precision), {"seconds": [], "peak_gib": 0.0})
                 kept["seconds"] += entry["seconds"]
                 kept["peak_gib"] = max(kept["peak_gib"], entry["peak_gib"])
@@ -85,7 +85,8 @@ def main():
     lines = [
         f"One forward pass of the paper's network (stride 2), {SHAPE} voxels, {os.cpu_count()} CPU cores.",
         "",
-        "Command: `python benchmarks/forward.py --out benchmarks/results/forward.md`",
+        f"Command: `python benchmarks/forward.py --repeats {arguments.repeats} --rounds {arguments.rounds} "
+        "--out benchmarks/results/forward.md`",
         "",
         "| variant | precision | median s | fastest s | ratio to the default | peak GiB |",
         "|---|---|---|---|---|---|",

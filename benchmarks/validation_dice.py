@@ -125,9 +125,7 @@ def main():
         f"smallest damping {min(row['damping'] for row in rows):.3f}.",
         f"- Spread of the log Jacobian inside the labels: {np.mean([row['sd_log_jacobian'] for row in rows]):.3f}.",
         f"- Seconds a pair, preparation and network: {np.median([row['seconds'] for row in rows]):.2f} (median).",
-        f"- Training: {report['epochs']} epochs, {report['parameters']} parameters, "
-        f"{report['seconds'] / 60:.0f} minutes of wall time, {report['cpu_seconds'] / 60:.0f} CPU minutes, "
-        f"peak memory {report['peak_memory_gib']} GiB.",
+        f"- Training: {report['epochs']} epochs, {report['parameters']} parameters.",
         f"- Learning curve: {arguments.out.name}.png",
     ]
     arguments.out.with_suffix(".md").write_text("\n".join(lines) + "\n")
