@@ -71,6 +71,11 @@ def is_identity(outputs, inputs):
         np.testing.assert_array_equal(outputs["gradients"], np.ones((batch, *shape, 3)))
 
 
+@pytest.fixture(autouse=True)
+def same_weights_every_time():
+    keras.utils.set_random_seed(2018)
+
+
 @pytest.fixture(scope="module")
 def network():
     """The paper's network as it is by default, untrained."""

@@ -18,9 +18,10 @@ tf.config.set_logical_device_configuration(
 )
 import keras
 
-from tfreg.config import Loss, Model, Config
+from tfreg.config import Config, Loss, Model
 from tfreg.workflows.train import build_model
 
+keras.utils.set_random_seed(0)
 rng = np.random.default_rng(0)
 config = Config(
     model=Model(encoder_filters=(4, 6), encoder_dilations=(1, 3), squeeze_ratio=4, decoder_filters=(5, 4)),
