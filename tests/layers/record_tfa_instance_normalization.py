@@ -2,9 +2,9 @@
 
 tensorflow-addons has no release for Keras 3, so it runs in an environment of its own (Python 3.11, CPU), once:
 
-    python3.11 -m venv /tmp/tfa-env
-    /tmp/tfa-env/bin/pip install tensorflow==2.15.1 tensorflow-addons==0.23.0 'numpy<2'
-    /tmp/tfa-env/bin/python tests/layers/record_tfa_instance_normalization.py
+    python3.11 -m venv tfa-env
+    tfa-env/bin/pip install tensorflow==2.15.1 tensorflow-addons==0.23.0 'numpy<2'
+    tfa-env/bin/python tests/layers/record_tfa_instance_normalization.py
 
 It writes tfa_instance_normalization.npz beside itself.
 """
