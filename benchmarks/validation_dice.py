@@ -18,15 +18,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from matplotlib.figure import Figure
 
-from tfreg.config import PhasePair
 from tfreg.transforms.certificate import certify
 from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.formats import read_volume
-from tfreg.volumes.manifest import pairs_from_subjects, read_subjects
+from tfreg.volumes.manifest import read_subjects
 from tfreg.volumes.preprocessing import prepare_pair
 from tfreg.workflows.metrics import dice_by_label
 from tfreg.workflows.progress import progress_bar
+from tfreg.workflows.train import make_pairs
 from tfreg.workflows.trained_run import load_run
 
 ALIGNMENTS = ("headers", "centres", "linear part alone", "after")
@@ -35,10 +35,7 @@ ALIGNMENTS = ("headers", "centres", "linear part alone", "after")
 def validation_pairs(config, data, count, seed):
     """Random pairs of the validation split."""
     subjects = [subject for subject in read_subjects(data) if subject.split == "validation"]
-    if isinstance(config.pairs, PhasePair):
-        pairs = pairs_from_subjects(subjects, config.pairs.moving, config.pairs.fixed)
-    else:
-        pairs = pairs_from_subjects(subjects, phase=config.phase, same_subject=config.pairs == "images")
+    pairs = make_pairs(config, subjects)
     chosen = np.random.default_rng(seed).permutation(len(pairs))[:count]
     return [pairs[number] for number in chosen]
 

@@ -17,7 +17,8 @@ from tfreg import cli
 from tfreg.transforms.archive import load_transform
 from tfreg.transforms.itk_files import read_linear
 from tfreg.volumes.formats import read_volume, write_volume
-from tfreg.workflows.register import register, write_result
+from tfreg.workflows.register import register
+from tfreg.workflows.result import write_result
 
 SNIPPETS = Path(__file__).parents[1] / "snippets"
 README = (Path(__file__).parents[2] / "README.md").read_text()

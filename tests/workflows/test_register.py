@@ -19,8 +19,9 @@ from tfreg.transforms.transform import Transform
 from tfreg.volumes.formats import read_points, read_volume, write_points, write_volume
 from tfreg.volumes.preprocessing import prepare_pair
 from tfreg.volumes.volume import Lattice, Volume
-from tfreg.workflows import register as module
-from tfreg.workflows.register import NO_MODEL, register, register_files, write_result
+from tfreg.workflows import result as module
+from tfreg.workflows.register import NO_MODEL, register, register_files
+from tfreg.workflows.result import write_result
 from tfreg.workflows.train import build_model
 from tfreg.workflows.trained_run import TrainedRun, load_run
 

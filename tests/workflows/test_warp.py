@@ -11,7 +11,8 @@ from tfreg.errors import UserError
 from tfreg.volumes.formats import read_points, read_volume, write_points, write_volume
 from tfreg.volumes.volume import Volume
 from tfreg.workflows import warp as module
-from tfreg.workflows.register import register, write_result
+from tfreg.workflows.register import register
+from tfreg.workflows.result import write_result
 from tfreg.workflows.warp import warp_files
 
 

@@ -1,52 +1,30 @@
 """`tfreg register`: one pair, from two volumes to a folder of results."""
 
-import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from tfreg.config import Preprocessing
 from tfreg.errors import UserError
-from tfreg.transforms.archive import save_transform
 from tfreg.transforms.certificate import certify
-from tfreg.transforms.itk_files import read_linear, write_composite, write_displacement, write_linear
+from tfreg.transforms.itk_files import read_linear
 from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform
-from tfreg.volumes.formats import read_points, read_volume, write_volume
+from tfreg.volumes.formats import read_points, read_volume
 from tfreg.volumes.initial_alignment import KINDS
 from tfreg.volumes.intensity import filled
 from tfreg.volumes.preprocessing import prepare_pair
-from tfreg.volumes.volume import Volume
 from tfreg.workflows.case import Case, check_case
 from tfreg.workflows.metrics import correlation, dice_by_label, landmark_errors_mm, summary_of_errors
 from tfreg.workflows.progress import progress_bar
-from tfreg.workflows.result_folder import check_free, result_folder
+from tfreg.workflows.result import REPORT, Registration, write_result
+from tfreg.workflows.result_folder import check_free
 from tfreg.workflows.runtime import set_up, versions
 from tfreg.workflows.trained_run import find_run, load_run
 
-REPORT = "report.json"
 NO_MODEL = "No model and no refinement: only the initial alignment was applied."
-
-
-@dataclass(eq=False)
-class Registration:
-    """The result of a registration.
-
-    Args:
-        transform: The `Transform`, fixed world to moving world.
-        displacement_mm: `(i, j, k, 3)` float32 on the fixed lattice, RAS+ mm, the whole transform.
-        warped: The moving image on the fixed lattice, a `Volume`.
-        log_jacobian: `(i, j, k)` float32 on the fixed lattice.
-        report: What report.json says, a dictionary.
-    """
-
-    transform: Transform
-    displacement_mm: np.ndarray
-    warped: Volume
-    log_jacobian: np.ndarray
-    report: dict = field(default_factory=dict)
 
 
 def register(
@@ -229,46 +207,6 @@ def register_files(
     return result
 
 
-def write_result(out, result, fixed, moving, started):
-    """Writes a registration's folder.
-
-    Args:
-        out: The folder, already checked.
-        result: A `Registration`.
-        fixed, moving: The image `Volume`s.
-        started: `time.perf_counter()` at the start, for the total time in report.json.
-    """
-    from tfreg.report.registration_figure import registration_figure
-
-    transform, displacement_mm = result.transform, result.displacement_mm
-    with result_folder(out) as folder:
-        write_volume(folder / "warped.nii.gz", Volume(result.warped.array, fixed.affine, frame=fixed.frame))
-        write_volume(folder / "jacobian.nii.gz", Volume(result.log_jacobian, fixed.affine, frame=fixed.frame))
-        write_displacement(folder / "displacement.nii.gz", displacement_mm, fixed.affine, fixed.frame)
-        inverse = transform.inverse()
-        inverse_mm = inverse.displacement_mm(moving.lattice)
-        if transform.deformation is not None and transform.deformation.integration == "axiswise":
-            places = moving.lattice.points()
-            residual = inverse.residual_voxels(places, places + inverse_mm)
-            result.report["inverse_residual_voxels"] = {"mean": float(residual.mean()), "max": float(residual.max())}
-        write_displacement(folder / "inverse_displacement.nii.gz", inverse_mm, moving.affine, moving.frame)
-        write_composite(folder / "transform.h5", displacement_mm, fixed.affine)
-        write_linear(folder / "linear.tfm", transform.linear_world)
-        save_transform(folder / "transform.npz", transform, fixed.lattice, moving.lattice)
-        reached = moving.with_array(filled(moving.array)[0])
-        before, after = (
-            candidate.warp(reached, fixed.lattice, fill=np.nan, displacement_mm=field_mm)
-            for candidate, field_mm in (
-                (Transform.identity(fixed.lattice, transform.init), None),
-                (transform, displacement_mm),
-            )
-        )
-        figure = registration_figure(Volume(filled(fixed.array)[0], fixed.affine), before, after, displacement_mm)
-        figure.savefig(folder / "report.png", dpi=110)
-        result.report["seconds"]["total"] = round(time.perf_counter() - started, 3)
-        (folder / REPORT).write_text(json.dumps(_without_nan(result.report), indent=2) + "\n")
-
-
 class _timed:
     """Adds the seconds that a block takes to a dictionary."""
 
@@ -386,12 +324,3 @@ def _metrics(case, transform, displacement_mm, warped):
             entry["landmarks"] = summary_of_errors(differences)
         result[name] = entry
     return result
-
-
-def _without_nan(value):
-    """JSON has no NaN: it becomes null."""
-    if isinstance(value, dict):
-        return {key: _without_nan(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(part) for part in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -142,6 +142,21 @@ def build_model(config, labels=()):
     return model
 
 
+def make_pairs(config, subjects):
+    """The pairs that a config makes of subjects.
+
+    Args:
+        config: A `tfreg.config.Config`; its `pairs` and `phase` count.
+        subjects: List of `tfreg.volumes.manifest.Subject`.
+
+    Returns:
+        List of `tfreg.volumes.manifest.Pair`.
+    """
+    if isinstance(config.pairs, PhasePair):
+        return pairs_from_subjects(subjects, config.pairs.moving, config.pairs.fixed)
+    return pairs_from_subjects(subjects, phase=config.phase, same_subject=config.pairs == "images")
+
+
 def _check_run(run, config):
     """Refuses a folder that holds something else than this run, interrupted."""
     if not run.exists():
@@ -186,18 +201,12 @@ def _pairs(config, data):
         held_out = set(np.random.default_rng(config.seed).permutation(names)[: max(2, int(len(names) * HELD_OUT))])
         training = [subject for subject in subjects if subject.subject not in held_out]
         validation = [subject for subject in subjects if subject.subject in held_out]
-    train_pairs, validation_pairs = _make_pairs(config, training), _make_pairs(config, validation)
+    train_pairs, validation_pairs = make_pairs(config, training), make_pairs(config, validation)
     if len(validation_pairs) > config.training.validation_pairs:
         rng = np.random.default_rng(config.seed)
         chosen = rng.choice(len(validation_pairs), config.training.validation_pairs, replace=False)
         validation_pairs = [validation_pairs[number] for number in sorted(chosen)]
     return train_pairs, validation_pairs
-
-
-def _make_pairs(config, subjects):
-    if isinstance(config.pairs, PhasePair):
-        return pairs_from_subjects(subjects, config.pairs.moving, config.pairs.fixed)
-    return pairs_from_subjects(subjects, phase=config.phase, same_subject=config.pairs == "images")
 
 
 def _volumes(pairs, config):

@@ -1,0 +1,85 @@
+"""What a registration finds, and the folder that holds it."""
+
+import json
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tfreg.transforms.archive import save_transform
+from tfreg.transforms.itk_files import write_composite, write_displacement, write_linear
+from tfreg.transforms.transform import Transform
+from tfreg.volumes.formats import write_volume
+from tfreg.volumes.intensity import filled
+from tfreg.volumes.volume import Volume
+from tfreg.workflows.result_folder import result_folder
+
+REPORT = "report.json"
+
+
+@dataclass(eq=False)
+class Registration:
+    """The result of a registration.
+
+    Args:
+        transform: The `Transform`, fixed world to moving world.
+        displacement_mm: `(i, j, k, 3)` float32 on the fixed lattice, RAS+ mm, the whole transform.
+        warped: The moving image on the fixed lattice, a `Volume`.
+        log_jacobian: `(i, j, k)` float32 on the fixed lattice.
+        report: What report.json says, a dictionary.
+    """
+
+    transform: Transform
+    displacement_mm: np.ndarray
+    warped: Volume
+    log_jacobian: np.ndarray
+    report: dict = field(default_factory=dict)
+
+
+def write_result(out, result, fixed, moving, started):
+    """Writes a registration's folder.
+
+    Args:
+        out: The folder, already checked.
+        result: A `Registration`.
+        fixed, moving: The image `Volume`s.
+        started: `time.perf_counter()` at the start, for the total time in report.json.
+    """
+    from tfreg.report.registration_figure import registration_figure
+
+    transform, displacement_mm = result.transform, result.displacement_mm
+    with result_folder(out) as folder:
+        write_volume(folder / "warped.nii.gz", Volume(result.warped.array, fixed.affine, frame=fixed.frame))
+        write_volume(folder / "jacobian.nii.gz", Volume(result.log_jacobian, fixed.affine, frame=fixed.frame))
+        write_displacement(folder / "displacement.nii.gz", displacement_mm, fixed.affine, fixed.frame)
+        inverse = transform.inverse()
+        inverse_mm = inverse.displacement_mm(moving.lattice)
+        if transform.deformation is not None and transform.deformation.integration == "axiswise":
+            places = moving.lattice.points()
+            residual = inverse.residual_voxels(places, places + inverse_mm)
+            result.report["inverse_residual_voxels"] = {"mean": float(residual.mean()), "max": float(residual.max())}
+        write_displacement(folder / "inverse_displacement.nii.gz", inverse_mm, moving.affine, moving.frame)
+        write_composite(folder / "transform.h5", displacement_mm, fixed.affine)
+        write_linear(folder / "linear.tfm", transform.linear_world)
+        save_transform(folder / "transform.npz", transform, fixed.lattice, moving.lattice)
+        reached = moving.with_array(filled(moving.array)[0])
+        before, after = (
+            candidate.warp(reached, fixed.lattice, fill=np.nan, displacement_mm=field_mm)
+            for candidate, field_mm in (
+                (Transform.identity(fixed.lattice, transform.init), None),
+                (transform, displacement_mm),
+            )
+        )
+        figure = registration_figure(Volume(filled(fixed.array)[0], fixed.affine), before, after, displacement_mm)
+        figure.savefig(folder / "report.png", dpi=110)
+        result.report["seconds"]["total"] = round(time.perf_counter() - started, 3)
+        (folder / REPORT).write_text(json.dumps(_without_nan(result.report), indent=2) + "\n")
+
+
+def _without_nan(value):
+    """JSON has no NaN: it becomes null."""
+    if isinstance(value, dict):
+        return {key: _without_nan(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
