@@ -48,6 +48,7 @@ KERAS_METHODS = {
     "reset_state",
     "result",
     "update_state",
+    "update_step",
 }
 every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 

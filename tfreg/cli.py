@@ -47,6 +47,14 @@ def register(
     moving: Annotated[Path, typer.Option(help="The image that is transformed.")],
     out: Annotated[Path, typer.Option(help="Folder for the result.")],
     model: Annotated[str, typer.Option(help="A run folder, a .keras file in one, or none.")],
+    refine: Annotated[bool, typer.Option("--refine", help="Optimise the transform for this pair.")] = False,
+    preset: Annotated[str, typer.Option(help="fast or quality: how much time the refinement may take.")] = "quality",
+    similarity: Annotated[
+        str | None, typer.Option(help="lncc, mse, mi or mind, for the refinement; without it, lncc.")
+    ] = None,
+    smoothness: Annotated[
+        float | None, typer.Option(help="How stiff the refined deformation is; without it, 0.2.")
+    ] = None,
     transform: Annotated[str, typer.Option(help="linear, deformable or both: the parts to use.")] = "both",
     init: Annotated[
         str | None, typer.Option(help="header, centre, moments, or an ITK transform file; without it, the model's.")
@@ -77,6 +85,10 @@ def register(
         moving,
         out,
         model=None if model == "none" else model,
+        refine=refine,
+        preset=preset,
+        similarity=similarity,
+        smoothness=smoothness,
         init=init,
         transform=transform,
         interpolation=interpolation,

@@ -104,7 +104,7 @@ class Model(Section):
 class Loss(Section):
     """similarity + alpha |A - I| + beta |Φ - 1| + smoothness |∇Φ|², the L1 norms summed over a volume."""
 
-    similarity: Literal["mse", "lncc"] = "mse"
+    similarity: Literal["mse", "lncc", "ncc", "mi", "mind"] = "mse"
     window: Count = 9  # side of the window of lncc, voxels, odd
     alpha: NotNegative = 1e-6
     beta: NotNegative = 1e-6
@@ -150,6 +150,22 @@ class Training(Section):
     workers: Count = 2
 
 
+class Refinement(Section):
+    """Optimisation for one pair of similarity + smoothness times the mean squared slope of the displacement."""
+
+    similarity: Literal["lncc", "mse", "mi", "mind"] = "lncc"
+    window: Count = 7  # side of the window of lncc, voxels, odd
+    smoothness: NotNegative = 0.2
+    steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (60, 60, 20)  # most steps a level, coarse to fine
+    learning_rate: Positive = 0.2  # voxels a step
+    tolerance: NotNegative = 2e-5  # a level stops when a step improves the loss by less
+    most_voxels: Count = 4_000_000  # beyond, the finest level is coarser than the fixed image
+
+
+# Trade-offs of time and accuracy, by name.
+PRESETS = {"quality": Refinement(), "fast": Refinement(steps=(40, 30, 6))}
+
+
 class Config(Section):
     """A whole run."""
 
@@ -191,20 +207,26 @@ def load_config(path, overrides=()):
 
 
 def parse_config(content, source="config"):
-    """Checks a nested dictionary against the schema.
+    """Checks a nested dictionary against the schema of a run: `parse_section` for `Config`."""
+    return parse_section(Config, content, source)
+
+
+def parse_section(section, content, source):
+    """Checks a nested dictionary against a part of the schema.
 
     Args:
+        section: `Config` or one of its blocks.
         content: Nested dictionary, as YAML or JSON gives it.
         source: What error messages call it.
 
     Returns:
-        A `Config`.
+        The section's object.
 
     Raises:
         UserError: If a key or value does not fit; names the key.
     """
     try:
-        return Config.model_validate(content)
+        return section.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "config"

@@ -1,17 +1,27 @@
 """Every loss is registered, rebuilt from its config, and found by its name."""
 
+from typing import get_args
+
 import keras
 import numpy as np
 import pytest
 
+from tfreg.config import Loss
+from tfreg.losses.cross_correlation import CrossCorrelation
 from tfreg.losses.local_ncc import LocalNCC
 from tfreg.losses.mean_squared_error import MeanSquaredError
+from tfreg.losses.mind import MIND
+from tfreg.losses.mutual_information import MutualInformation
 from tfreg.losses.regularisers import GradientPenalty, LinearPenalty
 from tfreg.losses.similarities import build_similarity
+from tfreg.losses.similarity import Similarity
 
 LOSSES = [
     MeanSquaredError(name="m"),
     LocalNCC(5, name="n"),
+    CrossCorrelation(name="c"),
+    MutualInformation(12, name="i"),
+    MIND(2, 1, name="d"),
     LinearPenalty(0.3, name="a"),
     GradientPenalty(0.2, 0.1, name="g"),
 ]
@@ -24,15 +34,32 @@ def test_config_round_trip(loss, rng):
     assert keras.saving.get_registered_name(type(loss)) == f"tfreg>{type(loss).__name__}"
     assert again.get_config() == loss.get_config()
     shape = (2, 3, 4) if isinstance(loss, LinearPenalty) else (2, 4, 5, 6, 3)
-    shape = (2, 4, 5, 6, 1) if isinstance(loss, (MeanSquaredError, LocalNCC)) else shape
+    shape = (2, 4, 5, 6, 1) if isinstance(loss, Similarity) else shape
     fixed, warped = rng.random((2, *shape), "float32")
     assert float(again(fixed, warped)) == float(loss(fixed, warped))
 
 
-def test_similarities_by_name():
-    assert isinstance(build_similarity("mse"), MeanSquaredError)
-    assert isinstance(build_similarity("lncc"), LocalNCC)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("mse", MeanSquaredError),
+        ("lncc", LocalNCC),
+        ("ncc", CrossCorrelation),
+        ("mi", MutualInformation),
+        ("mind", MIND),
+    ],
+)
+def test_similarities_by_name(name, kind):
+    assert type(build_similarity(name)) is kind
+
+
+def test_window_is_the_local_correlations():
     assert build_similarity("lncc", 5).window == 5
+
+
+def test_configs_know_every_similarity():
+    names = get_args(Loss.model_fields["similarity"].annotation)
+    assert len({type(build_similarity(name)) for name in names}) == len(names) == len(Similarity.__subclasses__())
 
 
 def test_refuses_an_unknown_similarity():
@@ -40,7 +67,7 @@ def test_refuses_an_unknown_similarity():
         build_similarity("ssim")
 
 
-@pytest.mark.parametrize("name", ["mse", "lncc"])
+@pytest.mark.parametrize("name", ["mse", "lncc", "ncc", "mind"])
 def test_equal_images_cost_nothing(name, rng):
     image = rng.random((2, 6, 7, 8, 1), "float32")
     assert float(build_similarity(name)(image, np.copy(image))) < 1e-3

@@ -5,6 +5,7 @@ from keras import ops
 
 from tfreg.layers.grids import identity_grid, spatial_shape
 from tfreg.layers.integration import Integration
+from tfreg.layers.shifted_sampling import sample_shifted
 from tfreg.layers.trilinear_sampler import sample_trilinear
 
 
@@ -25,18 +26,23 @@ class ComposedIntegration(Integration):
         gradients: `(batch, i, j, k, 3)`, in (0, 2), voxels per voxel.
         points: `(batch or 1, ..., 3)` voxel coordinates at which the map is evaluated; None means at
             every voxel centre.
+        start: Without points: three indices of the first voxel at which it is evaluated.
 
     Returns:
         The map's values at the points, voxel coordinates in the moving volume, float32.
     """
 
-    def call(self, gradients, points=None):
+    def call(self, gradients, points=None, start=(0, 0, 0)):
         first, second, third = self.displacements(gradients)
         if points is None:
-            points = identity_grid(spatial_shape(gradients))
-            i = points[..., 0:1] + first
-        else:
-            i = points[..., 0:1] + sample_trilinear(first, points)
+            # At voxel centres the first map needs no interpolation, the second one along a single axis.
+            part = (slice(None), *(slice(n, None) for n in start))
+            points = identity_grid(spatial_shape(gradients))[part]
+            i = points[..., 0:1] + first[part]
+            j = points[..., 1:2] + sample_shifted(second, i, start=start)
+            k = points[..., 2:3] + sample_shifted(third, i, j, start=start)
+            return ops.concatenate([i, j, k], axis=-1)
+        i = points[..., 0:1] + sample_trilinear(first, points)
         j, k = (ops.broadcast_to(points[..., d : d + 1], ops.shape(i)) for d in (1, 2))
         j = j + sample_trilinear(second, ops.concatenate([i, j, k], axis=-1))
         k = k + sample_trilinear(third, ops.concatenate([i, j, k], axis=-1))

@@ -9,7 +9,7 @@ BORDERS = ("edge", "zero")
 
 
 @compiled
-def sample_trilinear(volume, points, *, border="edge"):
+def sample_trilinear(volume, points, *, border="edge", constant=False):
     """Trilinear interpolation, eq. 2 of the paper.
 
     Args:
@@ -17,12 +17,13 @@ def sample_trilinear(volume, points, *, border="edge"):
         points: `(batch or 1, ..., 3)` float32 voxel coordinates. Points outside take the nearest border
             value (border "edge"), faded to zero over one voxel (border "zero", eq. 2 to the letter).
         border: "edge" or "zero".
+        constant: True spares the gradient with respect to the volume, which costs more than all the rest.
 
     Returns:
         `(batch, ..., channels)` float32. Differentiable in both arguments; outside the volume the
         gradient with respect to an edge-clamped coordinate is zero.
     """
-    volume = ops.cast(volume, "float32")
+    volume = ops.cast(ops.stop_gradient(volume) if constant else volume, "float32")
     shape = ops.shape(volume)
     batch, channels = shape[0], shape[4]
     flat = ops.reshape(volume, (-1, channels))

@@ -53,15 +53,14 @@ class LocalNCC(Similarity):
         super().__init__(name=name, **kwargs)
         self.window = window
 
+    def _means(self, *volumes):
+        """Window means of several volumes in one filter pass, stacked along the batch."""
+        return ops.split(box_mean(ops.concatenate(volumes, axis=0), self.window), len(volumes), axis=0)
+
     def compare(self, fixed, warped, mask=None):
-        batch = ops.shape(fixed)[0]
-        # One filter pass for all five moments, stacked along the batch.
-        moments = box_mean(
-            ops.concatenate([fixed, warped, fixed * fixed, warped * warped, fixed * warped], axis=0), self.window
-        )
-        fixed_mean, warped_mean, fixed_square, warped_square, product = (
-            moments[n * batch : (n + 1) * batch] for n in range(5)
-        )
+        # The fixed image is filtered apart: no gradient passes through its moments where it is constant.
+        fixed_mean, fixed_square = self._means(fixed, fixed * fixed)
+        warped_mean, warped_square, product = self._means(warped, warped * warped, fixed * warped)
         fixed_variance = ops.maximum(fixed_square - ops.square(fixed_mean), 0.0) + VARIANCE_FLOOR
         warped_variance = ops.maximum(warped_square - ops.square(warped_mean), 0.0) + VARIANCE_FLOOR
         covariance = product - fixed_mean * warped_mean

@@ -21,6 +21,25 @@ def gradient_roughness(gradients):
     return total
 
 
+def displacement_roughness(displacement, step):
+    """Mean squared slope of a displacement, summed over its components and the three axes.
+
+    Args:
+        displacement: `(batch, i, j, k, 3)`, voxels.
+        step: Voxels from one sample to the next along each axis.
+
+    Returns:
+        `(batch,)`. Zero for a translation.
+    """
+    total = 0.0
+    for axis in (1, 2, 3):
+        low, high = [slice(None)] * 5, [slice(None)] * 5
+        low[axis], high[axis] = slice(None, -1), slice(1, None)
+        slope = (displacement[tuple(high)] - displacement[tuple(low)]) / step
+        total += ops.mean(ops.sum(ops.square(slope), axis=-1), axis=(1, 2, 3))
+    return total
+
+
 @keras.saving.register_keras_serializable(package="tfreg")
 class LinearPenalty(keras.losses.Loss):
     """alpha |A - I|₁, summed over the twelve entries (translations in voxels).

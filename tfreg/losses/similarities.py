@@ -1,14 +1,17 @@
 """The similarities by the names that configs and commands use."""
 
+from tfreg.losses.cross_correlation import CrossCorrelation
 from tfreg.losses.local_ncc import LocalNCC
 from tfreg.losses.mean_squared_error import MeanSquaredError
+from tfreg.losses.mind import MIND
+from tfreg.losses.mutual_information import MutualInformation
 
 
 def build_similarity(name, window=9):
     """Builds a similarity loss.
 
     Args:
-        name: "mse" or "lncc".
+        name: "mse", "lncc" (local correlation), "ncc" (correlation), "mi" (mutual information) or "mind".
         window: Side of the window in voxels, for "lncc".
 
     Returns:
@@ -17,8 +20,9 @@ def build_similarity(name, window=9):
     Raises:
         ValueError: If the name is unknown.
     """
-    if name == "mse":
-        return MeanSquaredError()
     if name == "lncc":
         return LocalNCC(window)
-    raise ValueError(f"`name` must be 'mse' or 'lncc'. Received: name={name!r}")
+    others = {"mse": MeanSquaredError, "ncc": CrossCorrelation, "mi": MutualInformation, "mind": MIND}
+    if name not in others:
+        raise ValueError(f"`name` must be 'mse', 'lncc', 'ncc', 'mi' or 'mind'. Received: name={name!r}")
+    return others[name]()

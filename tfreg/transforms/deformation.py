@@ -15,15 +15,15 @@ def upsampled(volume, factor):
 
     Args:
         volume: `(i, j, k, channels)`.
-        factor: Positive integer.
+        factor: Positive integer, or three of them, one an axis.
 
     Returns:
         `(factor*i, factor*j, factor*k, channels)` float64.
     """
     volume = np.asarray(volume, np.float64)
-    for axis in range(3):
+    for axis, times in enumerate(np.broadcast_to(factor, 3)):
         size = volume.shape[axis]
-        position = np.clip((np.arange(size * factor) + 0.5) / factor - 0.5, 0, size - 1)
+        position = np.clip((np.arange(size * times) + 0.5) / times - 0.5, 0, size - 1)
         low = np.floor(position).astype(np.intp)
         fraction = (position - low).reshape([-1 if a == axis else 1 for a in range(4)])
         high = np.minimum(low + 1, size - 1)

@@ -13,6 +13,22 @@ from tfreg.volumes.volume import Lattice, Volume
 
 
 @dataclass(frozen=True, eq=False)
+class AlignedPair:
+    """A pair with comparable intensities and an initial alignment.
+
+    Args:
+        fixed, moving: `Volume`s as they lie, float32 in [0, 1].
+        init: `(4, 4)`, fixed world to moving world, mm.
+        notes: What had to be decided, one sentence each.
+    """
+
+    fixed: Volume
+    moving: Volume
+    init: np.ndarray
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class PreparedPair:
     """A pair on its network grid.
 
@@ -90,8 +106,8 @@ def labels_onto_network_grid(labels, lattice, world_map=None):
     return _resample(labels, lattice, "nearest", world_map).astype(np.int32)
 
 
-def prepare_pair(fixed, moving, preprocessing, init=None, fixed_mask=None, moving_mask=None):
-    """Aligns a pair initially and resamples both onto the network grid.
+def align_pair(fixed, moving, preprocessing, init=None, fixed_mask=None, moving_mask=None):
+    """Normalises a pair's intensities and aligns it initially.
 
     Args:
         fixed, moving: `Volume`s as read.
@@ -100,25 +116,53 @@ def prepare_pair(fixed, moving, preprocessing, init=None, fixed_mask=None, movin
         fixed_mask, moving_mask: Segmentations that "moments" is restricted to, or None.
 
     Returns:
+        An `AlignedPair`.
+
+    Raises:
+        UserError: If a volume holds no contrast within the intensity window.
+    """
+    fixed = normalised(fixed, preprocessing.intensity, "fixed")
+    moving = normalised(moving, preprocessing.intensity, "moving")
+    if init is None:
+        # Of the normalised volumes, which are all that training keeps.
+        init = initial_alignment(preprocessing.init, fixed, moving, fixed_mask, moving_mask)
+    notes = (*(f"fixed: {note}" for note in fixed.notes), *(f"moving: {note}" for note in moving.notes))
+    return AlignedPair(fixed, moving, init, notes)
+
+
+def prepare_pair(fixed, moving, preprocessing, init=None, fixed_mask=None, moving_mask=None):
+    """Aligns a pair initially and resamples both onto the network grid.
+
+    Args:
+        fixed, moving, preprocessing, init, fixed_mask, moving_mask: See `align_pair`.
+
+    Returns:
         A `PreparedPair`.
 
     Raises:
         UserError: If a volume holds no contrast within the intensity window.
     """
-    fixed_normal = normalised(fixed, preprocessing.intensity, "fixed")
-    moving_normal = normalised(moving, preprocessing.intensity, "moving")
-    if init is None:
-        # Of the normalised volumes, which are all that training keeps.
-        init = initial_alignment(preprocessing.init, fixed_normal, moving_normal, fixed_mask, moving_mask)
+    return on_network_grid(align_pair(fixed, moving, preprocessing, init, fixed_mask, moving_mask), preprocessing)
+
+
+def on_network_grid(pair, preprocessing):
+    """Resamples an aligned pair onto the network grid.
+
+    Args:
+        pair: An `AlignedPair`.
+        preprocessing: `tfreg.config.Preprocessing`.
+
+    Returns:
+        A `PreparedPair`.
+    """
     grid = preprocessing.network_grid
-    lattice = network_grid(fixed.lattice, grid.orientation, grid.spacing, grid.shape)
+    lattice = network_grid(pair.fixed.lattice, grid.orientation, grid.spacing, grid.shape)
     return PreparedPair(
-        onto_network_grid(fixed_normal, lattice, interpolation=preprocessing.interpolation),
-        onto_network_grid(moving_normal, lattice, init, preprocessing.interpolation),
+        onto_network_grid(pair.fixed, lattice, interpolation=preprocessing.interpolation),
+        onto_network_grid(pair.moving, lattice, pair.init, preprocessing.interpolation),
         lattice,
-        init,
-        tuple(f"fixed: {note}" for note in fixed_normal.notes)
-        + tuple(f"moving: {note}" for note in moving_normal.notes),
+        pair.init,
+        pair.notes,
     )
 
 

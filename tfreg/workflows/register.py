@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfreg.config import Preprocessing
+from tfreg.config import PRESETS, Preprocessing, Refinement, parse_section
 from tfreg.errors import UserError
 from tfreg.transforms.certificate import certify
 from tfreg.transforms.itk_files import read_linear
@@ -15,14 +15,20 @@ from tfreg.transforms.transform import Transform
 from tfreg.volumes.formats import read_points, read_volume
 from tfreg.volumes.initial_alignment import KINDS
 from tfreg.volumes.intensity import filled
-from tfreg.volumes.preprocessing import prepare_pair
+from tfreg.volumes.network_grid import network_grid
+from tfreg.volumes.preprocessing import align_pair, on_network_grid
+from tfreg.volumes.pyramid import cube_lattice, onto_level
+from tfreg.workflows.assessment import agreement, log_jacobian_summary
 from tfreg.workflows.case import Case, check_case
-from tfreg.workflows.metrics import correlation, dice_by_label, landmark_errors_mm, summary_of_errors
 from tfreg.workflows.progress import progress_bar
+from tfreg.workflows.refine import refine_pair, steps_of
 from tfreg.workflows.result import REPORT, Registration, write_result
 from tfreg.workflows.result_folder import check_free
 from tfreg.workflows.runtime import set_up, versions
 from tfreg.workflows.trained_run import find_run, load_run
+
+# Cubes in which it is looked whether the moving image reaches the fixed one.
+REACH_VOXELS = 50_000
 
 NO_MODEL = "No model and no refinement: only the initial alignment was applied."
 
@@ -32,6 +38,10 @@ def register(
     moving,
     *,
     run=None,
+    refine=False,
+    preset="quality",
+    similarity=None,
+    smoothness=None,
     init=None,
     init_matrix=None,
     transform="both",
@@ -50,10 +60,14 @@ def register(
 
     Args:
         fixed, moving: Image `Volume`s.
-        run: A `TrainedRun` from `load_run`, or None to apply the initial alignment alone.
+        run: A `TrainedRun` from `load_run`, or None to begin from the initial alignment alone.
+        refine: Optimises the transform for this pair.
+        preset: "fast" or "quality", how much time the refinement may take.
+        similarity: "lncc", "mse", "mi" or "mind", by which the refinement goes; None takes the preset's.
+        smoothness: How stiff the refined deformation is; None takes the preset's.
         init: "header", "centre" or "moments"; None takes the run's own.
         init_matrix: `(4, 4)`, fixed world to moving world, RAS+ mm, instead of `init`.
-        transform: "linear", "deformable" or "both": which predicted parts are used.
+        transform: "linear", "deformable" or "both": which parts are used.
         interpolation: "linear" or "cubic", for the warped image.
         background: Value of the warped image where the transform leaves the moving volume; None takes
             the moving image's smallest.
@@ -74,18 +88,28 @@ def register(
     preprocessing = run.config.preprocessing if run is not None else Preprocessing()
     if init is not None:
         preprocessing = preprocessing.model_copy(update={"init": init})
+    settings = _settings(preset, similarity, smoothness)
+    masks = _masks(case)
+    refinement = None
     with progress_bar(progress) as bar:
-        task = bar.add_task("registering", total=int(np.prod(fixed.shape)) * 2, status="")
         with _timed(seconds, "prepare"):
-            pair = _prepare(case, preprocessing, init_matrix, names)
+            pair = _align(case, preprocessing, init_matrix, masks, names)
         warnings.extend(pair.notes)
-        with _timed(seconds, "predict"):
-            if run is None:
-                warnings.append(NO_MODEL)
-                found = Transform.identity(pair.lattice, pair.init)
-            else:
-                found = _only(transform, run.predict(pair))
-        bar.update(task, completed=int(np.prod(fixed.shape)))
+        found = None
+        if run is not None:
+            with _timed(seconds, "predict"):
+                found = _only(transform, run.predict(on_network_grid(pair, preprocessing)))
+        if refine:
+            steps = bar.add_task("refining", total=steps_of(settings, transform, found), status="")
+            with _timed(seconds, "refine"):
+                found, refinement = refine_pair(
+                    pair, settings, transform, found, masks, lambda done: bar.advance(steps, done)
+                )
+            bar.update(steps, completed=steps_of(settings, transform, found))
+        elif run is None:
+            warnings.append(NO_MODEL)
+            found = Transform.identity(network_grid(fixed.lattice), pair.init)
+        task = bar.add_task("mapping", total=int(np.prod(fixed.shape)), status="")
         with _timed(seconds, "map"):
             found, displacement_mm, certificate = certify(
                 found, fixed.lattice, lambda voxels: bar.advance(task, voxels)
@@ -106,12 +130,13 @@ def register(
         "transform": transform,
         "interpolation": interpolation,
         "background": background,
-        "network_grid": {"shape": list(pair.lattice.shape), "affine": pair.lattice.affine.tolist()},
+        "network_grid": {"shape": list(found.lattice.shape), "affine": found.lattice.affine.tolist()},
         "init": pair.init.tolist(),
         "linear": found.linear_world.tolist(),
-        "metrics": _metrics(case, found, displacement_mm, warped),
+        "refinement": refinement,
+        "metrics": agreement(case, pair.init, found, displacement_mm, warped),
         "certificate": asdict(certificate),
-        "log_jacobian": _log_jacobian_summary(logarithm, fixed_labels),
+        "log_jacobian": log_jacobian_summary(logarithm, fixed_labels),
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "warnings": warnings,
     }
@@ -124,6 +149,10 @@ def register_files(
     out,
     *,
     model=None,
+    refine=False,
+    preset="quality",
+    similarity=None,
+    smoothness=None,
     init=None,
     transform="both",
     interpolation="linear",
@@ -149,6 +178,7 @@ def register_files(
             linear.tfm, transform.h5, transform.npz, jacobian.nii.gz, report.json and report.png. It
             appears whole or not at all.
         model: A run folder or .keras file, or None.
+        refine, preset, similarity, smoothness: See `register`.
         init: "header", "centre", "moments", or an ITK transform file; None takes the run's own.
         transform, interpolation, background: See `register`.
         fixed_labels, moving_labels, fixed_points, moving_points, fixed_mask, moving_mask: Files, or None.
@@ -183,6 +213,7 @@ def register_files(
     read_seconds = time.perf_counter() - started
     # Whatever can be wrong is found before the seconds that Keras takes to load.
     check_case(Case(**inputs), paths)
+    _settings(preset, similarity, smoothness)
     if model is not None:
         find_run(model)
     set_up(seed, threads, device)
@@ -191,6 +222,10 @@ def register_files(
     result = register(
         **inputs,
         run=run,
+        refine=refine,
+        preset=preset,
+        similarity=similarity,
+        smoothness=smoothness,
         init=init,
         init_matrix=init_matrix,
         transform=transform,
@@ -232,19 +267,32 @@ def _init_from_file(name):
     return read_linear(name)
 
 
-def _prepare(case, preprocessing, init_matrix, names):
-    """The prepared pair, refused where nothing of the moving image is seen."""
-    # A header's rounding apart, masks lie on their images' lattices.
-    masks = [
+def _settings(preset, similarity, smoothness):
+    """A preset with what was asked for otherwise."""
+    if preset not in PRESETS:
+        raise UserError(f"--preset {preset}: choose {' or '.join(PRESETS)}")
+    changes = {"similarity": similarity, "smoothness": smoothness}
+    content = PRESETS[preset].model_dump() | {name: value for name, value in changes.items() if value is not None}
+    return parse_section(Refinement, content, "refinement")
+
+
+def _masks(case):
+    """The fixed and the moving mask; a header's rounding apart, masks lie on their images' lattices."""
+    return tuple(
         None if mask is None else image.with_array(mask.array)
         for image, mask in ((case.fixed, case.fixed_mask), (case.moving, case.moving_mask))
-    ]
+    )
+
+
+def _align(case, preprocessing, init_matrix, masks, names):
+    """The aligned pair, refused where nothing of the moving image is seen."""
     try:
-        pair = prepare_pair(case.fixed, case.moving, preprocessing, init_matrix, *masks)
+        pair = align_pair(case.fixed, case.moving, preprocessing, init_matrix, *masks)
     except ValueError as error:
         reason = str(error).rstrip(".")
         raise UserError(f"{names['fixed']} and {names['moving']}: {reason}; use another --init or mask") from error
-    if not pair.moving.any():
+    values, inside = onto_level(pair.moving, cube_lattice(case.fixed.lattice, REACH_VOXELS), pair.init)
+    if not (values * inside).any():
         raise UserError(
             f"{names['moving']}: does not reach the field of view of {names['fixed']}; "
             "the scanner coordinates differ, try --init centre"
@@ -273,54 +321,3 @@ def _certificate_notes(certificate):
             f"The deformation was damped to {certificate.damping:.3f}, because the written field would have "
             f"folded at {certificate.folding_fraction:.2%} of its voxels."
         )
-
-
-def _log_jacobian_summary(logarithm, labels):
-    """Mean, spread and range over the fixed field of view, and inside each label."""
-    regions = {"all": np.ones(logarithm.shape, bool)}
-    if labels is not None:
-        regions |= {str(label): labels.array == label for label in np.unique(labels.array[labels.array != 0])}
-    return {
-        name: {
-            "mean": float(logarithm[region].mean()),
-            "sd": float(logarithm[region].std()),
-            "min": float(logarithm[region].min()),
-            "max": float(logarithm[region].max()),
-        }
-        for name, region in regions.items()
-    }
-
-
-def _metrics(case, transform, displacement_mm, warped):
-    """Agreement by the headers alone, after the initial alignment, and after registration."""
-    lattice = case.fixed.lattice
-    array = filled(case.moving.array)[0]
-    background = float(array.min())
-    result = {}
-    for name, candidate, field_mm, image in (
-        ("before", Transform.identity(lattice), None, None),
-        ("after_init", Transform.identity(lattice, transform.init), None, None),
-        ("after", transform, displacement_mm, warped),
-    ):
-        if image is None:
-            field_mm = candidate.displacement_mm(lattice)
-            image = candidate.warp(case.moving.with_array(array), lattice, "linear", background, field_mm)
-        points = case.moving.lattice.to_voxel(lattice.points() + field_mm)
-        inside = np.all((points >= -0.5) & (points <= np.array(case.moving.shape) - 0.5), axis=-1)
-        considered = inside & np.isfinite(case.fixed.array)
-        if case.fixed_mask is not None:
-            considered &= case.fixed_mask.array != 0
-        entry = {
-            "correlation": correlation(case.fixed.array, image.array, considered),
-            "outside_fraction": float(1 - inside.mean()),
-        }
-        if case.fixed_labels is not None and case.moving_labels is not None:
-            labels = candidate.warp(case.moving_labels, lattice, "nearest", 0, field_mm)
-            overlap = dice_by_label(case.fixed_labels.array, labels.array)
-            entry["dice"] = {str(label): value for label, value in overlap.items()}
-            entry["mean_dice"] = float(np.mean(list(overlap.values())))
-        if case.fixed_points is not None:
-            differences = landmark_errors_mm(candidate, case.fixed_points, case.moving_points)
-            entry["landmarks"] = summary_of_errors(differences)
-        result[name] = entry
-    return result

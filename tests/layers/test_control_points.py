@@ -1,0 +1,56 @@
+"""Control points: the integration of their logits follows their displacements."""
+
+import numpy as np
+import pytest
+
+from tfreg.layers.composed_integration import ComposedIntegration
+from tfreg.layers.control_points import logits_from_displacement
+from tfreg.layers.gradient_head import GradientHead
+from tfreg.layers.shifted_sampling import sample_shifted
+from tfreg.layers.trilinear_sampler import sample_trilinear
+
+SHAPE = (8, 10, 12)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_one_component_alone_becomes_the_displacement(axis):
+    """With one control point a voxel: u[m] - u[m-1] = tanh(w[m] - w[m-1]), and u ends where w does."""
+    displacement = np.zeros((1, *SHAPE, 3), np.float32)
+    ramp = 0.3 * np.sin(np.arange(SHAPE[axis]))
+    displacement[..., axis] += ramp.reshape([1, *(-1 if a == axis else 1 for a in range(3))])
+    gradients = GradientHead(stride=1)(logits_from_displacement(displacement, 1), displacement)
+    grid = np.array(ComposedIntegration("start")(gradients))
+    found = grid[0, ..., axis] - np.indices(SHAPE)[axis]
+    expected = np.cumsum(np.tanh(np.diff(ramp, prepend=0)))
+    np.testing.assert_allclose(np.moveaxis(found, axis, -1)[3, 4], expected, atol=1e-5)
+    np.testing.assert_allclose(np.delete(grid[0], axis, -1), np.delete(np.moveaxis(np.indices(SHAPE), 0, -1), axis, -1))
+
+
+def test_stride_scales_the_slopes(rng):
+    displacement = rng.normal(size=(1, 3, 4, 5, 3)).astype("float32")
+    np.testing.assert_allclose(
+        logits_from_displacement(displacement, 2), np.array(logits_from_displacement(displacement, 1)) / 2, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("start", [(0, 0, 0), (2, 1, 3)])
+def test_voxel_centres_take_the_short_way_to_the_same_map(rng, start):
+    gradients = rng.uniform(0.3, 1.7, (2, *SHAPE, 3)).astype("float32")
+    layer = ComposedIntegration("start")
+    part = tuple(slice(n, None) for n in start)
+    points = np.moveaxis(np.indices(SHAPE), 0, -1)[part].astype("float32")[None]
+    np.testing.assert_allclose(layer(gradients, start=start), layer(gradients, points), atol=1e-5)
+
+
+@pytest.mark.parametrize("moved", [1, 2, 3])
+def test_shifted_sampling_is_trilinear(rng, moved):
+    volume = rng.normal(size=(2, *SHAPE, 1)).astype("float32")
+    start = (1, 2, 3)
+    shape = (6, 7, 8)
+    points = np.moveaxis(np.indices(shape), 0, -1) + np.array(start)
+    points = np.broadcast_to(points, (2, *shape, 3)).astype("float32").copy()
+    points[..., :moved] += rng.uniform(-4, 4, (2, *shape, moved))  # beyond the border too
+    coordinates = [points[..., d : d + 1] for d in range(moved)]
+    np.testing.assert_allclose(
+        sample_shifted(volume, *coordinates, start=start), sample_trilinear(volume, points), atol=1e-5
+    )

@@ -1,0 +1,153 @@
+"""A Keras model whose weights are one pair's transform."""
+
+import functools
+
+import keras
+from keras import ops
+
+from tfreg.layers.control_points import logits_from_displacement
+from tfreg.layers.gradient_head import GradientHead
+from tfreg.layers.grids import identity_grid, linear_displacement
+from tfreg.layers.trilinear_sampler import sample_trilinear
+from tfreg.losses.regularisers import displacement_roughness
+from tfreg.losses.similarities import build_similarity
+from tfreg.models.field_adam import FieldAdam
+from tfreg.models.registration_network import INTEGRATIONS
+
+
+class DeformableRefinement(keras.Model):
+    """Registers the one pair that it is given: its loss falls as its weights, a deformation, fit the pair.
+
+    The weights are the displacements of control points, and a change of the linear part where asked for. The
+    loss, added in `call`, is the similarity of the fixed and the warped image plus `smoothness` times
+    the mean squared slope of the control points' displacements.
+
+    Args:
+        shape: Three sizes of the network grid.
+        lead: Three numbers of voxels, by which the network grid begins before the fixed image.
+        reach: Three numbers of voxels, by which the moving image surrounds the network grid.
+        similarity: A name that `build_similarity` knows.
+        window: Side of its window in voxels.
+        smoothness: Weight of at least 0.
+        stride: Voxels per control point.
+        integration: "composed" or "axiswise".
+        anchor: "start" or "centre".
+        linear: True refines the linear part too.
+
+    Call arguments:
+        pair: Dictionary: `fixed`, `(1, i, j, k, 2)` on the network grid without its lead, image and weights in
+            [0, 1]; `moving`, the same on the network grid with its reach; `linear`, `(1, 3, 4)`, the matrix
+            about the network grid's centre, in voxels.
+
+    Returns:
+        Dictionary: `warped` `(1, i, j, k, 1)`, the moving image on the fixed one; `similarity` `(1,)`;
+        `linear` `(1, 3, 4)`, the matrix after the change.
+
+    Reference:
+        Christodoulidis et al. 2018, section 2.1, optimised for one pair.
+    """
+
+    def __init__(
+        self,
+        shape,
+        lead,
+        reach,
+        *,
+        similarity="lncc",
+        window=7,
+        smoothness=0.2,
+        stride=2,
+        integration="composed",
+        anchor="start",
+        linear=False,
+    ):
+        super().__init__()
+        self.shape = tuple(shape)
+        self.lead = tuple(lead)
+        self.reach = tuple(reach)
+        self.similarity = build_similarity(similarity, window)
+        self.smoothness = smoothness
+        self.stride = stride
+        self.anchor = anchor
+        self.moves_linear = linear
+        self.head = GradientHead(stride)
+        self.integration = INTEGRATIONS[integration](anchor)
+        self.displacement = self.add_weight(
+            shape=(1, *(-(-n // stride) for n in self.shape), 3),
+            initializer="zeros",
+            dtype="float32",
+            name="displacement",
+        )
+        # In units that move the volume's corners by about as much as a unit of displacement does.
+        self.linear_scale = 4.0 / sum(self.shape)
+        self.linear_change = self.add_weight(
+            shape=(1, 3, 4), initializer="zeros", trainable=linear, dtype="float32", name="linear_change"
+        )
+
+    def call(self, pair):
+        linear = self.linear(pair["linear"])
+        warped, seen = self.warp(pair["moving"], linear)
+        fixed, counts = pair["fixed"][..., :1], pair["fixed"][..., 1:]
+        # Weights are data: leaving the moving image must not look like an improvement.
+        similarity = self.similarity.compare(fixed, warped, ops.stop_gradient(counts * seen))
+        self.add_loss(ops.sum(similarity))
+        if self.smoothness:
+            displacement = self.centred_displacement()
+            self.add_loss(self.smoothness * ops.sum(displacement_roughness(displacement, self.stride)))
+        return {"warped": warped, "similarity": similarity, "linear": linear}
+
+    def linear(self, start):
+        """The matrix `(1, 3, 4)` after the change found so far."""
+        change = ops.convert_to_tensor(self.linear_change)
+        return start + ops.concatenate([change[..., :3] * self.linear_scale, change[..., 3:]], axis=-1)
+
+    def warp(self, moving, linear):
+        """The moving image and its weights, `(1, i, j, k, 1)` each, on the fixed image's voxels."""
+        inner = (slice(r, r + n) for r, n in zip(self.reach, self.shape, strict=True))
+        network_grid = moving[(slice(None), *inner)]
+        logits = logits_from_displacement(ops.convert_to_tensor(self.displacement), self.stride)
+        gradients = self.head(logits, network_grid)
+        if self.moves_linear:
+            points = identity_grid(self.shape)[self._without_lead()]
+            points = points + linear_displacement(linear, points, self.shape)
+            grid = self.integration(gradients, points)
+        elif any(self.lead):
+            grid = self.integration(gradients, start=self.lead)
+        else:
+            grid = self.integration(gradients)
+        reach = ops.convert_to_tensor([float(r) for r in self.reach])
+        values = sample_trilinear(moving, grid + reach, constant=True)
+        return values[..., :1], values[..., 1:]
+
+    def centred_displacement(self):
+        """The control points' displacements, without the part of each line that the anchor takes away."""
+        displacement = ops.convert_to_tensor(self.displacement)
+        if self.anchor == "start":
+            return displacement
+        parts = []
+        for d in range(3):
+            component = displacement[..., d]
+            middle = [slice(None)] * 4
+            middle[d + 1] = slice((component.shape[d + 1] - 1) // 2, component.shape[d + 1] // 2 + 1)
+            parts.append(component - ops.mean(component[tuple(middle)], axis=d + 1, keepdims=True))
+        return ops.stack(parts, axis=-1)
+
+    def _without_lead(self):
+        return (slice(None), *(slice(n, None) for n in self.lead))
+
+
+@functools.lru_cache(maxsize=8)
+def compiled_refinement(shape, lead, reach, learning_rate, **options):
+    """A compiled `DeformableRefinement`, traced once for all pairs of a shape.
+
+    Args:
+        shape, lead, reach, options: See `DeformableRefinement`; all hashable.
+        learning_rate: Voxels a step.
+
+    Returns:
+        The model; its weights and its optimizer are those of its last use.
+    """
+    model = DeformableRefinement(shape, lead, reach, **options)
+    # XLA over all of it is slow on TensorFlow's CPU; the samplers ask for it themselves.
+    model.compile(FieldAdam(learning_rate), jit_compile=keras.backend.backend() != "tensorflow")
+    return model

@@ -1,0 +1,44 @@
+"""Gradient descent on a model whose loss is one pair's."""
+
+from keras import ops
+
+# The mean loss of this many steps is compared with that of as many before.
+WINDOW = 5
+
+
+def minimise(model, pair, steps, learning_rate, tolerance=0.0, progress=None):
+    """Takes optimiser steps on one pair until they no longer help.
+
+    The learning rate falls to zero over the second half of the steps.
+
+    Args:
+        model: A compiled model whose loss needs no target.
+        pair: What the model is called with.
+        steps: Most steps to take.
+        learning_rate: In the units of the model's weights.
+        tolerance: Stops when the mean loss of the last five steps lies less than this below that of the five
+            before.
+        progress: Called with 1 after every step, or None.
+
+    Returns:
+        A list of the loss before each step taken.
+
+    Raises:
+        FloatingPointError: If the loss is not finite.
+    """
+    optimizer = model.optimizer
+    for variable in optimizer.variables:
+        variable.assign(ops.zeros_like(variable))
+    losses = []
+    for step in range(steps):
+        optimizer.learning_rate = learning_rate * min(1.0, 2.0 * (steps - step) / steps)
+        model.reset_metrics()
+        losses.append(float(model.train_on_batch(pair)))
+        if not losses[-1] < float("inf"):
+            raise FloatingPointError("the similarity is not finite")
+        if progress is not None:
+            progress(1)
+        recent, earlier = losses[-WINDOW:], losses[-2 * WINDOW : -WINDOW]
+        if len(earlier) == WINDOW and sum(earlier) - sum(recent) < tolerance * WINDOW:
+            break
+    return losses

@@ -1,0 +1,107 @@
+"""The lattices of a coarse-to-fine refinement, and volumes on them."""
+
+import numpy as np
+
+from tfreg.volumes.network_grid import network_grid
+from tfreg.volumes.preprocessing import voxel_map
+from tfreg.volumes.resampling import resample
+from tfreg.volumes.volume import Lattice, Volume
+
+# The coarsest level keeps this many voxels along the shortest axis.
+LEAST_SIZE = 12
+
+
+def cube_lattice(fixed, most_voxels):
+    """The lattice of cubes over a field of view that has as many voxels as the volume itself.
+
+    Cubes even out anisotropic spacing: thick slices are divided, fine pixels merged.
+
+    Args:
+        fixed: The fixed volume's `Lattice`.
+        most_voxels: Beyond this number the cubes are made larger.
+
+    Returns:
+        A `Lattice`.
+    """
+    volume_mm3 = abs(np.linalg.det(fixed.affine[:3, :3]))
+    share = max(1.0, np.prod(fixed.shape) / most_voxels)
+    return network_grid(fixed, spacing=float(np.cbrt(volume_mm3 * share)))
+
+
+def extended(lattice, before, after):
+    """A lattice with more voxels of the same kind at the low and high ends.
+
+    Args:
+        lattice: A `Lattice`.
+        before, after: How many voxels, one number or one an axis; negative numbers take voxels away.
+
+    Returns:
+        A `Lattice`.
+    """
+    before, after = np.broadcast_to(before, 3), np.broadcast_to(after, 3)
+    affine = np.array(lattice.affine)
+    affine[:3, 3] -= affine[:3, :3] @ before
+    return Lattice(tuple(int(n) for n in np.array(lattice.shape) + before + after), affine)
+
+
+def coarsened(lattice, factors):
+    """The lattice whose voxels are blocks of another's, from the same corner on.
+
+    Args:
+        lattice: A `Lattice`.
+        factors: Three positive integers.
+
+    Returns:
+        A `Lattice`; the last block along an axis may overhang.
+    """
+    factors = np.array(factors)
+    affine = np.array(lattice.affine)
+    affine[:3, 3] += affine[:3, :3] @ ((factors - 1) / 2)
+    affine[:3, :3] *= factors
+    return Lattice(tuple(int(-(-n // f)) for n, f in zip(lattice.shape, factors, strict=True)), affine)
+
+
+def level_factors(lattice, levels):
+    """Blocks of voxels from coarse to fine, which even out the spacing before they shrink all axes.
+
+    Each coarser level doubles the blocks of the axes along which they are the thinnest, within a factor of
+    the square root of two, as long as `LEAST_SIZE` blocks remain.
+
+    Args:
+        lattice: The finest `Lattice`.
+        levels: Largest number of levels.
+
+    Returns:
+        A list of three factors a level, the last of them (1, 1, 1).
+    """
+    factors = np.ones(3, int)
+    found = [tuple(factors)]
+    while len(found) < levels:
+        thickness = lattice.spacing * factors
+        thin = thickness < thickness.min() * np.sqrt(2)
+        room = np.array(lattice.shape) / (2 * factors) >= LEAST_SIZE
+        if not (thin & room).any() or not room[thin].all():
+            break
+        factors = np.where(thin, 2 * factors, factors)
+        found.append(tuple(int(f) for f in factors))
+    return found[::-1]
+
+
+def onto_level(volume, lattice, world_map=None, mask=None):
+    """A volume on a level's lattice, its border continued, and where it was measured.
+
+    Args:
+        volume: A `Volume` with intensities in [0, 1].
+        lattice: The level's `Lattice`.
+        world_map: `(4, 4)`, from the lattice's world to the volume's, or None.
+        mask: A `Volume` on the volume's lattice, where it counts, or None.
+
+    Returns:
+        `(i, j, k)` float32 values after Gaussian smoothing where the lattice is coarser, and `(i, j, k)`
+        float32 weights in [0, 1], 0 outside the field of view and the mask.
+    """
+    places = Lattice(lattice.shape, voxel_map(volume, lattice, world_map))
+    values = resample(Volume(volume.array, np.eye(4)), places, fill=None, anti_alias=True).array
+    counts = np.ones(volume.shape, np.float32) if mask is None else (mask.array != 0).astype(np.float32)
+    weights = resample(Volume(counts, np.eye(4)), places, anti_alias=mask is not None).array
+    return values, np.clip(weights, 0, 1)

@@ -1,0 +1,104 @@
+"""The linear stage of a refinement: rigid from several starts, then all twelve parameters."""
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from tfreg.transforms.transform import Transform
+from tfreg.volumes.pyramid import cube_lattice, extended, onto_level
+
+# Voxels of the coarse and of the fine stage.
+COARSE, FINE = 15_000, 120_000
+
+# The first starts are turned by this much about each axis, either way.
+START_DEGREES = 25.0
+
+# Share of the fixed image's mean size by which the moving image surrounds it.
+REACH = 0.25
+
+# Largest stretch or compression along any direction that a linear part is believed.
+LARGEST_STRETCH = 3.0
+
+# What the whole images are compared by while they are far apart.
+FAR = {"lncc": "ncc", "mse": "ncc", "ncc": "ncc", "mi": "mi", "mind": "mi"}
+NEAR = {"lncc": "lncc", "mse": "lncc", "ncc": "lncc", "mi": "mi", "mind": "mind"}
+
+# Steps of each stage and voxels a step.
+STAGES = {"starts": (25, 0.5), "rigid": (25, 0.25), "coarse": (40, 0.25), "fine": (30, 0.25)}
+STEPS = sum(steps for steps, _ in STAGES.values())
+
+
+def refine_linear(fixed, moving, init, similarity="lncc", masks=(None, None), far=True, progress=None):
+    """The linear map that aligns a pair.
+
+    Args:
+        fixed, moving: `Volume`s with intensities in [0, 1].
+        init: `(4, 4)`, fixed world to moving world (mm), to begin from.
+        similarity: Name of the similarity that the whole refinement goes by.
+        masks: Where fixed and moving count, `Volume`s on their lattices or None.
+        far: True tries several rotations first; False begins at `init` with all twelve parameters.
+        progress: Called with the number of steps done after each, or None.
+
+    Returns:
+        `(4, 4)`, fixed world to moving world, mm.
+    """
+    coarse, fine = (cube_lattice(fixed.lattice, voxels) for voxels in (COARSE, FINE))
+    linear = np.eye(3, 4)[None]
+    pair, reach = _images(fixed, moving, coarse, init, masks)
+    if far:
+        starts = np.concatenate([_turned_starts(), np.zeros((7, 3, 1))], axis=-1)
+        found, values = _fitted(
+            pair, starts, reach, "starts", progress, rigid=True, similarity=FAR[similarity], window=5
+        )
+        linear = found[[values.argmin()]]
+        linear, _ = _fitted(pair, linear, reach, "rigid", progress, rigid=True, similarity=NEAR[similarity], window=5)
+    rigid = linear
+    linear, _ = _fitted(pair, linear, reach, "coarse", progress, similarity=NEAR[similarity], window=5)
+    pair, reach = _images(fixed, moving, fine, init, masks)
+    rigid, linear = (_rescaled(matrix, coarse, fine) for matrix in (rigid, linear))
+    linear, _ = _fitted(pair, linear, reach, "fine", progress, similarity=NEAR[similarity], window=7)
+    stretch = np.linalg.svd(linear[0, :, :3], compute_uv=False)
+    if np.linalg.det(linear[0, :, :3]) <= 0 or stretch.max() > LARGEST_STRETCH or stretch.min() < 1 / LARGEST_STRETCH:
+        linear = rigid
+    return Transform(fine, linear[0], None, init).linear_world
+
+
+def _turned_starts():
+    """`(7, 3, 3)`: no rotation, and one either way about each axis."""
+    turns = [sign * np.eye(3)[axis] for axis in range(3) for sign in (-1, 1)]
+    return Rotation.from_rotvec(np.radians(START_DEGREES) * np.array([np.zeros(3), *turns])).as_matrix()
+
+
+def _images(fixed, moving, lattice, init, masks):
+    """What `LinearRefinement` is called with, but for the starts, and the reach."""
+    reach = int(np.ceil(REACH * np.mean(lattice.shape)))
+    around = extended(lattice, reach, reach)
+    pair = {}
+    for name, volume, places, world_map, mask in (
+        ("fixed", fixed, lattice, None, masks[0]),
+        ("moving", moving, around, init, masks[1]),
+    ):
+        values, inside = onto_level(volume, places, world_map)
+        counts = inside if mask is None else onto_level(volume, places, world_map, mask)[1]
+        # Outside the field of view is dark, and counts; what a mask leaves out does not.
+        pair[name] = np.stack([values * inside, inside - counts], axis=-1)[None].astype(np.float32)
+    return pair, reach
+
+
+def _fitted(pair, starts, reach, stage, progress, **options):
+    """The matrices `(starts, 3, 4)` after optimisation, and their dissimilarities `(starts,)`."""
+    from tfreg.models.linear_refinement import compiled_linear_refinement
+    from tfreg.models.pair_optimization import minimise
+
+    steps, learning_rate = STAGES[stage]
+    model = compiled_linear_refinement(pair["fixed"].shape[1:4], reach, starts=len(starts), **options)
+    model.change.assign(np.zeros(model.change.shape))
+    pair = pair | {"start": starts.astype(np.float32)}
+    minimise(model, pair, steps, learning_rate, progress=progress)
+    found = model.predict_on_batch(pair)
+    return np.asarray(found["linear"], np.float64), np.asarray(found["dissimilarity"])
+
+
+def _rescaled(linear, coarse, fine):
+    """Matrices about the centre in voxels of one lattice of cubes, in voxels of another."""
+    ratio = coarse.spacing[0] / fine.spacing[0]
+    return np.concatenate([linear[..., :3], linear[..., 3:] * ratio], axis=-1)
