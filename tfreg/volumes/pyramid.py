@@ -7,6 +7,9 @@ from tfreg.volumes.preprocessing import voxel_map
 from tfreg.volumes.resampling import resample
 from tfreg.volumes.volume import Lattice, Volume
 
+# Sizes are multiples of this, so that the volumes of a cohort share their compiled models.
+SIZE_STEP = 8
+
 # The coarsest level keeps this many voxels along the shortest axis.
 LEAST_SIZE = 12
 
@@ -14,7 +17,7 @@ LEAST_SIZE = 12
 def cube_lattice(fixed, most_voxels):
     """The lattice of cubes over a field of view that has as many voxels as the volume itself.
 
-    Cubes even out anisotropic spacing: thick slices are divided, fine pixels merged.
+    Cubes even out anisotropic spacing: thick slices are divided, fine pixels merged. The sizes are rounded up.
 
     Args:
         fixed: The fixed volume's `Lattice`.
@@ -25,7 +28,9 @@ def cube_lattice(fixed, most_voxels):
     """
     volume_mm3 = abs(np.linalg.det(fixed.affine[:3, :3]))
     share = max(1.0, np.prod(fixed.shape) / most_voxels)
-    return network_grid(fixed, spacing=float(np.cbrt(volume_mm3 * share)))
+    spacing = float(np.cbrt(volume_mm3 * share))
+    shape = -(-np.array(network_grid(fixed, spacing=spacing).shape) // SIZE_STEP) * SIZE_STEP
+    return network_grid(fixed, spacing=spacing, shape=tuple(int(n) for n in shape))
 
 
 def extended(lattice, before, after):

@@ -4,6 +4,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from tfreg.transforms.transform import Transform
+from tfreg.volumes.initial_alignment import initial_alignment
 from tfreg.volumes.pyramid import cube_lattice, extended, onto_level
 
 # Voxels of the coarse and of the fine stage.
@@ -11,6 +12,9 @@ COARSE, FINE = 15_000, 120_000
 
 # The first starts are turned by this much about each axis, either way.
 START_DEGREES = 25.0
+
+# Two initial alignments closer than this many coarse voxels are one.
+SAME_VOXELS = 3.0
 
 # Share of the fixed image's mean size by which the moving image surrounds it.
 REACH = 0.25
@@ -43,13 +47,17 @@ def refine_linear(fixed, moving, init, similarity="lncc", masks=(None, None), fa
     """
     coarse, fine = (cube_lattice(fixed.lattice, voxels) for voxels in (COARSE, FINE))
     linear = np.eye(3, 4)[None]
-    pair, reach = _images(fixed, moving, coarse, init, masks)
     if far:
         starts = np.concatenate([_turned_starts(), np.zeros((7, 3, 1))], axis=-1)
-        found, values = _fitted(
-            pair, starts, reach, "starts", progress, rigid=True, similarity=FAR[similarity], window=5
-        )
-        linear = found[[values.argmin()]]
+        found = []
+        for candidate in _candidates(fixed, moving, init, masks, coarse):
+            pair, reach = _images(fixed, moving, coarse, candidate, masks)
+            options = {"rigid": True, "similarity": FAR[similarity], "window": 5}
+            linears, values = _fitted(pair, starts, reach, "starts", progress, **options)
+            found.append((values.min(), linears[[values.argmin()]], candidate))
+        _, linear, init = min(found, key=lambda result: result[0])
+    pair, reach = _images(fixed, moving, coarse, init, masks)
+    if far:
         linear, _ = _fitted(pair, linear, reach, "rigid", progress, rigid=True, similarity=NEAR[similarity], window=5)
     rigid = linear
     linear, _ = _fitted(pair, linear, reach, "coarse", progress, similarity=NEAR[similarity], window=5)
@@ -60,6 +68,18 @@ def refine_linear(fixed, moving, init, similarity="lncc", masks=(None, None), fa
     if np.linalg.det(linear[0, :, :3]) <= 0 or stretch.max() > LARGEST_STRETCH or stretch.min() < 1 / LARGEST_STRETCH:
         linear = rigid
     return Transform(fine, linear[0], None, init).linear_world
+
+
+def _candidates(fixed, moving, init, masks, lattice):
+    """The initial alignment and, where that differs, the one that puts the centres of mass on each other."""
+    yield init
+    try:
+        moments = initial_alignment("moments", fixed, moving, *masks)
+    except ValueError:
+        return
+    only_shifts = np.array_equal(init[:3, :3], np.eye(3))
+    if only_shifts and np.linalg.norm(moments[:3, 3] - init[:3, 3]) > SAME_VOXELS * lattice.spacing[0]:
+        yield moments
 
 
 def _turned_starts():

@@ -1,0 +1,106 @@
+"""The pairs that tfreg and its peers register, and how well a displacement does on one of them.
+
+The volumes lie in the folder that TFREG_DATA names, or in ../shared/data.
+"""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tfreg.transforms.certificate import folding_fraction
+from tfreg.transforms.jacobian import log_jacobian
+from tfreg.transforms.transform import Transform
+from tfreg.volumes.formats import read_points, read_volume
+from tfreg.volumes.manifest import pairs_from_subjects, read_pairs, read_subjects
+from tfreg.volumes.resampling import sample
+from tfreg.workflows.metrics import dice_by_label, landmark_errors_mm, summary_of_errors
+
+HIPPOCAMPUS_PAIRS = 60
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What all methods are told of a data set.
+
+    Args:
+        init: "header", "centre" or "moments", where the registration starts.
+        cubes_mm: Side of the cubes that greedy's pyramid needs instead of thin stacks, or None.
+    """
+
+    init: str
+    cubes_mm: float | None = None
+
+
+DATA_SETS = {
+    "lung_ct": DataSet("centre"),
+    "lung_mri": DataSet("moments"),
+    "cardiac": DataSet("header", cubes_mm=2.5),
+    "hippocampus": DataSet("centre"),
+}
+
+
+def data_folder():
+    """The folder of the data sets."""
+    return Path(os.environ.get("TFREG_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def pairs_of(name):
+    """The pairs of a data set, always the same ones in the same order."""
+    folder = data_folder() / name
+    if name == "lung_ct":
+        return read_pairs(folder / "pairs.csv")
+    subjects = read_subjects(folder / "subjects.csv")
+    if name == "lung_mri":
+        return pairs_from_subjects(subjects)
+    subjects = [subject for subject in subjects if subject.split == "validation"]
+    if name == "cardiac":
+        return pairs_from_subjects(subjects, moving_phase="ED", fixed_phase="ES")
+    pairs = pairs_from_subjects(subjects)
+    return [pairs[number] for number in np.random.default_rng(0).permutation(len(pairs))[:HIPPOCAMPUS_PAIRS]]
+
+
+def quality(name, pair, fixed, displacement_mm):
+    """How well a displacement aligns a pair, and how it treats space.
+
+    Args:
+        name: The data set.
+        pair: A `Pair`.
+        fixed: The fixed `Volume`.
+        displacement_mm: `(i, j, k, 3)` on the fixed lattice, RAS+ mm, the whole transform.
+
+    Returns:
+        Dictionary of `dice` (mean over the labels), `dice_lobes` where there are lobes, `tre_mm` where there are
+        landmarks, `folding_fraction`, and `sd_log_jacobian` inside the fixed labels.
+    """
+    sets = {"dice": pair}
+    if name == "lung_mri":
+        sets["dice_lobes"] = _with_lobes(pair)
+    result = {}
+    for key, files in sets.items():
+        fixed_labels, moving_labels = (read_volume(f, labels=True) for f in (files.fixed_labels, files.moving_labels))
+        warped = Transform.identity(fixed.lattice).warp(moving_labels, fixed.lattice, "nearest", 0, displacement_mm)
+        result[key] = float(np.mean(list(dice_by_label(fixed_labels.array, warped.array).values())))
+        inside = fixed_labels.array > 0
+    if pair.fixed_points is not None:
+        points = [read_points(file) for file in (pair.fixed_points, pair.moving_points)]
+        errors_mm = landmark_errors_mm(lambda p: _moved(p, displacement_mm, fixed.lattice), *points)
+        result["tre_mm"] = summary_of_errors(errors_mm)["mean_mm"]
+    result["folding_fraction"] = folding_fraction(displacement_mm, fixed.affine)
+    result["sd_log_jacobian"] = float(log_jacobian(displacement_mm, fixed.affine)[inside].std())
+    return result
+
+
+def _with_lobes(pair):
+    """The pair with the segmentations of its lobes."""
+    files = (pair.fixed_labels, pair.moving_labels)
+    fixed, moving = (file.with_name(file.name.replace("_lungs", "_lobes")) for file in files)
+    return replace(pair, fixed_labels=fixed, moving_labels=moving)
+
+
+def _moved(points_world, displacement_mm, lattice):
+    """Points `(n, 3)` moved by a displacement, interpolated linearly; NaN outside its lattice."""
+    voxels = lattice.to_voxel(points_world)
+    shifts = [sample(np.ascontiguousarray(displacement_mm[..., d]), voxels, fill=np.nan) for d in range(3)]
+    return points_world + np.stack(shifts, axis=-1)
