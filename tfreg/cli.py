@@ -53,7 +53,7 @@ def register(
         str | None, typer.Option(help="lncc, mse, mi or mind, for the refinement; without it, lncc.")
     ] = None,
     smoothness: Annotated[
-        float | None, typer.Option(help="How stiff the refined deformation is; without it, 0.2.")
+        float | None, typer.Option(help="How stiff the refined deformation is; without it, 0.25.")
     ] = None,
     transform: Annotated[str, typer.Option(help="linear, deformable or both: the parts to use.")] = "both",
     init: Annotated[

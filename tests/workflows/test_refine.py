@@ -125,22 +125,24 @@ def test_affine_is_found_and_is_all_that_linear_gives():
 
 
 def test_masks_leave_disturbances_out():
-    """A bright block over a corner of either image pulls the result away, unless a mask leaves it out."""
+    """A dark block in the moving image pulls the result away, unless a mask leaves it out."""
     fixed, moving = pair_of(smooth_map)
     spoilt, mask = moving.array.copy(), np.ones(MOVING.shape, np.uint8)
-    spoilt[4:14, 6:22, 8:22] = 900
+    spoilt[4:14, 6:22, 8:22] = 0
     mask[3:15, 5:23, 7:23] = 0
-    moving = moving.with_array(spoilt)
     points = fixed.lattice.points()[fixed.array > 150]
     # Away from the block alone the truth can be known.
     voxels = np.round(MOVING.to_voxel(smooth_map(points))).astype(int)
     points = points[mask[tuple(voxels.T)] == 1]
 
-    def error(**options):
-        result = register(fixed, moving, refine=True, transform="deformable", similarity="mse", **options)
+    def error(array, **options):
+        options |= {"transform": "deformable", "similarity": "mse", "smoothness": 0.02}
+        result = register(fixed, moving.with_array(array), refine=True, **options)
         return np.linalg.norm(result.transform(points) - smooth_map(points), axis=-1).mean()
 
-    assert error(moving_mask=moving.with_array(mask), smoothness=0.02) < 0.7 * error(smoothness=0.02)
+    clean = error(moving.array)
+    assert error(spoilt) > 1.4 * clean
+    assert error(spoilt, moving_mask=moving.with_array(mask)) < 1.25 * clean
 
 
 def test_refinement_improves_what_a_network_predicted(pair, tools):
@@ -183,8 +185,7 @@ def test_progress_is_told(rng):
     pair = AlignedPair(_normal(fixed), _normal(moving), np.eye(4))
     done = []
     refine_pair(pair, QUICK, "deformable", progress=done.append)
-    assert set(done) == {1}
-    assert 10 <= len(done) <= sum(QUICK.steps)
+    assert sum(done) == sum(QUICK.steps)
 
 
 def test_folds_are_smoothed_away(rng):

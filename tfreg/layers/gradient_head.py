@@ -3,10 +3,28 @@
 import keras
 from keras import ops
 
+from tfreg.layers.acceleration import compiled
 from tfreg.layers.grids import spatial_shape
 from tfreg.layers.upsampling import upsample_trilinear
 
 LOGIT_LIMIT = 7.0
+
+
+@compiled
+def gradients_from_logits(logits, volume, *, stride):
+    """Twice the sigmoid of up-sampled and clipped logits.
+
+    Args:
+        logits: `(batch, ceil(i/stride), ceil(j/stride), ceil(k/stride), 3)`.
+        volume: `(batch, i, j, k, channels)`, read for its spatial shape only.
+        stride: Voxels per logit along each axis.
+
+    Returns:
+        `(batch, i, j, k, 3)`, in (0, 2).
+    """
+    i, j, k = spatial_shape(volume)
+    fine = upsample_trilinear(logits, stride)[:, :i, :j, :k]
+    return 2.0 * ops.sigmoid(ops.clip(fine, -LOGIT_LIMIT, LOGIT_LIMIT))
 
 
 @keras.saving.register_keras_serializable(package="tfreg")
@@ -46,9 +64,7 @@ class GradientHead(keras.layers.Layer):
         super().build(logits_shape)
 
     def call(self, logits, volume):
-        i, j, k = spatial_shape(volume)
-        fine = upsample_trilinear(logits, self.stride)[:, :i, :j, :k]
-        return 2.0 * ops.sigmoid(ops.clip(fine, -LOGIT_LIMIT, LOGIT_LIMIT))
+        return gradients_from_logits(logits, volume, stride=self.stride)
 
     def compute_output_shape(self, logits_shape, volume_shape):
         return (*volume_shape[:-1], 3)

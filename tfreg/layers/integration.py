@@ -8,28 +8,27 @@ from tfreg.layers.grids import spatial_shape
 ANCHORS = ("centre", "start")
 
 
-def integrated_displacement(gradients, component, anchor):
-    """Running sum of one component of (gradients - 1) along its own axis.
+def integrated_displacement(gradient, axis, anchor):
+    """Running sum of one component of the gradients, minus one, along its own axis.
 
     Summing the gradients minus one, rather than the gradients, keeps the identity exact in float32 and
     gives the displacement: grid = index + displacement.
 
     Args:
-        gradients: `(batch, i, j, k, 3)`, in (0, 2), voxels per voxel.
-        component: 0, 1 or 2, which is also the spatial axis.
+        gradient: `(batch, i, j, k, 1)`, the component, in (0, 2), voxels per voxel.
+        axis: 0, 1 or 2, the component's spatial axis.
         anchor: "start" leaves the sum as it is; "centre" makes it zero in the middle of each line, at
             (n-1)/2, the mean of the two middle samples when n is even.
 
     Returns:
         `(batch, i, j, k, 1)` float32, voxels.
     """
-    axis = component + 1
-    total = ops.cumsum(gradients[..., component : component + 1] - 1.0, axis=axis)
+    total = ops.cumsum(gradient - 1.0, axis=axis + 1)
     if anchor == "start":
         return total
-    size = spatial_shape(gradients)[component]
-    low = ops.take(total, ops.expand_dims((size - 1) // 2, 0), axis=axis)
-    high = ops.take(total, ops.expand_dims(size // 2, 0), axis=axis)
+    size = spatial_shape(gradient)[axis]
+    low = ops.take(total, ops.expand_dims((size - 1) // 2, 0), axis=axis + 1)
+    high = ops.take(total, ops.expand_dims(size // 2, 0), axis=axis + 1)
     return total - 0.5 * (low + high)
 
 
@@ -59,7 +58,8 @@ class Integration(keras.layers.Layer):
 
     def displacements(self, gradients):
         """Three `(batch, i, j, k, 1)` displacements in voxels, one a component."""
-        return [integrated_displacement(gradients, d, self.anchor) for d in range(3)]
+        components = ops.split(gradients, 3, axis=-1)
+        return [integrated_displacement(component, d, self.anchor) for d, component in enumerate(components)]
 
     def compute_output_shape(self, gradients_shape, points_shape=None):
         return (gradients_shape[0], *(points_shape or gradients_shape)[1:])

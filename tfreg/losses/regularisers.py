@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from tfreg.layers.acceleration import compiled
+
 
 def gradient_roughness(gradients):
     """Mean squared difference of the gradients between neighbours, summed over the three axes.
@@ -21,7 +23,8 @@ def gradient_roughness(gradients):
     return total
 
 
-def displacement_roughness(displacement, step):
+@compiled
+def displacement_roughness(displacement, *, step):
     """Mean squared slope of a displacement, summed over its components and the three axes.
 
     Args:

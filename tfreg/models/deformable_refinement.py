@@ -35,9 +35,9 @@ class DeformableRefinement(keras.Model):
         linear: True refines the linear part too.
 
     Call arguments:
-        pair: Dictionary: `fixed`, `(1, i, j, k, 2)` on the network grid without its lead, image and weights in
-            [0, 1]; `moving`, the same on the network grid with its reach; `linear`, `(1, 3, 4)`, the matrix
-            about the network grid's centre, in voxels.
+        pair: Dictionary: `fixed` and `fixed_weights`, `(1, i, j, k, 1)` in [0, 1] on the network grid without its
+            lead; `moving` and `moving_weights`, the same on the network grid with its reach; `linear`, `(1, 3, 4)`,
+            the matrix about the network grid's centre, in voxels.
 
     Returns:
         Dictionary: `warped` `(1, i, j, k, 1)`, the moving image on the fixed one; `similarity` `(1,)`;
@@ -86,14 +86,17 @@ class DeformableRefinement(keras.Model):
 
     def call(self, pair):
         linear = self.linear(pair["linear"])
-        warped, seen = self.warp(pair["moving"], linear)
-        fixed, counts = pair["fixed"][..., :1], pair["fixed"][..., 1:]
+        grid = self.grid(linear)
+        warped = sample_trilinear(pair["moving"], grid, constant=True)
         # Weights are data: leaving the moving image must not look like an improvement.
-        similarity = self.similarity.compare(fixed, warped, ops.stop_gradient(counts * seen))
+        weights = pair["fixed_weights"] * sample_trilinear(
+            pair["moving_weights"], ops.stop_gradient(grid), constant=True
+        )
+        similarity = self.similarity.compare(pair["fixed"], warped, ops.stop_gradient(weights))
         self.add_loss(ops.sum(similarity))
         if self.smoothness:
             displacement = self.centred_displacement()
-            self.add_loss(self.smoothness * ops.sum(displacement_roughness(displacement, self.stride)))
+            self.add_loss(self.smoothness * ops.sum(displacement_roughness(displacement, step=self.stride)))
         return {"warped": warped, "similarity": similarity, "linear": linear}
 
     def linear(self, start):
@@ -101,12 +104,10 @@ class DeformableRefinement(keras.Model):
         change = ops.convert_to_tensor(self.linear_change)
         return start + ops.concatenate([change[..., :3] * self.linear_scale, change[..., 3:]], axis=-1)
 
-    def warp(self, moving, linear):
-        """The moving image and its weights, `(1, i, j, k, 1)` each, on the fixed image's voxels."""
-        inner = (slice(r, r + n) for r, n in zip(self.reach, self.shape, strict=True))
-        network_grid = moving[(slice(None), *inner)]
+    def grid(self, linear):
+        """Where the fixed image's voxels lie in the moving image, `(1, i, j, k, 3)` voxel coordinates."""
         logits = logits_from_displacement(ops.convert_to_tensor(self.displacement), self.stride)
-        gradients = self.head(logits, network_grid)
+        gradients = self.head(logits, ops.zeros((1, *self.shape, 1)))
         if self.moves_linear:
             points = identity_grid(self.shape)[self._without_lead()]
             points = points + linear_displacement(linear, points, self.shape)
@@ -115,13 +116,11 @@ class DeformableRefinement(keras.Model):
             grid = self.integration(gradients, start=self.lead)
         else:
             grid = self.integration(gradients)
-        reach = ops.convert_to_tensor([float(r) for r in self.reach])
-        values = sample_trilinear(moving, grid + reach, constant=True)
-        return values[..., :1], values[..., 1:]
+        return grid + ops.convert_to_tensor([float(r) for r in self.reach])
 
     def centred_displacement(self):
         """The control points' displacements, without the part of each line that the anchor takes away."""
-        displacement = ops.convert_to_tensor(self.displacement)
+        displacement = self.displacement + 0.0  # a tensor, which compiled functions take
         if self.anchor == "start":
             return displacement
         parts = []

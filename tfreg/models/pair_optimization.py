@@ -17,7 +17,7 @@ def minimise(model, pair, steps, learning_rate, tolerance=0.0, progress=None):
         steps: Most steps to take.
         learning_rate: In the units of the model's weights.
         tolerance: Stops when the mean loss of the last five steps lies less than this below that of the five
-            before.
+            before; 0 takes all steps.
         progress: Called with 1 after every step, or None.
 
     Returns:
@@ -39,6 +39,6 @@ def minimise(model, pair, steps, learning_rate, tolerance=0.0, progress=None):
         if progress is not None:
             progress(1)
         recent, earlier = losses[-WINDOW:], losses[-2 * WINDOW : -WINDOW]
-        if len(earlier) == WINDOW and sum(earlier) - sum(recent) < tolerance * WINDOW:
+        if tolerance and len(earlier) == WINDOW and sum(earlier) - sum(recent) < tolerance * WINDOW:
             break
     return losses

@@ -4,8 +4,8 @@ import numpy as np
 
 from tfreg.volumes.network_grid import network_grid
 from tfreg.volumes.preprocessing import voxel_map
-from tfreg.volumes.resampling import resample
-from tfreg.volumes.volume import Lattice, Volume
+from tfreg.volumes.resampling import anti_aliased, sample
+from tfreg.volumes.volume import Lattice
 
 # Sizes are multiples of this, so that the volumes of a cohort share their compiled models.
 SIZE_STEP = 8
@@ -105,8 +105,12 @@ def onto_level(volume, lattice, world_map=None, mask=None):
         `(i, j, k)` float32 values after Gaussian smoothing where the lattice is coarser, and `(i, j, k)`
         float32 weights in [0, 1], 0 outside the field of view and the mask.
     """
-    places = Lattice(lattice.shape, voxel_map(volume, lattice, world_map))
-    values = resample(Volume(volume.array, np.eye(4)), places, fill=None, anti_alias=True).array
-    counts = np.ones(volume.shape, np.float32) if mask is None else (mask.array != 0).astype(np.float32)
-    weights = resample(Volume(counts, np.eye(4)), places, anti_alias=mask is not None).array
-    return values, np.clip(weights, 0, 1)
+    chain = voxel_map(volume, lattice, world_map)
+    array = anti_aliased(volume.array, np.linalg.norm(chain[:3, :3], axis=1))
+    points = lattice.voxels() @ chain[:3, :3].T + chain[:3, 3]
+    values = sample(array, points, fill=None)
+    if mask is None:
+        inside = ((points >= -0.5) & (points <= np.array(volume.shape) - 0.5)).all(axis=-1)
+        return values, inside.astype(np.float32)
+    counts = anti_aliased((mask.array != 0).astype(np.float32), np.linalg.norm(chain[:3, :3], axis=1))
+    return values, np.clip(sample(counts, points), 0, 1)

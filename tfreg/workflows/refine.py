@@ -11,10 +11,10 @@ from tfreg.volumes.pyramid import coarsened, cube_lattice, extended, level_facto
 from tfreg.workflows import refine_linear
 
 # Voxels before the fixed image at the low end of each axis: a line's first voxels can hardly move.
-LEAD = 16
+LEAD = 8
 
 # Share of the network grid's size by which the moving image surrounds it.
-REACH = 0.2
+REACH = 0.1
 STRIDE = 2
 
 
@@ -112,11 +112,13 @@ def refine_deformation(fixed, moving, start, settings, masks=(None, None), lead=
             known = known + _finer(found, pyramid[number - 1], stages[number - 1], factors, known.shape)
         model.displacement.assign(known[None])
         model.linear_change.assign(np.zeros((1, 3, 4)))
-        pair = {
-            "fixed": _channels(fixed, extended(lattice, -np.array(level_lead), 0), None, masks[0]),
-            "moving": _channels(moving, extended(lattice, reach, reach), start.init, masks[1]),
-            "linear": _per_voxel(linear, factors)[None].astype(np.float32),
-        }
+        images = (
+            *onto_level(fixed, extended(lattice, -np.array(level_lead), 0), None, masks[0]),
+            *onto_level(moving, extended(lattice, reach, reach), start.init, masks[1]),
+        )
+        names = ("fixed", "fixed_weights", "moving", "moving_weights")
+        pair = {name: image[None, ..., None] for name, image in zip(names, images, strict=True)}
+        pair["linear"] = _per_voxel(linear, factors)[None].astype(np.float32)
         losses = minimise(model, pair, steps, settings.learning_rate, settings.tolerance, progress)
         found = np.array(model.displacement)[0]
         linear = _per_voxel(np.array(model.linear(pair["linear"]))[0].astype(np.float64), 1 / np.array(factors))
@@ -142,11 +144,6 @@ def identity_start(fixed, init, settings):
     logits = np.zeros((*(-(-n // STRIDE) for n in lattice.shape), 3))
     deformation = Deformation(logits, lattice.shape, STRIDE, "composed", "start")
     return Transform(lattice, np.eye(3, 4), deformation, init), (LEAD,) * 3
-
-
-def _channels(volume, lattice, world_map, mask):
-    """`(1, i, j, k, 2)` float32, a volume on a level and its weights."""
-    return np.stack(onto_level(volume, lattice, world_map, mask), axis=-1)[None]
 
 
 def _per_voxel(linear, factors):
