@@ -7,10 +7,9 @@ from scipy.spatial.transform import Rotation
 
 from tfreg.config import PRESETS, Refinement
 from tfreg.errors import UserError
-from tfreg.transforms.certificate import folding_fraction
+from tfreg.transforms.certificate import certify, folding_fraction
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.transform import Transform
-from tfreg.transforms.unfolding import unfolded
 from tfreg.volumes.preprocessing import AlignedPair
 from tfreg.volumes.pyramid import coarsened, cube_lattice, extended, level_factors, onto_level
 from tfreg.volumes.resampling import sample
@@ -68,7 +67,12 @@ def test_deformation_is_recovered_and_certified():
     assert before > 2
     assert errors_mm(result.transform, smooth_map, fixed).mean() < before / 5
     report = result.report
-    assert report["certificate"] == {"folding_fraction": 0.0, "certified": True, "damping": 1.0}
+    assert report["certificate"] == {
+        "folding_fraction": 0.0,
+        "certified": True,
+        "damping": 1.0,
+        "smoothing_rounds": 0,
+    }
     assert report["metrics"]["after"]["correlation"] > 0.98 > report["metrics"]["after_init"]["correlation"]
     levels = report["refinement"]["levels"]
     assert [level["spacing_mm"][0] for level in levels] == sorted((x["spacing_mm"][0] for x in levels), reverse=True)
@@ -196,12 +200,15 @@ def test_folds_are_smoothed_away(rng):
         start.lattice, start.linear, Deformation(logits, start.lattice.shape, 2, "composed", "start"), np.eye(4)
     )
     assert folding_fraction(rough.displacement_mm(FIXED), FIXED.affine) > 0
-    healed, rounds = unfolded(rough, FIXED)
-    assert rounds > 0
-    assert folding_fraction(healed.displacement_mm(FIXED), FIXED.affine) == 0
-    again, none = unfolded(healed, FIXED)
-    assert none == 0
-    assert again is healed
+    healed, displacement_mm, certificate = certify(rough, FIXED, smooth=True)
+    assert certificate.certified
+    assert certificate.damping == 1
+    assert certificate.smoothing_rounds > 0
+    assert folding_fraction(displacement_mm, FIXED.affine) == certificate.folding_fraction == 0
+    # Far from the folds nothing changed, and what is left to do is nothing.
+    np.testing.assert_array_equal(healed.deformation.logits[:4], rough.deformation.logits[:4])
+    assert certify(healed, FIXED, smooth=True)[2].smoothing_rounds == 0
+    assert certify(rough, FIXED)[2].damping < 1
 
 
 def test_cubes_level_thick_slices():

@@ -15,11 +15,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tfreg.transforms.unfolding import can_be_smoothed, smoothed_near
+
 # Rounding in float64 stays below this share of a voxel's volume; a composed map's determinants stay above.
 LEAST_DETERMINANT = 1e-10
 
 # The damping is found to this fraction.
 DAMPING_STEPS = 256
+
+# Rounds of local smoothing before damping, and the determinant below which a voxel takes part: smoothing one
+# voxel may lower its neighbour's.
+SMOOTHING_ROUNDS = 12
+LOW_DETERMINANT = 0.01
 
 # Cubes tested at once: the temporaries of one part stay in the processor's cache.
 CHUNK_CUBES = 2**15
@@ -32,14 +39,16 @@ class Certificate:
     """What is known about the folds of a transform on a lattice.
 
     Args:
-        folding_fraction: `folding_fraction` of the field before damping.
+        folding_fraction: `folding_fraction` of the field before damping, after local smoothing.
         certified: True if all ten determinants of the field that is written are positive everywhere.
         damping: The deformation's λ in that field, 1 where it was left as it was.
+        smoothing_rounds: How often the deformation was smoothed near its folds.
     """
 
     folding_fraction: float
     certified: bool
     damping: float
+    smoothing_rounds: int = 0
 
 
 def digital_jacobian(displacement_mm, affine):
@@ -74,7 +83,7 @@ def folding_fraction(displacement_mm, affine):
     return float(np.mean(_folds(digital_jacobian(displacement_mm, affine))))
 
 
-def certify(transform, lattice, progress=None):
+def certify(transform, lattice, progress=None, smooth=False):
     """Tests a transform on a lattice and, if it folds there, damps its deformation until it does not.
 
     Φ becomes 1 + λ(Φ - 1) with the largest λ, in steps of 1/256 of the present damping, that a bisection
@@ -86,6 +95,7 @@ def certify(transform, lattice, progress=None):
         transform: A `Transform`.
         lattice: The `Lattice` on which the displacement will be written, in fixed world coordinates.
         progress: Called with the number of voxels done after each part of a whole field, or None.
+        smooth: True smooths the deformation near its folds first, where it can be.
 
     Returns:
         The `Transform` to keep, its displacement `(i, j, k, 3)` float32 on the lattice (RAS+ mm), and the
@@ -93,12 +103,18 @@ def certify(transform, lattice, progress=None):
     """
     displacement_mm = transform.displacement_mm(lattice, progress)
     jacobian, folded = _tested(displacement_mm, lattice.affine)
+    rounds = 0
+    while smooth and folded.size and rounds < SMOOTHING_ROUNDS and can_be_smoothed(transform):
+        transform = smoothed_near(transform, lattice.to_world(np.argwhere(~(jacobian > LOW_DETERMINANT))))
+        displacement_mm = transform.displacement_mm(lattice, progress)
+        jacobian, folded = _tested(displacement_mm, lattice.affine)
+        rounds += 1
     fraction = float(np.mean(_folds(jacobian)))
     damping = 1.0 if transform.deformation is None else transform.deformation.damping
     if not folded.size:
-        return transform, displacement_mm, Certificate(fraction, True, damping)
+        return transform, displacement_mm, Certificate(fraction, True, damping, rounds)
     if transform.deformation is None or np.linalg.det(transform.linear_world[:3, :3]) <= 0:
-        return transform, displacement_mm, Certificate(fraction, False, damping)
+        return transform, displacement_mm, Certificate(fraction, False, damping, rounds)
 
     del displacement_mm, jacobian
     suspects, fails = folded, DAMPING_STEPS
@@ -108,9 +124,9 @@ def certify(transform, lattice, progress=None):
         displacement_mm = candidate.displacement_mm(lattice, progress)
         folded = _tested(displacement_mm, lattice.affine)[1]
         if not folded.size:
-            return candidate, displacement_mm, Certificate(fraction, True, candidate.deformation.damping)
+            return candidate, displacement_mm, Certificate(fraction, True, candidate.deformation.damping, rounds)
         suspects, fails = np.union1d(suspects, folded), passes
-    return transform, transform.displacement_mm(lattice, progress), Certificate(fraction, False, damping)
+    return transform, transform.displacement_mm(lattice, progress), Certificate(fraction, False, damping, rounds)
 
 
 def _damped(transform, step):

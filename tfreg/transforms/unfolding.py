@@ -1,46 +1,38 @@
-"""Takes the folds out of a sampled deformation by smoothing it where they are."""
+"""Smooths a deformation where its sampled field folds."""
 
 from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
 
-from tfreg.transforms.certificate import LEAST_DETERMINANT, digital_jacobian
 from tfreg.transforms.deformation import sampled
 
 # Control points around a fold that are smoothed, and the smoothing in control points.
 AROUND, SIGMA = 2.0, 1.0
 
-# Determinants below this are taken for folds, because smoothing a neighbour may lower them.
-MARGIN = 0.01
+
+def can_be_smoothed(transform):
+    """True for composed deformations that are anchored at the start of each line."""
+    deformation = transform.deformation
+    return deformation is not None and (deformation.integration, deformation.anchor) == ("composed", "start")
 
 
-def unfolded(transform, lattice, rounds=12):
-    """Smooths a composed deformation near its folds until none is left.
+def smoothed_near(transform, points_world):
+    """A transform whose deformation is smoothed near points, and nowhere else.
 
-    The control points' displacements, from which the logits follow, are replaced near every fold by their
-    Gaussian mean; elsewhere the deformation stays as it is. Each of the three maps T_i, T_j, T_k is smoothed
-    where it is read: at the fold, and at where the maps before it take the fold.
+    The control points' displacements, from which the logits follow, are replaced near every point by their
+    Gaussian mean. Each of the three maps T_i, T_j, T_k is smoothed where it is read: at the point, and at where
+    the maps before it take the point.
 
     Args:
-        transform: A `Transform`; with a deformation that is not composed and anchored at the start of each
-            line it is returned as it came.
-        lattice: The `Lattice` on which the displacement will be written, in fixed world coordinates.
-        rounds: Most rounds of smoothing.
+        transform: A `Transform` that `can_be_smoothed`.
+        points_world: `(n, 3)`, fixed world RAS+ mm, such as the folding voxels.
 
     Returns:
-        The `Transform`, and how many rounds it took.
+        The `Transform`.
     """
-    deformation = transform.deformation
-    if deformation is None or (deformation.integration, deformation.anchor) != ("composed", "start"):
-        return transform, 0
-    for done in range(rounds):
-        folds = digital_jacobian(transform.displacement_mm(lattice), lattice.affine)
-        if not (folds <= LEAST_DETERMINANT).any():
-            return transform, done
-        voxels = transform.lattice.to_voxel(lattice.to_world(np.argwhere(folds < MARGIN)))
-        transform = replace(transform, deformation=_smoothed(transform, voxels))
-    return transform, rounds
+    points = transform.lattice.to_voxel(points_world)
+    return replace(transform, deformation=_smoothed(transform, points))
 
 
 def _smoothed(transform, points):

@@ -6,7 +6,6 @@ import numpy as np
 
 from tfreg.transforms.deformation import Deformation, upsampled
 from tfreg.transforms.transform import Transform
-from tfreg.transforms.unfolding import unfolded
 from tfreg.volumes.pyramid import coarsened, cube_lattice, extended, level_factors, onto_level
 from tfreg.workflows import refine_linear
 
@@ -63,7 +62,6 @@ def refine_pair(pair, settings, transform="both", start=None, masks=(None, None)
     if start is None:
         start, lead = identity_start(pair.fixed.lattice, init, settings)
     found, report["levels"] = refine_deformation(pair.fixed, pair.moving, start, settings, masks, lead, progress)
-    found, report["unfolding_rounds"] = unfolded(found, pair.fixed.lattice)
     report["seconds"]["deformable"] = round(time.perf_counter() - begun, 3)
     return found, report
 

@@ -112,7 +112,7 @@ def register(
         task = bar.add_task("mapping", total=int(np.prod(fixed.shape)), status="")
         with _timed(seconds, "map"):
             found, displacement_mm, certificate = certify(
-                found, fixed.lattice, lambda voxels: bar.advance(task, voxels)
+                found, fixed.lattice, lambda voxels: bar.advance(task, voxels), smooth=refine
             )
         warnings.extend(_certificate_notes(certificate))
         with _timed(seconds, "warp"):
