@@ -92,15 +92,14 @@ def _images(fixed, moving, lattice, init, masks):
     """What `LinearRefinement` is called with, but for the starts, and the reach."""
     reach = int(np.ceil(REACH * np.mean(lattice.shape)))
     around = extended(lattice, reach, reach)
-    pair = {}
-    for name, volume, places, world_map, mask in (
-        ("fixed", fixed, lattice, None, masks[0]),
-        ("moving", moving, around, init, masks[1]),
-    ):
-        values, inside = onto_level(volume, places, world_map)
-        counts = inside if mask is None else onto_level(volume, places, world_map, mask)[1]
-        # Outside the field of view is dark, and counts; what a mask leaves out does not.
-        pair[name] = np.stack([values * inside, inside - counts], axis=-1)[None].astype(np.float32)
+    values, inside = onto_level(fixed, lattice)
+    counts = inside if masks[0] is None else onto_level(fixed, lattice, None, masks[0])[1]
+    pair = {"fixed": (values, 1 - counts)}
+    values, inside = onto_level(moving, around, init)
+    counts = inside if masks[1] is None else onto_level(moving, around, init, masks[1])[1]
+    # Outside its field of view the moving image is dark, and counts; what its mask leaves out does not.
+    pair["moving"] = (values * inside, inside - counts)
+    pair = {name: np.stack(channels, axis=-1)[None].astype(np.float32) for name, channels in pair.items()}
     return pair, reach
 
 
