@@ -29,11 +29,13 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("readme")
     shutil.copytree(ROOT / "configs", folder / "configs")
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
     for block in blocks("bash", "Use it"):
         for text, shorter in SHORTER.items():
             block = block.replace(text, shorter)
         done = subprocess.run(block, shell=True, cwd=folder, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{block}\n{done.stderr}"
+        assert not re.search(r"^[IWE]\d{4} ", done.stderr, re.M), done.stderr  # what libraries log
     return folder
 
 

@@ -100,12 +100,13 @@ def register(
             with _timed(seconds, "predict"):
                 found = _only(transform, run.predict(on_network_grid(pair, preprocessing)))
         if refine:
-            steps = bar.add_task("refining", total=steps_of(settings, transform, found), status="")
+            most = steps_of(settings, transform, found)
+            steps = bar.add_task("refining", total=most, status="")
             with _timed(seconds, "refine"):
                 found, refinement = refine_pair(
                     pair, settings, transform, found, masks, lambda done: bar.advance(steps, done)
                 )
-            bar.update(steps, completed=steps_of(settings, transform, found))
+            bar.update(steps, completed=most)  # a level that converged early has taken fewer
         elif run is None:
             warnings.append(NO_MODEL)
             found = Transform.identity(network_grid(fixed.lattice), pair.init)

@@ -27,6 +27,8 @@ def set_up(seed=None, threads=None, device=None):
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
         os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
+    # What TensorFlow tells its developers, such as which compiler it starts.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with silenced():
         import keras
 
