@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
-CORE = ["tests/layers", "tests/losses", "tests/models/test_registration_network.py"]
+CORE = [
+    "tests/layers",
+    "tests/losses",
+    "tests/models/test_refinement_models.py",
+    "tests/models/test_registration_network.py",
+]
 
 
 @pytest.mark.skipif(os.environ.get("KERAS_BACKEND") == "jax", reason="the whole run is on JAX already")

@@ -28,7 +28,7 @@ def minimise(model, pair, steps, learning_rate, tolerance=0.0, progress=None):
     """
     optimizer = model.optimizer
     for variable in optimizer.variables:
-        variable.assign(ops.zeros_like(variable))
+        variable.assign(ops.zeros(variable.shape, variable.dtype))
     losses = []
     for step in range(steps):
         optimizer.learning_rate = learning_rate * min(1.0, 2.0 * (steps - step) / steps)
