@@ -1,10 +1,11 @@
 """The lattices of a coarse-to-fine refinement, and volumes on them."""
 
 import numpy as np
+from scipy import ndimage
 
 from tfreg.volumes.network_grid import network_grid
 from tfreg.volumes.preprocessing import voxel_map
-from tfreg.volumes.resampling import anti_aliased, sample
+from tfreg.volumes.resampling import anti_aliased
 from tfreg.volumes.volume import Lattice
 
 # Sizes are multiples of this, so that the volumes of a cohort share their compiled models.
@@ -106,11 +107,19 @@ def onto_level(volume, lattice, world_map=None, mask=None):
         float32 weights in [0, 1], 0 outside the field of view and the mask.
     """
     chain = voxel_map(volume, lattice, world_map)
-    array = anti_aliased(volume.array, np.linalg.norm(chain[:3, :3], axis=1))
-    points = lattice.voxels() @ chain[:3, :3].T + chain[:3, 3]
-    values = sample(array, points, fill=None)
-    if mask is None:
-        inside = ((points >= -0.5) & (points <= np.array(volume.shape) - 0.5)).all(axis=-1)
-        return values, inside.astype(np.float32)
-    counts = anti_aliased((mask.array != 0).astype(np.float32), np.linalg.norm(chain[:3, :3], axis=1))
-    return values, np.clip(sample(counts, points), 0, 1)
+    step = np.linalg.norm(chain[:3, :3], axis=1)
+
+    def read(array):
+        return ndimage.affine_transform(
+            anti_aliased(array, step), chain[:3, :3], chain[:3, 3], lattice.shape, np.float32, order=1, mode="nearest"
+        )
+
+    index = np.ogrid[tuple(slice(n) for n in lattice.shape)]
+    inside = np.ones(lattice.shape, bool)
+    for row, size in zip(chain[:3], volume.shape, strict=True):
+        coordinate = row[0] * index[0] + row[1] * index[1] + row[2] * index[2] + row[3]
+        inside &= (coordinate >= -0.5) & (coordinate <= size - 0.5)
+    weights = inside.astype(np.float32)
+    if mask is not None:
+        weights *= np.clip(read((mask.array != 0).astype(np.float32)), 0, 1)
+    return read(volume.array), weights
