@@ -53,7 +53,7 @@ def test_begins_at_the_identity(rng, linear, integration):
 @pytest.mark.parametrize("similarity", ["lncc", "mse", "mi", "mind"])
 def test_finds_a_shift(rng, similarity):
     pair = a_pair(rng, shift=(0, 1, -1))
-    model = compiled_refinement(SHAPE, LEAD, REACH, learning_rate=0.2, similarity=similarity, smoothness=0.01)
+    model = compiled_refinement(SHAPE, LEAD, REACH, similarity=similarity, smoothness=0.01)
     model.displacement.assign(np.zeros(model.displacement.shape))
     losses = minimise(model, pair, 40, 0.2)
     assert losses[-1] < 0.7 * losses[0]
@@ -74,7 +74,7 @@ def test_weights_leave_voxels_out(rng):
 
 def test_stops_when_it_no_longer_helps(rng):
     pair = a_pair(rng)
-    model = compiled_refinement(SHAPE, LEAD, REACH, learning_rate=0.2)
+    model = compiled_refinement(SHAPE, LEAD, REACH)
     model.displacement.assign(np.zeros(model.displacement.shape))
     done = []
     losses = minimise(model, pair, 50, 0.2, tolerance=1e-3, progress=done.append)
@@ -83,7 +83,7 @@ def test_stops_when_it_no_longer_helps(rng):
 
 def test_optimiser_forgets_the_last_pair(rng):
     pair = a_pair(rng, shift=(1, 0, 0))
-    model = compiled_refinement(SHAPE, LEAD, REACH, learning_rate=0.2)
+    model = compiled_refinement(SHAPE, LEAD, REACH)
     runs = []
     for _ in range(2):
         model.displacement.assign(np.zeros(model.displacement.shape))
@@ -94,7 +94,7 @@ def test_optimiser_forgets_the_last_pair(rng):
 def test_loss_that_is_not_finite_is_an_error(rng):
     pair = a_pair(rng)
     pair["moving"] = pair["moving"] * np.nan
-    model = compiled_refinement(SHAPE, LEAD, REACH, learning_rate=0.2)
+    model = compiled_refinement(SHAPE, LEAD, REACH)
     with pytest.raises(FloatingPointError, match="not finite"):
         minimise(model, pair, 3, 0.2)
 

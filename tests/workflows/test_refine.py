@@ -11,7 +11,7 @@ from tfreg.transforms.certificate import certify, folding_fraction
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.preprocessing import AlignedPair
-from tfreg.volumes.pyramid import coarsened, cube_lattice, extended, level_factors, onto_level
+from tfreg.volumes.pyramid import coarsened, cube_lattice, level_factors, onto_level
 from tfreg.volumes.resampling import sample
 from tfreg.volumes.volume import Lattice, Volume
 from tfreg.workflows.refine import LEAD, identity_start, refine_deformation, refine_pair
@@ -228,18 +228,18 @@ def test_levels_even_out_spacing_first():
     assert level_factors(cubes, 4) == [(4, 4, 4), (2, 2, 2), (1, 1, 1)]
     coarse = coarsened(cubes, (4, 2, 1))
     np.testing.assert_allclose(coarse.to_world([0, 0, 0]), cubes.to_world([1.5, 0.5, 0]))
-    wide = extended(cubes, (1, 2, 3), 4)
+    wide = cubes.extended((1, 2, 3), 4)
     assert wide.shape == (101, 102, 55)
     np.testing.assert_allclose(wide.to_world([1, 2, 3]), cubes.to_world([0, 0, 0]), atol=1e-9)
 
 
 def test_level_volumes_are_sampled_where_they_lie():
     volume = Volume(sample(MOVING.points()[..., 0], MOVING.voxels()), MOVING.affine)  # a ramp in x
-    inner = extended(coarsened(MOVING, (2, 2, 2)), -2, -2)
+    inner = coarsened(MOVING, (2, 2, 2)).extended(-2, -2)
     values, weights = onto_level(volume, inner)
     np.testing.assert_allclose(values, inner.points()[..., 0], atol=1e-3)
     np.testing.assert_array_equal(weights, 1)
-    values, weights = onto_level(volume, extended(MOVING, 3, 0))
+    values, weights = onto_level(volume, MOVING.extended(3, 0))
     np.testing.assert_array_equal(weights[:3], 0)
     np.testing.assert_array_equal(weights[3:, 3:, 3:], 1)
     np.testing.assert_allclose(values[:3, 5, 5], values[3, 5, 5])

@@ -38,6 +38,15 @@ def has_native_dilation():
     return os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0" or bool(tf.config.list_logical_devices("GPU"))
 
 
+def compiles_models():
+    """What `Model.compile` is to be told as `jit_compile`: True but for TensorFlow.
+
+    Left to itself Keras turns XLA on there too, which slows convolutions down on the CPU; what gains from it is
+    `compiled` on its own.
+    """
+    return keras.backend.backend() != "tensorflow"
+
+
 def compiled(function):
     """Wraps a function of tensors so that, on TensorFlow, XLA compiles it and nothing around it.
 

@@ -17,19 +17,32 @@ def integrated_displacement(gradient, axis, anchor):
     Args:
         gradient: `(batch, i, j, k, 1)`, the component, in (0, 2), voxels per voxel.
         axis: 0, 1 or 2, the component's spatial axis.
-        anchor: "start" leaves the sum as it is; "centre" makes it zero in the middle of each line, at
-            (n-1)/2, the mean of the two middle samples when n is even.
+        anchor: See `anchored`.
 
     Returns:
         `(batch, i, j, k, 1)` float32, voxels.
     """
-    total = ops.cumsum(gradient - 1.0, axis=axis + 1)
+    return anchored(ops.cumsum(gradient - 1.0, axis=axis + 1), axis, anchor)
+
+
+def anchored(displacement, axis, anchor):
+    """A displacement component without what the anchor takes from each line along its own axis.
+
+    Args:
+        displacement: `(batch, i, j, k, 1)`.
+        axis: 0, 1 or 2, the component's spatial axis.
+        anchor: "start" takes nothing; "centre" what the middle of the line has, at (n-1)/2, the mean of the two
+            middle samples when n is even.
+
+    Returns:
+        `(batch, i, j, k, 1)`.
+    """
     if anchor == "start":
-        return total
-    size = spatial_shape(gradient)[axis]
-    low = ops.take(total, ops.expand_dims((size - 1) // 2, 0), axis=axis + 1)
-    high = ops.take(total, ops.expand_dims(size // 2, 0), axis=axis + 1)
-    return total - 0.5 * (low + high)
+        return displacement
+    size = spatial_shape(displacement)[axis]
+    low = ops.take(displacement, ops.expand_dims((size - 1) // 2, 0), axis=axis + 1)
+    high = ops.take(displacement, ops.expand_dims(size // 2, 0), axis=axis + 1)
+    return displacement - 0.5 * (low + high)
 
 
 class Integration(keras.layers.Layer):

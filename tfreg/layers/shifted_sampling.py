@@ -3,6 +3,7 @@
 from keras import ops
 
 from tfreg.layers.acceleration import compiled
+from tfreg.layers.trilinear_sampler import split_corners
 
 
 @compiled
@@ -32,15 +33,6 @@ def sample_shifted(volume, *coordinates, start=(0, 0, 0)):
         base = base + ops.reshape(index * strides[d], line)
     corners = [(base, 1.0)]
     for d, coordinate in enumerate(coordinates):
-        inside = ops.clip(coordinate, 0.0, ops.cast(sizes[d] - 1, "float32"))
-        low = ops.clip(ops.floor(inside), 0.0, ops.cast(ops.maximum(sizes[d] - 2, 0), "float32"))
-        fraction = inside - low
-        index = ops.cast(low, "int32") * strides[d]
-        step = ops.minimum(sizes[d] - 1, 1) * strides[d]
-        corners = [
-            corner
-            for start, weight in corners
-            for corner in ((start + index, weight * (1.0 - fraction)), (start + index + step, weight * fraction))
-        ]
+        corners = split_corners(corners, coordinate, sizes[d], strides[d])
     flat = ops.reshape(volume, (-1,))
     return sum(ops.take(flat, index) * weight for index, weight in corners)

@@ -8,6 +8,30 @@ from tfreg.layers.acceleration import compiled
 BORDERS = ("edge", "zero")
 
 
+def split_corners(corners, coordinate, size, stride):
+    """Splits what an interpolation reads between the two voxels next to a coordinate along one more axis.
+
+    Args:
+        corners: List of pairs of flat index and weight.
+        coordinate: Float32 voxel coordinates along the axis; outside they count as the border's.
+        size: Voxels along the axis.
+        stride: Flat indices from one voxel to the next along the axis.
+
+    Returns:
+        The list, twice as long.
+    """
+    inside = ops.clip(coordinate, 0.0, ops.cast(size - 1, "float32"))
+    low = ops.clip(ops.floor(inside), 0.0, ops.cast(ops.maximum(size - 2, 0), "float32"))
+    fraction = inside - low
+    index = ops.cast(low, "int32") * stride
+    step = ops.minimum(size - 1, 1) * stride
+    return [
+        corner
+        for base, weight in corners
+        for corner in ((base + index, weight * (1.0 - fraction)), (base + index + step, weight * fraction))
+    ]
+
+
 @compiled
 def sample_trilinear(volume, points, *, border="edge", constant=False):
     """Trilinear interpolation, eq. 2 of the paper.
@@ -37,17 +61,9 @@ def sample_trilinear(volume, points, *, border="edge", constant=False):
         size = shape[1 + d]
         stride = stride // size
         coordinate = points[..., d]
-        inside = ops.clip(coordinate, 0.0, ops.cast(size - 1, "float32"))
-        low = ops.clip(ops.floor(inside), 0.0, ops.cast(ops.maximum(size - 2, 0), "float32"))
-        fraction = inside - low
-        index = ops.cast(low, "int32") * stride
-        step = ops.minimum(size - 1, 1) * stride
-        corners = [
-            corner
-            for base, weight in corners
-            for corner in ((base + index, weight * (1.0 - fraction)), (base + index + step, weight * fraction))
-        ]
+        corners = split_corners(corners, coordinate, size, stride)
         if border == "zero":
+            inside = ops.clip(coordinate, 0.0, ops.cast(size - 1, "float32"))
             fade = ops.maximum(1.0 - ops.abs(coordinate - inside), 0.0)
             outside = fade if d == 0 else outside * fade
     values = sum(ops.take(flat, index, axis=0) * ops.expand_dims(weight, -1) for index, weight in corners)

@@ -5,9 +5,11 @@ import functools
 import keras
 from keras import ops
 
+from tfreg.layers.acceleration import compiles_models
 from tfreg.layers.control_points import logits_from_displacement
 from tfreg.layers.gradient_head import GradientHead
 from tfreg.layers.grids import identity_grid, linear_displacement
+from tfreg.layers.integration import anchored
 from tfreg.layers.trilinear_sampler import sample_trilinear
 from tfreg.losses.regularisers import displacement_roughness
 from tfreg.losses.similarities import build_similarity
@@ -120,33 +122,23 @@ class DeformableRefinement(keras.Model):
 
     def centred_displacement(self):
         """The control points' displacements, without the part of each line that the anchor takes away."""
-        displacement = self.displacement + 0.0  # a tensor, which compiled functions take
-        if self.anchor == "start":
-            return displacement
-        parts = []
-        for d in range(3):
-            component = displacement[..., d]
-            middle = [slice(None)] * 4
-            middle[d + 1] = slice((component.shape[d + 1] - 1) // 2, component.shape[d + 1] // 2 + 1)
-            parts.append(component - ops.mean(component[tuple(middle)], axis=d + 1, keepdims=True))
-        return ops.stack(parts, axis=-1)
+        components = ops.split(self.displacement + 0.0, 3, axis=-1)  # of a tensor, which compiled functions take
+        return ops.concatenate([anchored(c, d, self.anchor) for d, c in enumerate(components)], axis=-1)
 
     def _without_lead(self):
         return (slice(None), *(slice(n, None) for n in self.lead))
 
 
 @functools.lru_cache(maxsize=8)
-def compiled_refinement(shape, lead, reach, learning_rate, **options):
+def compiled_refinement(shape, lead, reach, **options):
     """A compiled `DeformableRefinement`, traced once for all pairs of a shape.
 
     Args:
         shape, lead, reach, options: See `DeformableRefinement`; all hashable.
-        learning_rate: Voxels a step.
 
     Returns:
         The model; its weights and its optimizer are those of its last use.
     """
     model = DeformableRefinement(shape, lead, reach, **options)
-    # XLA over all of it is slow on TensorFlow's CPU; the samplers ask for it themselves.
-    model.compile(FieldAdam(learning_rate), jit_compile=keras.backend.backend() != "tensorflow")
+    model.compile(FieldAdam(), jit_compile=compiles_models())
     return model

@@ -5,6 +5,7 @@ import functools
 import keras
 from keras import ops
 
+from tfreg.layers.acceleration import compiles_models
 from tfreg.layers.grids import identity_grid, linear_displacement
 from tfreg.layers.trilinear_sampler import sample_trilinear
 from tfreg.losses.similarities import build_similarity
@@ -106,5 +107,5 @@ def compiled_linear_refinement(shape, reach, **options):
         The model; its weights and its optimizer are those of its last use.
     """
     model = LinearRefinement(shape, reach, **options)
-    model.compile(keras.optimizers.Adam(0.5, beta_2=0.98), jit_compile=keras.backend.backend() != "tensorflow")
+    model.compile(keras.optimizers.Adam(beta_2=0.98), jit_compile=compiles_models())
     return model

@@ -31,6 +31,25 @@ def upsampled(volume, factor):
     return volume
 
 
+def displacement_from_logits(logits, stride):
+    """Displacements of control points, of which the logits are 2/stride times the differences.
+
+    Args:
+        logits: `(i, j, k, 3)`.
+        stride: Voxels per logit along each axis.
+
+    Returns:
+        `(i, j, k, 3)`, voxels: the running sum of each component along its own axis, times stride/2.
+    """
+    return np.stack([np.cumsum(logits[..., d], axis=d) for d in range(3)], axis=-1) * (stride / 2)
+
+
+def logits_from_displacement(displacement, stride):
+    """The inverse of `displacement_from_logits`; the same as the layers' function of this name."""
+    differences = [np.diff(displacement[..., d], axis=d, prepend=0) for d in range(3)]
+    return np.stack(differences, axis=-1) * (2 / stride)
+
+
 def sampled(array, points_voxel):
     """Trilinear interpolation of one displacement component, the border's value continued outside.
 

@@ -29,7 +29,7 @@ class WorldMap:
         slabs = max(1, CHUNK_VOXELS // (lattice.shape[1] * lattice.shape[2]))
         for start in range(0, lattice.shape[0], slabs):
             stop = min(start + slabs, lattice.shape[0])
-            slab = Lattice((stop - start, *lattice.shape[1:]), _shifted(lattice.affine, start))
+            slab = lattice.extended((-start, 0, 0), (stop - lattice.shape[0], 0, 0))
             points = slab.points()
             result[start:stop] = self(points) - points
             if progress is not None:
@@ -181,10 +181,3 @@ class InverseTransform(WorldMap):
 
 def _apply(matrix, points):
     return np.asarray(points) @ matrix[:3, :3].T + matrix[:3, 3]
-
-
-def _shifted(affine, start):
-    """The affine of the part of a lattice that begins at index `start` of its first axis."""
-    shifted = np.array(affine)
-    shifted[:3, 3] += affine[:3, 0] * start
-    return shifted

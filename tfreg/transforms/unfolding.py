@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
-from tfreg.transforms.deformation import sampled
+from tfreg.transforms.deformation import displacement_from_logits, logits_from_displacement, sampled
 
 # Control points around a fold that are smoothed, and the smoothing in control points.
 AROUND, SIGMA = 2.0, 1.0
@@ -39,17 +39,14 @@ def _smoothed(transform, points):
     """The deformation, smoothed around network voxels `(n, 3)`."""
     deformation = transform.deformation
     points = points @ transform.linear_voxel[:3, :3].T + transform.linear_voxel[:3, 3]
-    logits = np.empty_like(deformation.logits, dtype=np.float64)
+    displacement = displacement_from_logits(deformation.logits, deformation.stride)
     for d, component in enumerate(deformation.displacements):
-        # From logits to displacements of control points and back, along the component's own axis.
-        displacement = np.cumsum(deformation.logits[..., d], axis=d)
-        share = _near(points, displacement.shape, deformation.stride)
-        mean = ndimage.gaussian_filter(displacement, SIGMA, mode="nearest")
-        displacement = displacement + share * (mean - displacement)
-        logits[..., d] = np.diff(displacement, axis=d, prepend=0)
+        share = _near(points, displacement.shape[:3], deformation.stride)
+        mean = ndimage.gaussian_filter(displacement[..., d], SIGMA, mode="nearest")
+        displacement[..., d] += share * (mean - displacement[..., d])
         points = points.copy()
         points[:, d] += sampled(component, points)
-    return replace(deformation, logits=logits)
+    return replace(deformation, logits=logits_from_displacement(displacement, deformation.stride))
 
 
 def _near(points, shape, stride):

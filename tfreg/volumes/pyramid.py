@@ -34,22 +34,6 @@ def cube_lattice(fixed, most_voxels):
     return network_grid(fixed, spacing=spacing, shape=tuple(int(n) for n in shape))
 
 
-def extended(lattice, before, after):
-    """A lattice with more voxels of the same kind at the low and high ends.
-
-    Args:
-        lattice: A `Lattice`.
-        before, after: How many voxels, one number or one an axis; negative numbers take voxels away.
-
-    Returns:
-        A `Lattice`.
-    """
-    before, after = np.broadcast_to(before, 3), np.broadcast_to(after, 3)
-    affine = np.array(lattice.affine)
-    affine[:3, 3] -= affine[:3, :3] @ before
-    return Lattice(tuple(int(n) for n in np.array(lattice.shape) + before + after), affine)
-
-
 def coarsened(lattice, factors):
     """The lattice whose voxels are blocks of another's, from the same corner on.
 

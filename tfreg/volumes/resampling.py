@@ -17,14 +17,13 @@ def sample(array, points_voxel, interpolation="linear", fill=0.0):
 
     As in ITK, a point from half a voxel before the first centre up to, not including, half a voxel past the
     last one is inside: there "nearest" and "linear" take the border's value, and "cubic" mirrors the array.
-    A point further out, or with a coordinate that is not a number, takes `fill`, or if that is None the value of
-    the nearest border.
+    A point further out, or with a coordinate that is not a number, takes `fill`.
 
     Args:
         array: `(i, j, k)`.
         points_voxel: `(..., 3)` voxel coordinates.
         interpolation: "nearest", "linear" or "cubic".
-        fill: Value outside the array, or None to continue the border.
+        fill: Value outside the array.
 
     Returns:
         `(...)`, float32, or the array's dtype for "nearest".
@@ -42,15 +41,13 @@ def sample(array, points_voxel, interpolation="linear", fill=0.0):
     inside = ((coordinates >= -0.5) & (coordinates < last + 0.5)).all(axis=0)
     if interpolation == "nearest":
         # ITK rounds half up; map_coordinates at order 0 rounds half to even.
-        index = np.floor(np.nan_to_num(np.clip(coordinates, 0, last)) + 0.5).astype(np.intp)
-        values = array[tuple(index)]
+        index = np.floor(np.where(inside, coordinates, 0) + 0.5).astype(np.intp)
+        values = array[tuple(np.clip(index, 0, last))]
     else:
-        mode = "nearest" if fill is None else MODES[interpolation]
         values = ndimage.map_coordinates(
-            array, coordinates, order=INTERPOLATIONS[interpolation], mode=mode, output=np.float32
+            array, coordinates, order=INTERPOLATIONS[interpolation], mode=MODES[interpolation], output=np.float32
         )
-    if fill is not None:
-        values[~inside] = fill
+    values[~inside] = fill
     return values.reshape(points_voxel.shape[:-1])
 
 
@@ -61,7 +58,7 @@ def resample(volume, lattice, interpolation="linear", fill=0.0, world_map=None, 
         volume: The `Volume` to read from.
         lattice: The `Lattice` to fill.
         interpolation: "nearest", "linear" or "cubic".
-        fill: Value outside the volume, or None to continue the border.
+        fill: Value outside the volume.
         world_map: `(4, 4)` applied to the lattice's world points (mm) before reading, or None.
         anti_alias: Smooth the volume first where the lattice is coarser than it.
 

@@ -97,6 +97,21 @@ class Lattice:
         """`(i, j, k, 3)` float64, the world RAS+ mm of every voxel centre."""
         return self.to_world(self.voxels())
 
+    def extended(self, before, after):
+        """The lattice with more voxels of the same kind at its ends.
+
+        Args:
+            before, after: How many voxels at the low and at the high ends, one number or one an axis; negative
+                numbers take voxels away.
+
+        Returns:
+            A `Lattice`.
+        """
+        before, after = np.broadcast_to(before, 3), np.broadcast_to(after, 3)
+        affine = np.array(self.affine)
+        affine[:3, 3] -= affine[:3, :3] @ before
+        return Lattice(tuple(int(n) for n in np.array(self.shape) + before + after), affine)
+
     def same_as(self, other, tolerance_mm=1e-3):
         """True if both have the same shape and no voxel centre differs by more than `tolerance_mm`."""
         if self.shape != other.shape:

@@ -4,9 +4,9 @@ import time
 
 import numpy as np
 
-from tfreg.transforms.deformation import Deformation, upsampled
+from tfreg.transforms.deformation import Deformation, logits_from_displacement, upsampled
 from tfreg.transforms.transform import Transform
-from tfreg.volumes.pyramid import coarsened, cube_lattice, extended, level_factors, onto_level
+from tfreg.volumes.pyramid import coarsened, cube_lattice, level_factors, onto_level
 from tfreg.workflows import refine_linear
 
 # Voxels before the fixed image at the low end of each axis: a line's first voxels can hardly move.
@@ -19,9 +19,13 @@ STRIDE = 2
 
 def steps_of(settings, transform, start):
     """How many optimiser steps `refine_pair` takes at most, with the same arguments."""
-    linear = transform != "deformable" and (start is None or transform == "linear")
     deformable = transform != "linear"
-    return refine_linear.STEPS * linear + sum(settings.steps) * deformable
+    return refine_linear.STEPS * _has_linear_stage(transform, start) + sum(settings.steps) * deformable
+
+
+def _has_linear_stage(transform, start):
+    """From nothing; a network's linear part has one only where that is all that is asked for."""
+    return transform != "deformable" and (start is None or transform == "linear")
 
 
 def refine_pair(pair, settings, transform="both", start=None, masks=(None, None), progress=None):
@@ -42,7 +46,7 @@ def refine_pair(pair, settings, transform="both", start=None, masks=(None, None)
     report = {"settings": settings.model_dump(mode="json"), "seconds": {}, "levels": []}
     begun = time.perf_counter()
     init = pair.init
-    if transform != "deformable" and (start is None or transform == "linear"):
+    if _has_linear_stage(transform, start):
         init = refine_linear.refine_linear(
             pair.fixed,
             pair.moving,
@@ -96,7 +100,6 @@ def refine_deformation(fixed, moving, start, settings, masks=(None, None), lead=
             lattice.shape,
             level_lead,
             reach,
-            learning_rate=settings.learning_rate,
             similarity=settings.similarity,
             window=settings.window,
             smoothness=settings.smoothness,
@@ -111,8 +114,8 @@ def refine_deformation(fixed, moving, start, settings, masks=(None, None), lead=
         model.displacement.assign(known[None])
         model.linear_change.assign(np.zeros((1, 3, 4)))
         images = (
-            *onto_level(fixed, extended(lattice, -np.array(level_lead), 0), None, masks[0]),
-            *onto_level(moving, extended(lattice, reach, reach), start.init, masks[1]),
+            *onto_level(fixed, lattice.extended(-np.array(level_lead), 0), None, masks[0]),
+            *onto_level(moving, lattice.extended(reach, reach), start.init, masks[1]),
         )
         names = ("fixed", "fixed_weights", "moving", "moving_weights")
         pair = {name: image[None, ..., None] for name, image in zip(names, images, strict=True)}
@@ -122,7 +125,7 @@ def refine_deformation(fixed, moving, start, settings, masks=(None, None), lead=
         linear = _per_voxel(np.array(model.linear(pair["linear"]))[0].astype(np.float64), 1 / np.array(factors))
         levels.append({"shape": list(lattice.shape), "spacing_mm": lattice.spacing.tolist(), "steps": len(losses)})
         levels[-1] |= {"loss_first": losses[0], "loss_last": losses[-1]}
-    logits = _logits(found, deformation.stride)
+    logits = logits_from_displacement(found, deformation.stride)
     refined = Deformation(logits, start.lattice.shape, deformation.stride, deformation.integration, deformation.anchor)
     return Transform(start.lattice, linear, refined, start.init), levels
 
@@ -138,7 +141,7 @@ def identity_start(fixed, init, settings):
     Returns:
         A `Transform`, and the lead, three numbers of voxels.
     """
-    lattice = extended(cube_lattice(fixed, settings.most_voxels), LEAD, 0)
+    lattice = cube_lattice(fixed, settings.most_voxels).extended(LEAD, 0)
     logits = np.zeros((*(-(-n // STRIDE) for n in lattice.shape), 3))
     deformation = Deformation(logits, lattice.shape, STRIDE, "composed", "start")
     return Transform(lattice, np.eye(3, 4), deformation, init), (LEAD,) * 3
@@ -176,9 +179,3 @@ def _finer(found, known, coarse, fine, shape):
     ratio = np.array(coarse) // np.array(fine)
     finer = upsampled(found - known, ratio) * ratio
     return finer[tuple(slice(0, n) for n in shape[:3])]
-
-
-def _logits(displacement, stride):
-    """`(i, j, k, 3)`, the logits of control points' displacements."""
-    parts = [np.diff(displacement[..., d], axis=d, prepend=0) for d in range(3)]
-    return np.stack(parts, axis=-1) * (2 / stride)

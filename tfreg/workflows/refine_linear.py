@@ -5,7 +5,7 @@ from scipy.spatial.transform import Rotation
 
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.initial_alignment import initial_alignment
-from tfreg.volumes.pyramid import cube_lattice, extended, onto_level
+from tfreg.volumes.pyramid import cube_lattice, onto_level
 
 # Voxels of the coarse and of the fine stage.
 COARSE, FINE = 15_000, 120_000
@@ -23,8 +23,8 @@ REACH = 0.25
 LARGEST_STRETCH = 3.0
 
 # What the whole images are compared by while they are far apart.
-FAR = {"lncc": "ncc", "mse": "ncc", "ncc": "ncc", "mi": "mi", "mind": "mi"}
-NEAR = {"lncc": "lncc", "mse": "lncc", "ncc": "lncc", "mi": "mi", "mind": "mind"}
+FAR = {"lncc": "ncc", "mse": "ncc", "mi": "mi", "mind": "mi"}
+NEAR = {"lncc": "lncc", "mse": "lncc", "mi": "mi", "mind": "mind"}
 
 # Steps of each stage and voxels a step.
 STAGES = {"starts": (25, 0.5), "rigid": (25, 0.25), "coarse": (40, 0.25), "fine": (30, 0.25)}
@@ -46,24 +46,23 @@ def refine_linear(fixed, moving, init, similarity="lncc", masks=(None, None), fa
         `(4, 4)`, fixed world to moving world, mm.
     """
     coarse, fine = (cube_lattice(fixed.lattice, voxels) for voxels in (COARSE, FINE))
-    linear = np.eye(3, 4)[None]
+    far_by, near_by = FAR[similarity], NEAR[similarity]
     if far:
         starts = np.concatenate([_turned_starts(), np.zeros((7, 3, 1))], axis=-1)
         found = []
         for candidate in _candidates(fixed, moving, init, masks, coarse):
-            pair, reach = _images(fixed, moving, coarse, candidate, masks)
-            options = {"rigid": True, "similarity": FAR[similarity], "window": 5}
-            linears, values = _fitted(pair, starts, reach, "starts", progress, **options)
-            found.append((values.min(), linears[[values.argmin()]], candidate))
-        _, linear, init = min(found, key=lambda result: result[0])
-    pair, reach = _images(fixed, moving, coarse, init, masks)
-    if far:
-        linear, _ = _fitted(pair, linear, reach, "rigid", progress, rigid=True, similarity=NEAR[similarity], window=5)
+            pair = _images(fixed, moving, coarse, candidate, masks)
+            linears, values = _fitted(pair, starts, "starts", progress, rigid=True, similarity=far_by, window=5)
+            found.append((values.min(), linears[[values.argmin()]], candidate, pair))
+        _, linear, init, pair = min(found, key=lambda result: result[0])
+        linear, _ = _fitted(pair, linear, "rigid", progress, rigid=True, similarity=near_by, window=5)
+    else:
+        linear, pair = np.eye(3, 4)[None], _images(fixed, moving, coarse, init, masks)
     rigid = linear
-    linear, _ = _fitted(pair, linear, reach, "coarse", progress, similarity=NEAR[similarity], window=5)
-    pair, reach = _images(fixed, moving, fine, init, masks)
+    linear, _ = _fitted(pair, linear, "coarse", progress, similarity=near_by, window=5)
     rigid, linear = (_rescaled(matrix, coarse, fine) for matrix in (rigid, linear))
-    linear, _ = _fitted(pair, linear, reach, "fine", progress, similarity=NEAR[similarity], window=7)
+    pair = _images(fixed, moving, fine, init, masks)
+    linear, _ = _fitted(pair, linear, "fine", progress, similarity=near_by, window=7)
     stretch = np.linalg.svd(linear[0, :, :3], compute_uv=False)
     if np.linalg.det(linear[0, :, :3]) <= 0 or stretch.max() > LARGEST_STRETCH or stretch.min() < 1 / LARGEST_STRETCH:
         linear = rigid
@@ -89,27 +88,27 @@ def _turned_starts():
 
 
 def _images(fixed, moving, lattice, init, masks):
-    """What `LinearRefinement` is called with, but for the starts, and the reach."""
+    """What `LinearRefinement` is called with, but for the starts."""
     reach = int(np.ceil(REACH * np.mean(lattice.shape)))
-    around = extended(lattice, reach, reach)
-    values, inside = onto_level(fixed, lattice)
-    counts = inside if masks[0] is None else onto_level(fixed, lattice, None, masks[0])[1]
+    around = lattice.extended(reach, reach)
+    values, counts = onto_level(fixed, lattice, None, masks[0])
     pair = {"fixed": (values, 1 - counts)}
     values, inside = onto_level(moving, around, init)
     counts = inside if masks[1] is None else onto_level(moving, around, init, masks[1])[1]
     # Outside its field of view the moving image is dark, and counts; what its mask leaves out does not.
     pair["moving"] = (values * inside, inside - counts)
-    pair = {name: np.stack(channels, axis=-1)[None].astype(np.float32) for name, channels in pair.items()}
-    return pair, reach
+    return {name: np.stack(channels, axis=-1)[None].astype(np.float32) for name, channels in pair.items()}
 
 
-def _fitted(pair, starts, reach, stage, progress, **options):
+def _fitted(pair, starts, stage, progress, **options):
     """The matrices `(starts, 3, 4)` after optimisation, and their dissimilarities `(starts,)`."""
     from tfreg.models.linear_refinement import compiled_linear_refinement
     from tfreg.models.pair_optimization import minimise
 
     steps, learning_rate = STAGES[stage]
-    model = compiled_linear_refinement(pair["fixed"].shape[1:4], reach, starts=len(starts), **options)
+    shape = pair["fixed"].shape[1:4]
+    reach = (pair["moving"].shape[1] - shape[0]) // 2
+    model = compiled_linear_refinement(shape, reach, starts=len(starts), **options)
     model.change.assign(np.zeros(model.change.shape))
     pair = pair | {"start": starts.astype(np.float32)}
     minimise(model, pair, steps, learning_rate, progress=progress)

@@ -121,6 +121,7 @@ def build_model(config, labels=()):
     """
     import keras
 
+    from tfreg.layers.acceleration import compiles_models
     from tfreg.losses.regularisers import GradientPenalty, LinearPenalty
     from tfreg.losses.similarities import build_similarity
     from tfreg.losses.warped_dice import WarpedDice
@@ -136,8 +137,7 @@ def build_model(config, labels=()):
         optimizer=keras.optimizers.Adam(config.training.learning_rate),
         loss=losses,
         metrics={"displacement": [WarpedDice(labels)]} if labels else None,
-        # XLA slows convolutions down on the CPU; the sampler compiles itself.
-        jit_compile=keras.backend.backend() != "tensorflow",
+        jit_compile=compiles_models(),
     )
     return model
 

@@ -39,14 +39,15 @@ class TrainedRun:
         """The network up to matrix and logits: `Transform` does the rest, exactly and at any resolution."""
         import keras
 
+        from tfreg.layers.acceleration import compiles_models
+
         outputs = {}
         if "linear" in self.network.output:
             outputs["linear"] = self.network.output["linear"]
         if "gradients" in self.network.output:
             outputs["logits"] = self.network.get_layer("logits").output
         head = keras.Model(self.network.input, outputs)
-        # Left to itself Keras would compile with XLA, which slows convolutions down on the CPU.
-        head.compile(jit_compile=keras.backend.backend() != "tensorflow")
+        head.compile(jit_compile=compiles_models())
         return head
 
     def predict(self, pair):
