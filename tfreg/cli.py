@@ -55,6 +55,9 @@ def register(
     smoothness: Annotated[
         float | None, typer.Option(help="How stiff the refined deformation is; without it, 0.25.")
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Register the other way round too, and see whether both agree.")
+    ] = False,
     transform: Annotated[str, typer.Option(help="linear, deformable or both: the parts to use.")] = "both",
     init: Annotated[
         str | None, typer.Option(help="header, centre, moments, or an ITK transform file; without it, the model's.")
@@ -89,6 +92,7 @@ def register(
         preset=preset,
         similarity=similarity,
         smoothness=smoothness,
+        check=check,
         init=init,
         transform=transform,
         interpolation=interpolation,
@@ -114,6 +118,7 @@ def register(
         if "landmarks" in entry:
             figures.append(f"TRE {entry['landmarks']['mean_mm']:.2f} mm")
         print(f"{stage.replace('_', ' ')}: {', '.join(figures)}")
+    print(f"verdict: {'; '.join([result.report['verdict'], *result.report['reasons']])}")
     print(f"look at {out / 'report.png'}")
 
 

@@ -156,7 +156,7 @@ class Refinement(Section):
     similarity: Literal["lncc", "mse", "mi", "mind"] = "lncc"
     window: Count = 7  # side of the window of lncc, voxels, odd
     smoothness: NotNegative = 0.25
-    steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (60, 60, 28)  # most steps a level, coarse to fine
+    steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (60, 60, 20)  # most steps a level, coarse to fine
     learning_rate: Positive = 0.3  # voxels a step
     tolerance: NotNegative = 2e-5  # a level stops when a step improves the loss by less
     most_voxels: Count = 4_000_000  # beyond, the finest level is coarser than the fixed image

@@ -38,6 +38,15 @@ def has_native_dilation():
     return os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0" or bool(tf.config.list_logical_devices("GPU"))
 
 
+def has_fast_products():
+    """True where TensorFlow's matrix products are exact and faster than its sums: on the CPU; a GPU may round them."""
+    if not is_accelerated():
+        return False
+    import tensorflow as tf
+
+    return not tf.config.list_logical_devices("GPU")
+
+
 def compiles_models():
     """What `Model.compile` is to be told as `jit_compile`: True but for TensorFlow.
 

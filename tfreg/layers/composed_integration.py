@@ -36,9 +36,11 @@ class ComposedIntegration(Integration):
         first, second, third = self.displacements(gradients)
         if points is None:
             # At voxel centres the first map needs no interpolation, the second one along a single axis.
-            part = (slice(None), *(slice(n, None) for n in start))
-            points = identity_grid(spatial_shape(gradients))[part]
-            i = points[..., 0:1] + first[part]
+            points = identity_grid(spatial_shape(gradients))[(slice(None), *(slice(n, None) for n in start))]
+            if any(start):
+                # Not by indexing, the gradient of which is slow.
+                first = ops.slice(first, (0, *start, 0), (ops.shape(first)[0], *spatial_shape(points), 1))
+            i = points[..., 0:1] + first
             j = points[..., 1:2] + sample_shifted(second, i, start=start)
             k = points[..., 2:3] + sample_shifted(third, i, j, start=start)
             return ops.concatenate([i, j, k], axis=-1)

@@ -1,8 +1,10 @@
 """From spatial gradients to displacements: the part that both integrations share."""
 
 import keras
+import numpy as np
 from keras import ops
 
+from tfreg.layers.acceleration import has_fast_products
 from tfreg.layers.grids import spatial_shape
 
 ANCHORS = ("centre", "start")
@@ -22,7 +24,28 @@ def integrated_displacement(gradient, axis, anchor):
     Returns:
         `(batch, i, j, k, 1)` float32, voxels.
     """
-    return anchored(ops.cumsum(gradient - 1.0, axis=axis + 1), axis, anchor)
+    return anchored(running_sum(gradient - 1.0, axis), axis, anchor)
+
+
+def running_sum(volume, axis):
+    """The cumulative sum along a spatial axis.
+
+    Args:
+        volume: `(batch, i, j, k, 1)`.
+        axis: 0, 1 or 2.
+
+    Returns:
+        `(batch, i, j, k, 1)`.
+    """
+    sizes = volume.shape[1:4]
+    if None in sizes or not has_fast_products():
+        return ops.cumsum(volume, axis=axis + 1)
+    # As a product with a matrix of ones below the diagonal: several times faster than the sum, and its gradient too.
+    ones = ops.tril(ops.ones((sizes[axis], sizes[axis]), volume.dtype))
+    if axis == 2:
+        return ops.reshape(ops.matmul(ops.reshape(volume, (-1, sizes[2])), ops.transpose(ones)), (-1, *sizes, 1))
+    lines = ops.reshape(volume, (-1, sizes[axis], int(np.prod(sizes[axis + 1 :]))))
+    return ops.reshape(ops.matmul(ones, lines), (-1, *sizes, 1))
 
 
 def anchored(displacement, axis, anchor):

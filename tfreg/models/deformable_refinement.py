@@ -85,6 +85,7 @@ class DeformableRefinement(keras.Model):
         self.linear_change = self.add_weight(
             shape=(1, 3, 4), initializer="zeros", trainable=linear, dtype="float32", name="linear_change"
         )
+        self.built = True  # all weights are here: Keras need not trace `call` to find some
 
     def call(self, pair):
         linear = self.linear(pair["linear"])
@@ -141,4 +142,5 @@ def compiled_refinement(shape, lead, reach, **options):
     """
     model = DeformableRefinement(shape, lead, reach, **options)
     model.compile(FieldAdam(), jit_compile=compiles_models())
+    model.optimizer.build(model.trainable_variables)
     return model

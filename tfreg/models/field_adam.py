@@ -26,7 +26,7 @@ class FieldAdam(keras.optimizers.Optimizer):
     """
 
     def __init__(
-        self, learning_rate=0.2, beta_1=0.9, beta_2=0.99, smoothing=1.0, evenness=2.0, name="field_adam", **kwargs
+        self, learning_rate=0.2, beta_1=0.9, beta_2=0.99, smoothing=1.0, evenness=0.5, name="field_adam", **kwargs
     ):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.beta_1 = beta_1

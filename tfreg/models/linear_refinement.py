@@ -44,6 +44,7 @@ class LinearRefinement(keras.Model):
         self.change = self.add_weight(
             shape=(starts, 6 if rigid else 12), initializer="zeros", dtype="float32", name="change"
         )
+        self.built = True  # all weights are here: Keras need not trace `call` to find some
 
     def call(self, pair):
         linear = self.linear(pair["start"])
@@ -108,4 +109,5 @@ def compiled_linear_refinement(shape, reach, **options):
     """
     model = LinearRefinement(shape, reach, **options)
     model.compile(keras.optimizers.Adam(beta_2=0.98), jit_compile=compiles_models())
+    model.optimizer.build(model.trainable_variables)
     return model

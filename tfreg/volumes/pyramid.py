@@ -11,6 +11,9 @@ from tfreg.volumes.volume import Lattice
 # Sizes are multiples of this, so that the volumes of a cohort share their compiled models.
 SIZE_STEP = 8
 
+# A voxel to which less than this share of masked voxels contributes takes its value from all of them.
+LEAST_SHARE = 1e-3
+
 # The coarsest level keeps this many voxels along the shortest axis.
 LEAST_SIZE = 12
 
@@ -88,7 +91,7 @@ def onto_level(volume, lattice, world_map=None, mask=None):
 
     Returns:
         `(i, j, k)` float32 values after Gaussian smoothing where the lattice is coarser, and `(i, j, k)`
-        float32 weights in [0, 1], 0 outside the field of view and the mask.
+        float32 weights in [0, 1], 0 outside the field of view and the mask. Values are means over the mask.
     """
     chain = voxel_map(volume, lattice, world_map)
     step = np.linalg.norm(chain[:3, :3], axis=1)
@@ -103,7 +106,10 @@ def onto_level(volume, lattice, world_map=None, mask=None):
     for row, size in zip(chain[:3], volume.shape, strict=True):
         coordinate = row[0] * index[0] + row[1] * index[1] + row[2] * index[2] + row[3]
         inside &= (coordinate >= -0.5) & (coordinate <= size - 0.5)
-    weights = inside.astype(np.float32)
-    if mask is not None:
-        weights *= np.clip(read((mask.array != 0).astype(np.float32)), 0, 1)
-    return read(volume.array), weights
+    if mask is None:
+        return read(volume.array), inside.astype(np.float32)
+    # What the mask leaves out does not blur into what counts.
+    counts = (mask.array != 0).astype(np.float32)
+    share = np.clip(read(counts), 0, 1)
+    values = np.divide(read(volume.array * counts), share, where=share > LEAST_SHARE, out=read(volume.array))
+    return values, share * inside

@@ -112,8 +112,8 @@ def _fitted(pair, starts, stage, progress, **options):
     model.change.assign(np.zeros(model.change.shape))
     pair = pair | {"start": starts.astype(np.float32)}
     minimise(model, pair, steps, learning_rate, progress=progress)
-    found = model.predict_on_batch(pair)
-    return np.asarray(found["linear"], np.float64), np.asarray(found["dissimilarity"])
+    found = model(pair)
+    return (np.array(found[name], np.float64) for name in ("linear", "dissimilarity"))
 
 
 def _rescaled(linear, coarse, fine):

@@ -16,7 +16,7 @@ from tfreg.volumes.formats import read_points, read_volume
 from tfreg.volumes.initial_alignment import KINDS
 from tfreg.volumes.intensity import filled
 from tfreg.volumes.network_grid import network_grid
-from tfreg.volumes.preprocessing import align_pair, on_network_grid
+from tfreg.volumes.preprocessing import AlignedPair, align_pair, on_network_grid
 from tfreg.volumes.pyramid import cube_lattice, onto_level
 from tfreg.workflows.assessment import agreement, log_jacobian_summary
 from tfreg.workflows.case import Case, check_case
@@ -26,6 +26,7 @@ from tfreg.workflows.result import REPORT, Registration, write_result
 from tfreg.workflows.result_folder import check_free
 from tfreg.workflows.runtime import set_up, versions
 from tfreg.workflows.trained_run import find_run, load_run
+from tfreg.workflows.trust import trust_figures, verdict
 
 # Cubes in which it is looked whether the moving image reaches the fixed one.
 REACH_VOXELS = 50_000
@@ -42,6 +43,7 @@ def register(
     preset="quality",
     similarity=None,
     smoothness=None,
+    check=False,
     init=None,
     init_matrix=None,
     transform="both",
@@ -65,6 +67,7 @@ def register(
         preset: "fast" or "quality", how much time the refinement may take.
         similarity: "lncc", "mse", "mi" or "mind", by which the refinement goes; None takes the preset's.
         smoothness: How stiff the refined deformation is; None takes the preset's.
+        check: Registers moving <- fixed too, and reports how far the two are from each other's inverse.
         init: "header", "centre" or "moments"; None takes the run's own.
         init_matrix: `(4, 4)`, fixed world to moving world, RAS+ mm, instead of `init`.
         transform: "linear", "deformable" or "both": which parts are used.
@@ -88,28 +91,20 @@ def register(
     preprocessing = run.config.preprocessing if run is not None else Preprocessing()
     if init is not None:
         preprocessing = preprocessing.model_copy(update={"init": init})
-    settings = _settings(preset, similarity, smoothness)
+    settings = _settings(preset, similarity, smoothness) if refine else None
     masks = _masks(case)
-    refinement = None
     with progress_bar(progress) as bar:
         with _timed(seconds, "prepare"):
             pair = _align(case, preprocessing, init_matrix, masks, names)
         warnings.extend(pair.notes)
-        found = None
-        if run is not None:
-            with _timed(seconds, "predict"):
-                found = _only(transform, run.predict(on_network_grid(pair, preprocessing)))
-        if refine:
-            most = steps_of(settings, transform, found)
-            steps = bar.add_task("refining", total=most, status="")
-            with _timed(seconds, "refine"):
-                found, refinement = refine_pair(
-                    pair, settings, transform, found, masks, lambda done: bar.advance(steps, done)
-                )
-            bar.update(steps, completed=most)  # a level that converged early has taken fewer
-        elif run is None:
+        found, refinement = _found(pair, run, preprocessing, settings, transform, masks, seconds, bar)
+        if run is None and not refine:
             warnings.append(NO_MODEL)
-            found = Transform.identity(network_grid(fixed.lattice), pair.init)
+        backward = None
+        if check:
+            with _timed(seconds, "check"):
+                reverse = AlignedPair(pair.moving, pair.fixed, np.linalg.inv(pair.init))
+                backward, _ = _found(reverse, run, preprocessing, settings, transform, masks[::-1], {}, bar, "checking")
         task = bar.add_task("mapping", total=int(np.prod(fixed.shape)), status="")
         with _timed(seconds, "map"):
             found, displacement_mm, certificate = certify(
@@ -122,6 +117,8 @@ def register(
                 warnings.append(f"moving: {replaced} voxels that are not finite were warped as the smallest value.")
             background = float(array.min()) if background is None else background
             warped = found.warp(moving.with_array(array), fixed.lattice, interpolation, background, displacement_mm)
+    figures = trust_figures(pair.fixed, pair.moving, pair.init, found, backward, masks)
+    judgement, reasons = verdict(figures, certificate.certified)
     logarithm = log_jacobian(displacement_mm, fixed.affine)
     report = {
         "versions": versions(),
@@ -137,6 +134,9 @@ def register(
         "refinement": refinement,
         "metrics": agreement(case, pair.init, found, displacement_mm, warped),
         "certificate": asdict(certificate),
+        "verdict": judgement,
+        "reasons": reasons,
+        "trust": figures,
         "log_jacobian": log_jacobian_summary(logarithm, fixed_labels),
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "warnings": warnings,
@@ -154,6 +154,7 @@ def register_files(
     preset="quality",
     similarity=None,
     smoothness=None,
+    check=False,
     init=None,
     transform="both",
     interpolation="linear",
@@ -179,7 +180,7 @@ def register_files(
             linear.tfm, transform.h5, transform.npz, jacobian.nii.gz, report.json and report.png. It
             appears whole or not at all.
         model: A run folder or .keras file, or None.
-        refine, preset, similarity, smoothness: See `register`.
+        refine, preset, similarity, smoothness, check: See `register`.
         init: "header", "centre", "moments", or an ITK transform file; None takes the run's own.
         transform, interpolation, background: See `register`.
         fixed_labels, moving_labels, fixed_points, moving_points, fixed_mask, moving_mask: Files, or None.
@@ -227,6 +228,7 @@ def register_files(
         preset=preset,
         similarity=similarity,
         smoothness=smoothness,
+        check=check,
         init=init,
         init_matrix=init_matrix,
         transform=transform,
@@ -299,6 +301,25 @@ def _align(case, preprocessing, init_matrix, masks, names):
             "the scanner coordinates differ, try --init centre"
         )
     return pair
+
+
+def _found(pair, run, preprocessing, settings, transform, masks, seconds, bar, task="refining"):
+    """The transform of an aligned pair, predicted, refined or both, and what the refinement reports."""
+    found = refinement = None
+    if run is not None:
+        with _timed(seconds, "predict"):
+            found = _only(transform, run.predict(on_network_grid(pair, preprocessing)))
+    if settings is not None:
+        most = steps_of(settings, transform, found)
+        steps = bar.add_task(task, total=most, status="")
+        with _timed(seconds, "refine"):
+            found, refinement = refine_pair(
+                pair, settings, transform, found, masks, lambda done: bar.advance(steps, done)
+            )
+        bar.update(steps, completed=most)  # a level that converged early has taken fewer
+    if found is None:
+        found = Transform.identity(network_grid(pair.fixed.lattice), pair.init)
+    return found, refinement
 
 
 def _only(parts, transform):
