@@ -36,11 +36,13 @@ class Found:
         displacement_mm: `(i, j, k, 3)` float32 on the fixed lattice, RAS+ mm: the whole transform.
         seconds: What the registration took.
         certificate: tfreg's own, a dictionary; empty for the others.
+        transform: tfreg's own `Transform`, None for the others.
     """
 
     displacement_mm: np.ndarray
     seconds: float
     certificate: dict = field(default_factory=dict)
+    transform: Transform | None = None
 
 
 def headers(fixed, moving, data_set):
@@ -234,7 +236,7 @@ def tfreg(fixed, moving, data_set, preset):
     started = time.perf_counter()
     result = register(fixed, moving, refine=True, preset=preset, init=data_set.init)
     seconds = time.perf_counter() - started
-    return Found(result.displacement_mm, seconds, result.report["certificate"])
+    return Found(result.displacement_mm, seconds, result.report["certificate"], result.transform)
 
 
 def _itk_place(volume):

@@ -4,11 +4,13 @@ The volumes lie in the folder that TFREG_DATA names, or in ../shared/data.
 """
 
 import os
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from tfreg.transforms.archive import load_transform, save_transform
 from tfreg.transforms.certificate import folding_fraction
 from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform
@@ -18,6 +20,7 @@ from tfreg.volumes.resampling import sample
 from tfreg.workflows.metrics import dice_by_label, landmark_errors_mm, summary_of_errors
 
 HIPPOCAMPUS_PAIRS = 60
+ROUND_TRIPS = 10_000
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,34 @@ def quality(name, pair, fixed, displacement_mm):
     result["folding_fraction"] = folding_fraction(displacement_mm, fixed.affine)
     result["sd_log_jacobian"] = float(log_jacobian(displacement_mm, fixed.affine)[inside].std())
     return result
+
+
+def round_trip(transform, fixed, moving):
+    """How far points of the fixed image come back from where a transform and then its inverse take them.
+
+    Args:
+        transform: A `Transform`.
+        fixed, moving: The images' `Lattice`s.
+
+    Returns:
+        Dictionary: `round_trip_voxels`, in voxels of the transform's lattice, and `round_trip_mm`, through a
+        transform.npz: the largest of `ROUND_TRIPS` random points that the linear part keeps inside the lattice.
+    """
+    points = fixed.to_world(np.random.default_rng(0).uniform(0, np.array(fixed.shape) - 1, (ROUND_TRIPS, 3)))
+    voxels = transform.lattice.to_voxel(points)
+    moved = voxels @ transform.linear_voxel[:3, :3].T + transform.linear_voxel[:3, 3]
+    points = points[((moved >= 0) & (moved <= np.array(transform.lattice.shape) - 1)).all(axis=-1)]
+    back = transform.inverse()(transform(points))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "transform.npz"
+        save_transform(file, transform, fixed, moving)
+        read, *_ = load_transform(file)
+    through_file = read.inverse()(read(points))
+    to_voxel = transform.lattice.to_voxel
+    return {
+        "round_trip_voxels": float(np.linalg.norm(to_voxel(back) - to_voxel(points), axis=-1).max()),
+        "round_trip_mm": float(np.linalg.norm(through_file - points, axis=-1).max()),
+    }
 
 
 def _with_lobes(pair):

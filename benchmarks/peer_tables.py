@@ -21,6 +21,8 @@ COLUMNS = (
     "sd_log_jacobian",
     "certified",
     "damping",
+    "round_trip_voxels",
+    "round_trip_mm",
     "error",
 )
 TEXTS = ("data", "method", "pair", "run", "version", "error")
@@ -165,7 +167,14 @@ def _notes(name, pairs):
     if damping:
         certified = f"{sum(_values(pairs, 'certified')):.0f} of {len(damping)} certified"
         began = f"; first call of the process {first[0]:.1f} s" if first else ""
-        yield f"- {name}: {certified}, least damping {min(damping):.3f}{began}."
+        trips = [_values(pairs, key) for key in ("round_trip_voxels", "round_trip_mm")]
+        returned = ""
+        if all(trips):
+            returned = (
+                f"; there and back again points miss by at most {max(trips[0]):.1e} voxels, and {max(trips[1]):.1e} mm "
+                "through transform.npz"
+            )
+        yield f"- {name}: {certified}, least damping {min(damping):.3f}{began}{returned}."
     for pair, row in pairs.items():
         if row.get("error"):
             yield f"- {name} failed on {pair}: {row['error']}"

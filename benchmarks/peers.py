@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from peer_methods import METHODS, PACKAGES, THREADS, greedy_file_commands
-from peer_pairs import DATA_SETS, pairs_of, quality
+from peer_pairs import DATA_SETS, pairs_of, quality, round_trip
 from peer_tables import CLOCK, OURS, SETTINGS, read_rows, tables, write_rows
 
 COLD = "cold"
@@ -70,6 +70,7 @@ def work(data, method, count, file):
                 row |= quality(data, pair, fixed, result.displacement_mm)
                 if result.certificate:
                     row |= {key: float(result.certificate[key]) for key in ("certified", "damping")}
+                    row |= round_trip(result.transform, fixed.lattice, read_volume(pair.moving).lattice)
                 if number == 0:
                     row["first_call_seconds"] = first_call_seconds
                 status = f"Dice {row['dice']:.3f}, {row['seconds']:.2f} s"

@@ -1,5 +1,6 @@
 """The command line: quick help, and one line with exit code 2 for whatever is wrong."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -316,10 +317,18 @@ def test_a_registration_says_what_it_did(run, folder):
     code, out, err = run(*arguments_of("register", REGISTER, options))
     assert code == 0
     lines = out.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["before", "after init", "after", "look at out/report.png"]
+    assert [line.split(":")[0] for line in lines] == [
+        "before",
+        "after init",
+        "after",
+        "verdict",
+        "look at out/report.png",
+    ]
     for line in lines[:3]:
         assert re.search(r": correlation -?\d\.\d{3}, Dice \d\.\d{3}, TRE \d+\.\d\d mm$", line)
     assert lines[0].endswith("TRE 0.00 mm")
+    report = json.loads((folder / "out/report.json").read_text())
+    assert lines[3] == "verdict: " + "; ".join([report["verdict"], *report["reasons"]])
     assert "tfreg: warning: No model and no refinement" in err
     assert (folder / "out/report.png").is_file()
     code, out, _ = run(*arguments_of("register", REGISTER, {"--force": None}))

@@ -120,6 +120,7 @@ def test_verdict_names_what_is_beyond_its_limit():
         "from fixed to moving and back it misses by 12.3 mm on average",
         "the aligned images hardly resemble each other (local correlation 0.00)",
     ]
+    assert verdict(bad, ignored=("local_correlation",))[1] == reasons[:1]
     unchecked = bad | {"inverse_consistency": None, "inverse_consistency_mm": None}
     assert "inverse_consistency" not in suspicion(unchecked)
     assert len(verdict(unchecked)[1]) == 1

@@ -31,6 +31,9 @@ from tfreg.workflows.trust import trust_figures, verdict
 # Cubes in which it is looked whether the moving image reaches the fixed one.
 REACH_VOXELS = 50_000
 
+# Chosen for images of different kinds, which need not resemble each other.
+OTHER_CONTRAST = ("mi", "mind")
+
 NO_MODEL = "No model and no refinement: only the initial alignment was applied."
 
 
@@ -91,20 +94,21 @@ def register(
     preprocessing = run.config.preprocessing if run is not None else Preprocessing()
     if init is not None:
         preprocessing = preprocessing.model_copy(update={"init": init})
-    settings = _settings(preset, similarity, smoothness) if refine else None
+    settings = _settings(preset, similarity, smoothness)
     masks = _masks(case)
     with progress_bar(progress) as bar:
         with _timed(seconds, "prepare"):
             pair = _align(case, preprocessing, init_matrix, masks, names)
         warnings.extend(pair.notes)
-        found, refinement = _found(pair, run, preprocessing, settings, transform, masks, seconds, bar)
+        ways = (run, preprocessing, settings if refine else None, transform)
+        found, refinement = _found(pair, masks, *ways, seconds, bar, "refining")
         if run is None and not refine:
             warnings.append(NO_MODEL)
         backward = None
         if check:
             with _timed(seconds, "check"):
                 reverse = AlignedPair(pair.moving, pair.fixed, np.linalg.inv(pair.init))
-                backward, _ = _found(reverse, run, preprocessing, settings, transform, masks[::-1], {}, bar, "checking")
+                backward, _ = _found(reverse, masks[::-1], *ways, {}, bar, "checking")
         task = bar.add_task("mapping", total=int(np.prod(fixed.shape)), status="")
         with _timed(seconds, "map"):
             found, displacement_mm, certificate = certify(
@@ -118,7 +122,8 @@ def register(
             background = float(array.min()) if background is None else background
             warped = found.warp(moving.with_array(array), fixed.lattice, interpolation, background, displacement_mm)
     figures = trust_figures(pair.fixed, pair.moving, pair.init, found, backward, masks)
-    judgement, reasons = verdict(figures, certificate.certified)
+    ignored = ("local_correlation",) if refine and settings.similarity in OTHER_CONTRAST else ()
+    judgement, reasons = verdict(figures, certificate.certified, ignored)
     logarithm = log_jacobian(displacement_mm, fixed.affine)
     report = {
         "versions": versions(),
@@ -303,7 +308,7 @@ def _align(case, preprocessing, init_matrix, masks, names):
     return pair
 
 
-def _found(pair, run, preprocessing, settings, transform, masks, seconds, bar, task="refining"):
+def _found(pair, masks, run, preprocessing, settings, transform, seconds, bar, task):
     """The transform of an aligned pair, predicted, refined or both, and what the refinement reports."""
     found = refinement = None
     if run is not None:

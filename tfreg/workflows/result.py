@@ -2,6 +2,7 @@
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,20 +49,27 @@ def write_result(out, result, fixed, moving, started):
     from tfreg.report.registration_figure import registration_figure
 
     transform, displacement_mm = result.transform, result.displacement_mm
-    with result_folder(out) as folder:
-        write_volume(folder / "warped.nii.gz", Volume(result.warped.array, fixed.affine, frame=fixed.frame))
-        write_volume(folder / "jacobian.nii.gz", Volume(result.log_jacobian, fixed.affine, frame=fixed.frame))
-        write_displacement(folder / "displacement.nii.gz", displacement_mm, fixed.affine, fixed.frame)
+    with result_folder(out) as folder, ThreadPoolExecutor() as pool:
+        # Compression leaves Python's lock: files are written while the inverse and the picture are made.
+        files = [
+            pool.submit(write, folder / name, *content)
+            for name, write, *content in (
+                ("displacement.nii.gz", write_displacement, displacement_mm, fixed.affine, fixed.frame),
+                ("transform.npz", save_transform, transform, fixed.lattice, moving.lattice),
+                ("transform.h5", write_composite, displacement_mm, fixed.affine),
+                ("warped.nii.gz", write_volume, Volume(result.warped.array, fixed.affine, frame=fixed.frame)),
+                ("jacobian.nii.gz", write_volume, Volume(result.log_jacobian, fixed.affine, frame=fixed.frame)),
+                ("linear.tfm", write_linear, transform.linear_world),
+            )
+        ]
         inverse = transform.inverse()
         inverse_mm = inverse.displacement_mm(moving.lattice)
+        inverse_file = folder / "inverse_displacement.nii.gz"
+        files.append(pool.submit(write_displacement, inverse_file, inverse_mm, moving.affine, moving.frame))
         if transform.deformation is not None and transform.deformation.integration == "axiswise":
             places = moving.lattice.points()
             residual = inverse.residual_voxels(places, places + inverse_mm)
             result.report["inverse_residual_voxels"] = {"mean": float(residual.mean()), "max": float(residual.max())}
-        write_displacement(folder / "inverse_displacement.nii.gz", inverse_mm, moving.affine, moving.frame)
-        write_composite(folder / "transform.h5", displacement_mm, fixed.affine)
-        write_linear(folder / "linear.tfm", transform.linear_world)
-        save_transform(folder / "transform.npz", transform, fixed.lattice, moving.lattice)
         reached = moving.with_array(filled(moving.array)[0])
         before, after = (
             candidate.warp(reached, fixed.lattice, fill=np.nan, displacement_mm=field_mm)
@@ -72,6 +80,8 @@ def write_result(out, result, fixed, moving, started):
         )
         figure = registration_figure(Volume(filled(fixed.array)[0], fixed.affine), before, after, displacement_mm)
         figure.savefig(folder / "report.png", dpi=110)
+        for file in files:
+            file.result()
         result.report["seconds"]["total"] = round(time.perf_counter() - started, 3)
         (folder / REPORT).write_text(json.dumps(_without_nan(result.report), indent=2) + "\n")
 

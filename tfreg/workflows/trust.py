@@ -102,18 +102,21 @@ def suspicion(figures):
     return result
 
 
-def verdict(figures, certified=True):
+def verdict(figures, certified=True, ignored=()):
     """What a person should do with a result.
 
     Args:
         figures: From `trust_figures`.
         certified: Whether the written field passed the certificate.
+        ignored: Names of figures that say nothing, such as the correlation of images of different kinds.
 
     Returns:
         "pass" or "review", and the reasons for a review, one sentence each.
     """
     told = figures | (figures["inverse_consistency_mm"] or {})
-    reasons = [REASONS[name].format(**told) for name, times in suspicion(figures).items() if times > 1]
+    reasons = [
+        REASONS[name].format(**told) for name, times in suspicion(figures).items() if times > 1 and name not in ignored
+    ]
     if not certified:
         reasons.append("the written field folds")
     return ("review" if reasons else "pass"), reasons

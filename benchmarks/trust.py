@@ -1,0 +1,303 @@
+"""Measures `tfreg register`'s verdict as a detector of failed registrations.
+
+    python benchmarks/trust.py
+
+Every pair of real volumes is registered as it is and made to fail in five ways, with `--refine --preset fast
+--check`. Writes OUT.csv, one row a registration, OUT.md, the tables made of them, and OUT.png, the ROC curves.
+Rows that the CSV file holds are not measured again. The data lie where `peer_pairs` looks for them.
+"""
+
+import argparse
+import csv
+import itertools
+from pathlib import Path
+
+import numpy as np
+from peer_pairs import DATA_SETS, data_folder
+from scipy import stats
+from scipy.spatial.transform import Rotation
+
+from tfreg.errors import UserError
+from tfreg.volumes.formats import read_volume
+from tfreg.volumes.manifest import pairs_from_subjects, read_pairs, read_subjects
+from tfreg.volumes.volume import Volume
+from tfreg.workflows.trust import LIMITS, suspicion
+
+KINDS = ("good", "wrong organ", "flipped axis", "half missing", "noise", "wrong init")
+
+# A pair made to fail that still aligns its labels this well, compared with the pair as it is, has not failed.
+SURVIVES_DICE = 0.1
+ALWAYS_FAILED = ("wrong organ", "flipped axis")
+
+# Limits are this many times the largest figure of the good pairs for calibration.
+MARGIN = 1.25
+
+CARDIAC_PAIRS, HIPPOCAMPUS_PAIRS = 6, 10
+HALVES = ("calibration", "report")
+BOOTSTRAPS = 2000
+TEXTS = ("data", "half", "pair", "kind", "error")
+COLUMNS = (*TEXTS, "dice_before", "dice", "linear_volume_ratio", *LIMITS)
+
+
+def halves():
+    """`(data set, half, Pair)` of every good pair; but for lung_mri no subject is in both halves."""
+    folder = data_folder()
+    for pair in read_pairs(folder / "lung_ct" / "pairs.csv"):
+        yield "lung_ct", "report", pair
+    # Of three subjects one direction a pair; the first is for calibration.
+    pairs = pairs_from_subjects(read_subjects(folder / "lung_mri" / "subjects.csv"))
+    for number, pair in enumerate(pair for pair in pairs if str(pair.fixed) < str(pair.moving)):
+        yield "lung_mri", HALVES[number > 0], pair
+    rng = np.random.default_rng(0)
+    for data, count in (("cardiac", CARDIAC_PAIRS), ("hippocampus", HIPPOCAMPUS_PAIRS)):
+        subjects = read_subjects(folder / data / "subjects.csv")
+        people = rng.permutation(sorted({subject.subject for subject in subjects}))
+        for number, half in enumerate(HALVES):
+            chosen = [subject for subject in subjects if subject.subject in set(people[number::2])]
+            phases = {"moving_phase": "ED", "fixed_phase": "ES"} if data == "cardiac" else {}
+            pairs = pairs_from_subjects(chosen, **phases)
+            for index in rng.permutation(len(pairs))[:count]:
+                yield data, half, pairs[index]
+
+
+def spoiled(kind, fixed, moving, labels, init, other, rng):
+    """A moving image made to fail.
+
+    Args:
+        kind: One of `KINDS`.
+        fixed, moving: The image `Volume`s.
+        labels: The moving image's segmentation.
+        init: The name of the data set's initial alignment.
+        other: The file of an image of another organ.
+        rng: NumPy generator.
+
+    Returns:
+        Image, segmentation or None, and arguments of `register` for the initial alignment.
+    """
+    start = {"init": init}
+    if kind == "wrong organ":
+        return read_volume(other), None, {"init": "centre"}
+    if kind == "flipped axis":
+        axis = rng.integers(3)
+        image, labels = (volume.with_array(np.flip(volume.array, axis).copy()) for volume in (moving, labels))
+        return image, labels, start
+    if kind == "half missing":
+        axis = rng.integers(3)
+        array, middle = moving.array.copy(), moving.shape[axis] // 2
+        gone = [slice(None)] * 3
+        gone[axis] = slice(0, middle) if rng.random() < 0.5 else slice(middle, None)
+        array[tuple(gone)] = array.min()
+        return moving.with_array(array), labels, start
+    if kind == "noise":
+        low, high = np.percentile(moving.array, (1, 99))
+        noise = rng.normal(0, 1.5 * (high - low), moving.shape)
+        return moving.with_array((moving.array + noise).astype(np.float32)), labels, start
+    if kind == "wrong init":
+        axis = rng.normal(size=3)
+        degrees = rng.uniform(90, 180)
+        matrix = np.eye(4)
+        matrix[:3, :3] = Rotation.from_rotvec(np.radians(degrees) * axis / np.linalg.norm(axis)).as_matrix()
+        matrix[:3, 3] = moving.lattice.centre_world - matrix[:3, :3] @ fixed.lattice.centre_world
+        return moving, labels, {"init_matrix": matrix}
+    return moving, labels, start
+
+
+def measure(file):
+    """Registers whatever the CSV file does not hold yet."""
+    import tfreg
+    from tfreg.workflows.runtime import set_up
+
+    set_up(seed=0, threads=2, device="cpu")
+    pairs = list(halves())
+    rows = read_rows(file)
+    done = {(row["data"], row["pair"], row["kind"]) for row in rows}
+    if not rows:
+        file.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
+    for number, (data, half, pair) in enumerate(pairs):
+        others = [p.moving for d, h, p in pairs if d != data and h == half]
+        fixed, moving = (_clean(read_volume(path)) for path in (pair.fixed, pair.moving))
+        fixed_labels, labels = (read_volume(path, labels=True) for path in (pair.fixed_labels, pair.moving_labels))
+        for index, kind in enumerate(KINDS):
+            if (data, pair.id, kind) in done:
+                continue
+            rng = np.random.default_rng((number, index))
+            other = others[rng.integers(len(others))]
+            image, image_labels, start = spoiled(kind, fixed, moving, labels, DATA_SETS[data].init, other, rng)
+            row = {"data": data, "half": half, "pair": pair.id, "kind": kind}
+            known = {"fixed_labels": fixed_labels, "moving_labels": image_labels}
+            if image_labels is None:
+                known = {}
+            try:
+                report = tfreg.register(fixed, image, refine=True, preset="fast", check=True, **start, **known).report
+                row |= {name: report["trust"][name] for name in (*LIMITS, "linear_volume_ratio")}
+                row |= {"dice_before": report["metrics"]["after_init"].get("mean_dice")}
+                row |= {"dice": report["metrics"]["after"].get("mean_dice")}
+            except UserError as error:
+                row["error"] = str(error)
+            with open(file, "a", newline="", encoding="utf-8") as stream:
+                csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n").writerow(_rounded(row))
+            print(f"{number + 1}/{len(pairs)} {data} {pair.id} {kind}: {_rounded(row)}", flush=True)
+
+
+def _clean(volume: Volume):
+    return volume.with_array(np.nan_to_num(volume.array.astype(np.float32)))
+
+
+def _rounded(row):
+    return {key: f"{value:.5g}" if isinstance(value, float) else value for key, value in row.items()}
+
+
+def read_rows(file):
+    """The CSV file's rows; empty where there is none."""
+    if not file.exists():
+        return []
+    with open(file, newline="", encoding="utf-8") as stream:
+        return [
+            {key: text if key in TEXTS else float(text) if text else None for key, text in row.items()}
+            for row in csv.DictReader(stream)
+        ]
+
+
+def judged(rows):
+    """The rows that count, with `failed` and both scores; and how many of each kind survived."""
+    good = {(row["data"], row["pair"]): row for row in rows if row["kind"] == "good"}
+    kept, survived = [], dict.fromkeys(KINDS, 0)
+    for row in rows:
+        if row["error"]:
+            continue
+        base = good[row["data"], row["pair"]]
+        failed = row["kind"] in ALWAYS_FAILED or row["dice"] < base["dice"] - SURVIVES_DICE
+        if row["kind"] != "good" and not failed:
+            survived[row["kind"]] += 1
+            continue
+        times = suspicion(row)
+        without = {name: value for name, value in times.items() if name != "inverse_consistency"}
+        scores = {"with --check": max(times.values()), "without": max(without.values())}
+        kept.append(row | {"failed": row["kind"] != "good", "scores": scores})
+    return kept, survived
+
+
+def auc(good, failed):
+    """Area under the ROC curve: how often a failed pair's score lies above a good one's, ties counting half."""
+    return float(stats.mannwhitneyu(failed, good).statistic / (len(failed) * len(good)))
+
+
+def interval(rows, name):
+    """The AUC's 95 % interval by bootstrap over the pairs, each with all that was made of it."""
+    groups = {}
+    for row in rows:
+        groups.setdefault((row["data"], row["pair"]), []).append(row)
+    groups = list(groups.values())
+    rng = np.random.default_rng(0)
+    values = []
+    for _ in range(BOOTSTRAPS):
+        drawn = list(itertools.chain.from_iterable(groups[i] for i in rng.integers(len(groups), size=len(groups))))
+        values.append(auc(*(_scores(drawn, name, failed) for failed in (False, True))))
+    return np.percentile(values, (2.5, 97.5))
+
+
+def _scores(rows, name, failed):
+    return [row["scores"][name] for row in rows if row["failed"] == failed]
+
+
+def calibrated(rows):
+    """Limits from the good pairs of one half: `MARGIN` times the worst."""
+    limits = {}
+    for name in LIMITS:
+        values = [row[name] for row in rows if row["kind"] == "good"]
+        limits[name] = 1 - MARGIN * (1 - min(values)) if name == "local_correlation" else MARGIN * max(values)
+    return limits
+
+
+def report(rows):
+    """The Markdown file's lines."""
+    refused = [row for row in rows if row["error"]]
+    lines = [
+        "`tfreg register --model none --refine --preset fast`'s verdict as a detector of failed registrations.",
+        "",
+        "Command: `python benchmarks/trust.py`",
+        "",
+        "Pairs of real volumes as they are, and made to fail: the moving image replaced by one of another organ, "
+        "flipped along an axis, emptied in one half, hidden in noise of 1.5 times its range, or started from a "
+        "rotation of 90 to 180 degrees. What still aligns its labels within 0.1 of the good pair's Dice has not failed "
+        "and is left out (flips and other organs always fail). Limits are set on one half of the subjects, as "
+        f"{MARGIN} times the worst figure of a good pair, and everything below is measured on the other; lung_mri has "
+        "three subjects only, whose three pairs are shared out, and lung_ct one patient, in the reported half. A "
+        "score is the largest figure relative to its limit, and asks for a review above 1. Intervals are 95 %, by "
+        "bootstrap over pairs.",
+        "",
+    ]
+    calibration, _ = judged([row for row in rows if row["half"] == "calibration"])
+    kept, survived = judged([row for row in rows if row["half"] == "report"])
+    limits = calibrated(calibration)
+    lines += ["| figure | limit used | calibrated | worst good, reported half | AUC alone |", "|---" * 5 + "|"]
+    for name, limit in LIMITS.items():
+        sign = -1 if name == "local_correlation" else 1
+        values = {failed: [sign * row[name] for row in kept if row["failed"] == failed] for failed in (False, True)}
+        alone = auc(*([np.nan_to_num(v, nan=np.inf) for v in values[failed]] for failed in (False, True)))
+        lines.append(f"| {name} | {limit:g} | {limits[name]:.3g} | {sign * max(values[False]):.3g} | {alone:.3f} |")
+    for name in ("with --check", "without"):
+        good, failed = (np.array(_scores(kept, name, state)) for state in (False, True))
+        low, high = interval(kept, name)
+        lines += ["", f"## {name.capitalize()}", ""]
+        lines.append(
+            f"AUC {auc(good, failed):.3f} ({low:.3f} to {high:.3f}); {(failed > 1).mean():.1%} of {len(failed)} "
+            f"failures found, {(good > 1).mean():.1%} of {len(good)} good pairs sent to review."
+        )
+        lines += ["", "| | " + " | ".join(DATA_SETS) + " |", "|---" * (1 + len(DATA_SETS)) + "|"]
+        for kind in KINDS:
+            cells = []
+            for data in DATA_SETS:
+                scores = [row["scores"][name] for row in kept if row["kind"] == kind and row["data"] == data]
+                cells.append(f"{sum(score > 1 for score in scores)} of {len(scores)}")
+            lines.append(f"| {kind} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "Left out because they had not failed: " + ", ".join(f"{k} {n}" for k, n in survived.items() if n) + ".",
+    ]
+    lines += [f"Refused with an error instead of a verdict: {len(refused)}."]
+    return lines
+
+
+def picture(rows, file):
+    """The ROC curves of the reported half."""
+    from matplotlib.figure import Figure
+
+    kept, _ = judged([row for row in rows if row["half"] == "report"])
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    curve, strip = figure.subplots(1, 2)
+    for name, colour in (("with --check", "tab:blue"), ("without", "tab:orange")):
+        good, failed = (np.array(_scores(kept, name, state)) for state in (False, True))
+        limits = np.concatenate([[-np.inf], np.unique(np.concatenate([good, failed])), [np.inf]])
+        found, alarms = ([(scores > limit).mean() for limit in limits] for scores in (failed, good))
+        curve.step(alarms, found, where="post", color=colour, label=f"{name}, AUC {auc(good, failed):.3f}")
+        curve.plot((good > 1).mean(), (failed > 1).mean(), "o", color=colour)
+    curve.set(xlabel="good pairs sent to review", ylabel="failures found", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    curve.legend(loc="lower right")
+    rng = np.random.default_rng(0)
+    for place, kind in enumerate(KINDS):
+        scores = np.array([row["scores"]["with --check"] for row in kept if row["kind"] == kind])
+        strip.scatter(np.clip(scores, 1e-2, 1e2), place + rng.uniform(-0.3, 0.3, len(scores)), s=8, alpha=0.6)
+    strip.axvline(1, color="black", linewidth=0.8)
+    strip.set(xscale="log", xlabel="largest figure, in times its limit (with --check)")
+    strip.set_yticks(range(len(KINDS)), KINDS)
+    figure.savefig(file, dpi=130)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/trust"), help="Path without extension.")
+    parser.add_argument("--tables-only", action="store_true", help="Make the tables of the rows that are there.")
+    arguments = parser.parse_args()
+    file = arguments.out.with_suffix(".csv")
+    if not arguments.tables_only:
+        measure(file)
+    rows = read_rows(file)
+    text = "\n".join(report(rows)) + "\n"
+    arguments.out.with_suffix(".md").write_text(text, encoding="utf-8")
+    picture(rows, arguments.out.with_suffix(".png"))
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
