@@ -43,6 +43,7 @@ KERAS_METHODS = {
     "compare",
     "compute_output_shape",
     "convolution_op",
+    "from_config",
     "get_config",
     "num_batches",
     "reset_state",

@@ -225,7 +225,7 @@ BAD_REGISTER = {
     "part": ({"--transform": "rigid"}, r"--transform rigid: choose linear, deformable, both"),
     "interpolation": ({"--interpolation": "nearest"}, r"--interpolation nearest: choose linear, cubic"),
     "preset": ({"--preset": "best"}, r"--preset best: choose quality or fast"),
-    "similarity": ({"--similarity": "sift"}, r"refinement: `similarity`: .*'mind'.* Received: 'sift'"),
+    "similarity": ({"--similarity": "sift"}, r"refinement: `similarity`: .*, mind, or .* Received: 'sift'"),
     "smoothness": ({"--smoothness": "-1"}, r"refinement: `smoothness`: .* Received: -1"),
     "threads": ({"--threads": "0"}, r"--threads 0: give a positive number"),
     "seed": ({"--seed": "-1"}, r"--seed -1: give a whole number"),

@@ -50,7 +50,7 @@ def register(
     refine: Annotated[bool, typer.Option("--refine", help="Optimise the transform for this pair.")] = False,
     preset: Annotated[str, typer.Option(help="fast or quality: how much time the refinement may take.")] = "quality",
     similarity: Annotated[
-        str | None, typer.Option(help="lncc, mse, mi or mind, for the refinement; without it, lncc.")
+        str | None, typer.Option(help="lncc, mse, ncc, mi, dwm, mind, or a sum such as lncc+0.5*mi; without it, lncc.")
     ] = None,
     smoothness: Annotated[
         float | None, typer.Option(help="How stiff the refined deformation is; without it, 0.25.")

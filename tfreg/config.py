@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from tfreg.errors import UserError
 
@@ -19,6 +28,24 @@ def _not_a_truth_value(value):
     return value
 
 
+SIMILARITIES = ("mse", "lncc", "ncc", "mi", "dwm", "mind")
+
+
+def _weighted_names(text):
+    """A similarity's name, or a sum of several with weights, without spaces."""
+    text = "".join(text.split())
+    for term in text.split("+"):
+        weight, times, name = term.rpartition("*")
+        try:
+            valid = name in SIMILARITIES and (not times or 0 < float(weight) < float("inf"))
+        except ValueError:
+            valid = False
+        if not valid:
+            raise ValueError(f"give {', '.join(SIMILARITIES)}, or a weighted sum such as lncc+0.5*mi")
+    return text
+
+
+Similarity = Annotated[str, AfterValidator(_weighted_names)]
 Positive = Annotated[float, Field(gt=0), BeforeValidator(_not_a_truth_value)]
 NotNegative = Annotated[float, Field(ge=0), BeforeValidator(_not_a_truth_value)]
 Count = Annotated[int, Field(gt=0), BeforeValidator(_not_a_truth_value)]
@@ -104,7 +131,7 @@ class Model(Section):
 class Loss(Section):
     """similarity + alpha |A - I| + beta |Φ - 1| + smoothness |∇Φ|², the L1 norms summed over a volume."""
 
-    similarity: Literal["mse", "lncc", "ncc", "mi", "mind"] = "mse"
+    similarity: Similarity = "mse"
     window: Count = 9  # side of the window of lncc, voxels, odd
     alpha: NotNegative = 1e-6
     beta: NotNegative = 1e-6
@@ -153,7 +180,7 @@ class Training(Section):
 class Refinement(Section):
     """Optimisation for one pair of similarity + smoothness times the mean squared slope of the displacement."""
 
-    similarity: Literal["lncc", "mse", "mi", "mind"] = "lncc"
+    similarity: Similarity = "lncc"
     window: Count = 7  # side of the window of lncc, voxels, odd
     smoothness: NotNegative = 0.25
     steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (60, 60, 20)  # most steps a level, coarse to fine

@@ -84,7 +84,7 @@ def test_deformation_is_recovered_and_certified():
     np.testing.assert_allclose(back, there, atol=1e-6)
 
 
-@pytest.mark.parametrize("similarity", ["mse", "mi", "mind"])
+@pytest.mark.parametrize("similarity", ["mse", "mi", "mind", "dwm", "ncc", "lncc+0.5*mi"])
 def test_other_similarities_recover_too(similarity):
     fixed, moving = pair_of(smooth_map)
     smoothness = 0.02 if similarity in ("mind", "mse") else None
@@ -126,6 +126,19 @@ def test_affine_is_found_and_is_all_that_linear_gives():
     assert errors.max() < 1.0
     np.testing.assert_allclose(result.report["linear"], result.transform.linear_world)
     np.testing.assert_allclose(result.report["init"], np.eye(4))
+
+
+@pytest.mark.parametrize(("similarity", "works"), [("mi", True), ("mind", True), ("mse", False)])
+def test_inverted_contrast_needs_another_similarity(similarity, works):
+    """The moving image with its contrast turned round and bent, as of another modality."""
+    fixed, moving = pair_of(smooth_map)
+    inside = np.clip(moving.array / moving.array.max(), 0, 1)
+    other = moving.with_array((1 - inside**0.6).astype(np.float32))
+    smoothness = 0.02 if similarity == "mind" else None
+    result = register(fixed, other, refine=True, transform="deformable", similarity=similarity, smoothness=smoothness)
+    before = errors_mm(Transform.identity(FIXED), smooth_map, fixed).mean()
+    after = errors_mm(result.transform, smooth_map, fixed).mean()
+    assert after < 0.6 * before if works else after > before
 
 
 def test_masks_leave_disturbances_out():

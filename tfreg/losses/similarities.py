@@ -5,24 +5,38 @@ from tfreg.losses.local_ncc import LocalNCC
 from tfreg.losses.mean_squared_error import MeanSquaredError
 from tfreg.losses.mind import MIND
 from tfreg.losses.mutual_information import MutualInformation
+from tfreg.losses.wavelet_metric import WaveletMetric
+from tfreg.losses.weighted_sum import WeightedSum
+
+SIMILARITIES = {
+    "mse": MeanSquaredError,
+    "lncc": LocalNCC,
+    "ncc": CrossCorrelation,
+    "mi": MutualInformation,
+    "dwm": WaveletMetric,
+    "mind": MIND,
+}
 
 
-def build_similarity(name, window=9):
+def build_similarity(text, window=9):
     """Builds a similarity loss.
 
     Args:
-        name: "mse", "lncc" (local correlation), "ncc" (correlation), "mi" (mutual information) or "mind".
+        text: "mse", "lncc" (local correlation), "ncc" (correlation), "mi" (mutual information), "dwm" (wavelet
+            coefficients) or "mind"; or a weighted sum of several, such as "lncc+0.5*mi".
         window: Side of the window in voxels, for "lncc".
 
     Returns:
         A `Similarity`.
 
     Raises:
-        ValueError: If the name is unknown.
+        ValueError: If a name is unknown.
     """
-    if name == "lncc":
-        return LocalNCC(window)
-    others = {"mse": MeanSquaredError, "ncc": CrossCorrelation, "mi": MutualInformation, "mind": MIND}
-    if name not in others:
-        raise ValueError(f"`name` must be 'mse', 'lncc', 'ncc', 'mi' or 'mind'. Received: name={name!r}")
-    return others[name]()
+    terms = [term.rpartition("*") for term in text.split("+")]
+    for _, _, name in terms:
+        if name not in SIMILARITIES:
+            raise ValueError(f"`text` must be made of {', '.join(SIMILARITIES)}. Received: text={text!r}")
+    built = [LocalNCC(window) if name == "lncc" else SIMILARITIES[name]() for _, _, name in terms]
+    if len(terms) == 1 and not terms[0][0]:
+        return built[0]
+    return WeightedSum(built, [float(weight or 1) for weight, _, _ in terms])

@@ -28,7 +28,7 @@ class DeformableRefinement(keras.Model):
         shape: Three sizes of the network grid.
         lead: Three numbers of voxels, by which the network grid begins before the fixed image.
         reach: Three numbers of voxels, by which the moving image surrounds the network grid.
-        similarity: A name that `build_similarity` knows.
+        similarity: What `build_similarity` takes.
         window: Side of its window in voxels.
         smoothness: Weight of at least 0.
         stride: Voxels per control point.

@@ -21,7 +21,7 @@ class LinearRefinement(keras.Model):
         reach: Voxels by which the moving image surrounds the fixed one at every end.
         starts: How many starts.
         rigid: True for rotations and translations, False for all linear maps.
-        similarity: A name that `build_similarity` knows.
+        similarity: What `build_similarity` takes.
         window: Side of its window in voxels.
 
     Call arguments:

@@ -22,10 +22,6 @@ REACH = 0.25
 # Largest stretch or compression along any direction that a linear part is believed.
 LARGEST_STRETCH = 3.0
 
-# What the whole images are compared by while they are far apart.
-FAR = {"lncc": "ncc", "mse": "ncc", "mi": "mi", "mind": "mi"}
-NEAR = {"lncc": "lncc", "mse": "lncc", "mi": "mi", "mind": "mind"}
-
 # Steps of each stage and voxels a step.
 STAGES = {"starts": (25, 0.5), "rigid": (25, 0.25), "coarse": (40, 0.25), "fine": (30, 0.25)}
 STEPS = sum(steps for steps, _ in STAGES.values())
@@ -37,7 +33,7 @@ def refine_linear(fixed, moving, init, similarity="lncc", masks=(None, None), fa
     Args:
         fixed, moving: `Volume`s with intensities in [0, 1].
         init: `(4, 4)`, fixed world to moving world (mm), to begin from.
-        similarity: Name of the similarity that the whole refinement goes by.
+        similarity: What the whole refinement goes by.
         masks: Where fixed and moving count, `Volume`s on their lattices or None.
         far: True tries several rotations first; False begins at `init` with all twelve parameters.
         progress: Called with the number of steps done after each, or None.
@@ -46,7 +42,7 @@ def refine_linear(fixed, moving, init, similarity="lncc", masks=(None, None), fa
         `(4, 4)`, fixed world to moving world, mm.
     """
     coarse, fine = (cube_lattice(fixed.lattice, voxels) for voxels in (COARSE, FINE))
-    far_by, near_by = FAR[similarity], NEAR[similarity]
+    far_by, near_by = _similarities(similarity)
     if far:
         starts = np.concatenate([_turned_starts(), np.zeros((7, 3, 1))], axis=-1)
         found = []
@@ -67,6 +63,13 @@ def refine_linear(fixed, moving, init, similarity="lncc", masks=(None, None), fa
     if np.linalg.det(linear[0, :, :3]) <= 0 or stretch.max() > LARGEST_STRETCH or stretch.min() < 1 / LARGEST_STRETCH:
         linear = rigid
     return Transform(fine, linear[0], None, init).linear_world
+
+
+def _similarities(similarity):
+    """What the whole images are compared by while they are far apart, and once they are near."""
+    if "mind" in similarity:
+        return "mi", "mind"
+    return ("mi", "mi") if "mi" in similarity else ("ncc", "lncc")
 
 
 def _candidates(fixed, moving, init, masks, lattice):

@@ -31,9 +31,6 @@ from tfreg.workflows.trust import trust_figures, verdict
 # Cubes in which it is looked whether the moving image reaches the fixed one.
 REACH_VOXELS = 50_000
 
-# Chosen for images of different kinds, which need not resemble each other.
-OTHER_CONTRAST = ("mi", "mind")
-
 NO_MODEL = "No model and no refinement: only the initial alignment was applied."
 
 
@@ -68,7 +65,8 @@ def register(
         run: A `TrainedRun` from `load_run`, or None to begin from the initial alignment alone.
         refine: Optimises the transform for this pair.
         preset: "fast" or "quality", how much time the refinement may take.
-        similarity: "lncc", "mse", "mi" or "mind", by which the refinement goes; None takes the preset's.
+        similarity: What the refinement goes by: "lncc", "mse", "ncc", "mi", "dwm" or "mind", or a weighted sum such
+            as "lncc+0.5*mi"; None takes the preset's.
         smoothness: How stiff the refined deformation is; None takes the preset's.
         check: Registers moving <- fixed too, and reports how far the two are from each other's inverse.
         init: "header", "centre" or "moments"; None takes the run's own.
@@ -122,7 +120,8 @@ def register(
             background = float(array.min()) if background is None else background
             warped = found.warp(moving.with_array(array), fixed.lattice, interpolation, background, displacement_mm)
     figures = trust_figures(pair.fixed, pair.moving, pair.init, found, backward, masks)
-    ignored = ("local_correlation",) if refine and settings.similarity in OTHER_CONTRAST else ()
+    # Mutual information and MIND are chosen for images of different kinds, which need not resemble each other.
+    ignored = ("local_correlation",) if refine and "mi" in settings.similarity else ()
     judgement, reasons = verdict(figures, certificate.certified, ignored)
     logarithm = log_jacobian(displacement_mm, fixed.affine)
     report = {

@@ -1,0 +1,41 @@
+"""Several similarities at once."""
+
+import keras
+
+from tfreg.losses.similarity import Similarity
+
+
+@keras.saving.register_keras_serializable(package="tfreg")
+class WeightedSum(Similarity):
+    """The weighted sum of several similarity losses.
+
+    Args:
+        similarities: `Similarity` losses, at least one.
+        weights: As many positive numbers.
+
+    Raises:
+        ValueError: If there are not as many weights as similarities, or a weight is not positive.
+    """
+
+    def __init__(self, similarities, weights, name="weighted_sum", **kwargs):
+        if not similarities or len(similarities) != len(weights) or min(weights) <= 0:
+            raise ValueError(
+                "`weights` must be positive, and as many as `similarities`. "
+                f"Received: weights={list(weights)}, len(similarities)={len(similarities)}"
+            )
+        super().__init__(name=name, **kwargs)
+        self.similarities = list(similarities)
+        self.weights = [float(weight) for weight in weights]
+
+    def compare(self, fixed, warped, mask=None):
+        terms = zip(self.weights, self.similarities, strict=True)
+        return sum(weight * similarity.compare(fixed, warped, mask) for weight, similarity in terms)
+
+    def get_config(self):
+        similarities = [keras.saving.serialize_keras_object(similarity) for similarity in self.similarities]
+        return {**super().get_config(), "similarities": similarities, "weights": self.weights}
+
+    @classmethod
+    def from_config(cls, config):
+        similarities = [keras.saving.deserialize_keras_object(entry) for entry in config["similarities"]]
+        return cls(**{**config, "similarities": similarities})
