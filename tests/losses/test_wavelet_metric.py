@@ -66,6 +66,15 @@ def test_agrees_with_numpy(shape, levels, rng):
     np.testing.assert_allclose(found, reference(fixed, warped, levels=levels), rtol=1e-5)
 
 
+def test_sizes_may_be_unknown_while_it_is_built(rng):
+    loss = WaveletMetric(2)
+    inputs = [keras.Input((None, None, None, 1)) for _ in range(2)]
+    model = keras.Model(inputs, keras.layers.Lambda(lambda pair: loss.compare(*pair))(inputs))
+    fixed, warped = images(rng, (7, 4, 6))
+    found = model.predict([fixed, warped], verbose=0)
+    np.testing.assert_allclose(found, reference(fixed, warped, levels=2), rtol=1e-5)
+
+
 def test_transform_keeps_the_sum_of_squares(rng):
     volume = images(rng, (4, 6, 8))[0]
     bands = keras.ops.convert_to_numpy(haar_step(volume))

@@ -26,11 +26,17 @@ def _even(volume):
     """The volume with its last voxel repeated along axes of odd size."""
     for axis in (1, 2, 3):
         size = ops.shape(volume)[axis]
-        if size % 2:
-            last = [slice(None)] * 5
-            last[axis] = slice(size - 1, size)
-            volume = ops.concatenate([volume, volume[tuple(last)]], axis=axis)
+        rest = [slice(None)] * 5
+        rest[axis] = slice(size - size % 2, size)  # nothing where the size is even
+        volume = ops.concatenate([volume, volume[tuple(rest)]], axis=axis)
     return volume
+
+
+def _block_minimum(volume):
+    """The least of every block of eight voxels, `(batch, i/2, j/2, k/2, 1)`."""
+    halves = [n // 2 for n in ops.shape(volume)[1:4]]
+    blocks = ops.reshape(volume, (-1, halves[0], 2, halves[1], 2, halves[2], 2, 1))
+    return ops.min(blocks, axis=(2, 4, 6))
 
 
 @keras.saving.register_keras_serializable(package="tfreg")
@@ -38,7 +44,7 @@ class WaveletMetric(Similarity):
     """Mean absolute difference of the Haar wavelet coefficients of the images.
 
     All coefficients count: the differences within blocks of 2, 4, ... voxels and the sums of the largest blocks.
-    A coefficient counts as much as the least of its block's voxels in the mask. Sizes must be static.
+    A coefficient counts as much as the least of its block's voxels in the mask.
 
     Args:
         levels: Positive integer; the largest block's side is 2 to its power.
@@ -64,7 +70,7 @@ class WaveletMetric(Similarity):
         total, count = 0.0, 0.0
         for level in range(self.levels):
             bands = haar_step(_even(low))
-            weights = -ops.max_pool(-_even(weights), 2)
+            weights = _block_minimum(_even(weights))
             kept = ops.abs(bands) if level == self.levels - 1 else ops.abs(bands[..., 1:])
             total = total + ops.sum(kept * weights, axis=(1, 2, 3, 4))
             count = count + ops.sum(weights, axis=(1, 2, 3, 4)) * kept.shape[-1]
