@@ -189,6 +189,11 @@ def shown(row):
     return "failed as it is" if row["failed"] and row["kind"] == "good" else row["kind"]
 
 
+def present(rows):
+    """The tables' rows that some judged row belongs to."""
+    return [kind for kind in SHOWN if any(shown(row) == kind for row in rows)]
+
+
 def auc(good, failed):
     """Area under the ROC curve: how often a failed pair's score lies above a good one's, ties counting half."""
     return float(stats.mannwhitneyu(failed, good).statistic / (len(failed) * len(good)))
@@ -258,7 +263,7 @@ def report(rows):
             f"failures found, {(good > 1).mean():.1%} of {len(good)} good pairs sent to review."
         )
         lines += ["", "| | " + " | ".join(DATA_SETS) + " |", "|---" * (1 + len(DATA_SETS)) + "|"]
-        for kind in SHOWN:
+        for kind in present(kept):
             cells = []
             for data in DATA_SETS:
                 scores = [row["scores"][name] for row in kept if shown(row) == kind and row["data"] == data]
@@ -288,12 +293,13 @@ def picture(rows, file):
     curve.set(xlabel="good pairs sent to review", ylabel="failures found", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     curve.legend(loc="lower right")
     rng = np.random.default_rng(0)
-    for place, kind in enumerate(SHOWN):
+    kinds = present(kept)
+    for place, kind in enumerate(kinds):
         scores = np.array([row["scores"]["with --check"] for row in kept if shown(row) == kind])
         strip.scatter(np.clip(scores, 1e-2, 1e2), place + rng.uniform(-0.3, 0.3, len(scores)), s=8, alpha=0.6)
     strip.axvline(1, color="black", linewidth=0.8)
     strip.set(xscale="log", xlabel="largest figure, in times its limit (with --check)")
-    strip.set_yticks(range(len(SHOWN)), SHOWN)
+    strip.set_yticks(range(len(kinds)), kinds)
     figure.savefig(file, dpi=130)
 
 
