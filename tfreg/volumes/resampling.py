@@ -12,6 +12,20 @@ MODES = {"linear": "nearest", "cubic": "mirror"}
 LEAST_SIGMA = 1e-3
 
 
+def is_inside(points_voxel, shape):
+    """Where `sample` reads an array of this shape and does not take `fill`.
+
+    Args:
+        points_voxel: `(..., 3)` voxel coordinates.
+        shape: Three sizes.
+
+    Returns:
+        `(...)` of bool: True from half a voxel before the first centre up to, not including, half a voxel past the
+        last one.
+    """
+    return ((points_voxel >= -0.5) & (points_voxel < np.array(shape) - 0.5)).all(axis=-1)
+
+
 def sample(array, points_voxel, interpolation="linear", fill=0.0):
     """Values of an array at voxel coordinates.
 
@@ -38,7 +52,7 @@ def sample(array, points_voxel, interpolation="linear", fill=0.0):
     points_voxel = np.asarray(points_voxel)
     coordinates = points_voxel.reshape(-1, 3).T  # (3, n)
     last = np.array(array.shape)[:, None] - 1
-    inside = ((coordinates >= -0.5) & (coordinates < last + 0.5)).all(axis=0)
+    inside = is_inside(coordinates.T, array.shape)
     if interpolation == "nearest":
         # ITK rounds half up; map_coordinates at order 0 rounds half to even.
         index = np.floor(np.where(inside, coordinates, 0) + 0.5).astype(np.intp)

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from tfreg.transforms.deformation import Deformation, logits_from_displacement, upsampled
+from tfreg.transforms.deformation import Deformation, displacement_from_logits, logits_from_displacement, upsampled
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.pyramid import coarsened, cube_lattice, level_factors, onto_level
 from tfreg.workflows import refine_linear
@@ -160,9 +160,7 @@ def _control_pyramid(deformation, stages):
         logits = deformation.logits
         for axis, factor in enumerate(factors):
             logits = _block_mean(logits, axis, factor)
-        displacements.append(
-            np.stack([np.cumsum(logits[..., d], d) for d in range(3)], axis=-1) * deformation.stride / 2
-        )
+        displacements.append(displacement_from_logits(logits, deformation.stride))
     return displacements
 
 

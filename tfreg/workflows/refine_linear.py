@@ -104,7 +104,7 @@ def _images(fixed, moving, lattice, init, masks):
 
 
 def _fitted(pair, starts, stage, progress, **options):
-    """The matrices `(starts, 3, 4)` after optimisation, and their dissimilarities `(starts,)`."""
+    """The matrices `(starts, 3, 4)` after optimisation, and their dissimilarities `(starts,)` if there are several."""
     from tfreg.models.linear_refinement import compiled_linear_refinement
     from tfreg.models.pair_optimization import minimise
 
@@ -115,8 +115,8 @@ def _fitted(pair, starts, stage, progress, **options):
     model.change.assign(np.zeros(model.change.shape))
     pair = pair | {"start": starts.astype(np.float32)}
     minimise(model, pair, steps, learning_rate, progress=progress)
-    found = model(pair)
-    return (np.array(found[name], np.float64) for name in ("linear", "dissimilarity"))
+    linear = np.array(model.linear(pair["start"]), np.float64)
+    return linear, np.array(model(pair)["dissimilarity"]) if len(starts) > 1 else None
 
 
 def _rescaled(linear, coarse, fine):

@@ -3,9 +3,10 @@
 import numpy as np
 from scipy import ndimage
 
+from tfreg.transforms.transform import Transform
 from tfreg.volumes.preprocessing import voxel_map
 from tfreg.volumes.pyramid import cube_lattice, onto_level
-from tfreg.volumes.resampling import anti_aliased, sample
+from tfreg.volumes.resampling import anti_aliased, is_inside, sample
 from tfreg.workflows.metrics import local_correlation
 
 # The figures are taken on cubes of the fixed image's field of view, about this many.
@@ -55,19 +56,21 @@ def trust_figures(fixed, moving, init, transform, backward=None, masks=(None, No
     mapped = transform(points)
     size_mm = float(np.mean(np.array(fixed.shape) * fixed.spacing))
     smooth = anti_aliased(moving.array, np.linalg.norm(voxel_map(moving, lattice, init)[:3, :3], axis=1))
-    considered = np.ones(moving.shape, np.float32) if masks[1] is None else (masks[1].array != 0).astype(np.float32)
 
     def seen(places_world):
-        """The moving image at fixed voxels' places, and how much each counts."""
+        """The moving image at fixed voxels' places, how much each counts, and whether the image reaches there."""
         voxels = moving.lattice.to_voxel(places_world)
-        return sample(smooth, voxels), counts * sample(considered, voxels)
+        reached = is_inside(voxels, moving.shape)
+        considered = reached if masks[1] is None else sample((masks[1].array != 0).astype(np.float32), voxels)
+        return sample(smooth, voxels), counts * considered, reached
 
+    before, before_counts, _ = seen(Transform.identity(fixed.lattice, init)(points))
+    warped, warped_counts, reached = seen(mapped)
     structure = ndimage.gaussian_gradient_magnitude(values, 1.0) * counts
-    warped, inside = seen(mapped)
-    found = structure * (sample(np.ones(moving.shape, np.float32), moving.lattice.to_voxel(mapped)) > 0)
+    found = structure * reached
     figures = {
-        "local_correlation_before": local_correlation(values, *seen(points @ init[:3, :3].T + init[:3, 3])),
-        "local_correlation": local_correlation(values, warped, inside),
+        "local_correlation_before": local_correlation(values, before, before_counts),
+        "local_correlation": local_correlation(values, warped, warped_counts),
         "outside_fraction": _share(structure - found, structure),
         "implausible_volume_fraction": _share(found * _implausible(mapped, lattice), found),
         "linear_volume_ratio": float(np.linalg.det(transform.linear_world[:3, :3]) / np.linalg.det(init[:3, :3])),
