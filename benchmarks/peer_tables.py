@@ -4,6 +4,7 @@ import csv
 import statistics
 
 import numpy as np
+from csv_rows import read_csv
 
 COLUMNS = (
     "data",
@@ -60,10 +61,7 @@ STARTS = {
 
 def read_rows(path):
     """The rows of the CSV file by (data, method, pair); empty where there is none."""
-    if not path.exists():
-        return {}
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = [{key: _parsed(key, text) for key, text in row.items()} for row in csv.DictReader(file)]
+    rows = read_csv(path, TEXTS)
     return {(row["data"], row["method"], row["pair"]): row for row in rows}
 
 
@@ -192,9 +190,3 @@ def _values(pairs, key):
 def _mean(pairs, key, form):
     values = _values(pairs, key)
     return form.format(statistics.fmean(values)) if values else "–"
-
-
-def _parsed(key, text):
-    if key in TEXTS:
-        return text
-    return float(text) if text else None

@@ -13,6 +13,7 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+from csv_rows import read_csv
 from peer_pairs import DATA_SETS, data_folder
 from scipy import stats
 from scipy.spatial.transform import Rotation
@@ -20,7 +21,6 @@ from scipy.spatial.transform import Rotation
 from tfreg.errors import UserError
 from tfreg.volumes.formats import read_volume
 from tfreg.volumes.manifest import pairs_from_subjects, read_pairs, read_subjects
-from tfreg.volumes.volume import Volume
 from tfreg.workflows.trust import LIMITS, suspicion
 
 KINDS = ("good", "wrong organ", "flipped axis", "half missing", "noise", "wrong init")
@@ -113,13 +113,13 @@ def measure(file):
 
     set_up(seed=0, threads=2, device="cpu")
     pairs = list(halves())
-    rows = read_rows(file)
+    rows = read_csv(file, TEXTS)
     done = {(row["data"], row["pair"], row["kind"]) for row in rows}
     if not rows:
         file.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
     for number, (data, half, pair) in enumerate(pairs):
         others = [p.moving for d, h, p in pairs if d != data and h == half]
-        fixed, moving = (_clean(read_volume(path)) for path in (pair.fixed, pair.moving))
+        fixed, moving = (read_volume(path) for path in (pair.fixed, pair.moving))
         fixed_labels, labels = (read_volume(path, labels=True) for path in (pair.fixed_labels, pair.moving_labels))
         for index, kind in enumerate(KINDS):
             if (data, pair.id, kind) in done:
@@ -143,23 +143,8 @@ def measure(file):
             print(f"{number + 1}/{len(pairs)} {data} {pair.id} {kind}: {_rounded(row)}", flush=True)
 
 
-def _clean(volume: Volume):
-    return volume.with_array(np.nan_to_num(volume.array.astype(np.float32)))
-
-
 def _rounded(row):
     return {key: f"{value:.5g}" if isinstance(value, float) else value for key, value in row.items()}
-
-
-def read_rows(file):
-    """The CSV file's rows; empty where there is none."""
-    if not file.exists():
-        return []
-    with open(file, newline="", encoding="utf-8") as stream:
-        return [
-            {key: text if key in TEXTS else float(text) if text else None for key, text in row.items()}
-            for row in csv.DictReader(stream)
-        ]
 
 
 def judged(rows):
@@ -311,7 +296,7 @@ def main():
     file = arguments.out.with_suffix(".csv")
     if not arguments.tables_only:
         measure(file)
-    rows = read_rows(file)
+    rows = read_csv(file, TEXTS)
     text = "\n".join(report(rows)) + "\n"
     arguments.out.with_suffix(".md").write_text(text, encoding="utf-8")
     picture(rows, arguments.out.with_suffix(".png"))
