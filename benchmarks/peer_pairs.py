@@ -11,13 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from tfreg.transforms.archive import load_transform, save_transform
-from tfreg.transforms.certificate import folding_fraction
-from tfreg.transforms.jacobian import log_jacobian
-from tfreg.transforms.transform import Transform
 from tfreg.volumes.formats import read_points, read_volume
 from tfreg.volumes.manifest import pairs_from_subjects, read_pairs, read_subjects
-from tfreg.volumes.resampling import sample
-from tfreg.workflows.metrics import dice_by_label, landmark_errors_mm, summary_of_errors
+from tfreg.workflows.assessment import displacement_quality
+from tfreg.workflows.case import Case
 
 HIPPOCAMPUS_PAIRS = 60
 ROUND_TRIPS = 10_000
@@ -77,21 +74,15 @@ def quality(name, pair, fixed, displacement_mm):
         Dictionary of `dice` (mean over the labels), `dice_lobes` where there are lobes, `tre_mm` where there are
         landmarks, `folding_fraction`, and `sd_log_jacobian` inside the fixed labels.
     """
-    sets = {"dice": pair}
+    found, _ = displacement_quality(_case(pair, fixed), displacement_mm)
+    result = {"dice": found["mean_dice"]}
     if name == "lung_mri":
-        sets["dice_lobes"] = _with_lobes(pair)
-    result = {}
-    for key, files in sets.items():
-        fixed_labels, moving_labels = (read_volume(f, labels=True) for f in (files.fixed_labels, files.moving_labels))
-        warped = Transform.identity(fixed.lattice).warp(moving_labels, fixed.lattice, "nearest", 0, displacement_mm)
-        result[key] = float(np.mean(list(dice_by_label(fixed_labels.array, warped.array).values())))
-        inside = fixed_labels.array > 0
-    if pair.fixed_points is not None:
-        points = [read_points(file) for file in (pair.fixed_points, pair.moving_points)]
-        errors_mm = landmark_errors_mm(lambda p: _moved(p, displacement_mm, fixed.lattice), *points)
-        result["tre_mm"] = summary_of_errors(errors_mm)["mean_mm"]
-    result["folding_fraction"] = folding_fraction(displacement_mm, fixed.affine)
-    result["sd_log_jacobian"] = float(log_jacobian(displacement_mm, fixed.affine)[inside].std())
+        found, _ = displacement_quality(_case(_with_lobes(pair), fixed), displacement_mm)
+        result["dice_lobes"] = found["mean_dice"]
+    if "landmarks" in found:
+        result["tre_mm"] = found["landmarks"]["mean_mm"]
+    result["folding_fraction"] = found["folding_fraction"]
+    result["sd_log_jacobian"] = found["log_jacobian"]["labels"]["sd"]
     return result
 
 
@@ -130,8 +121,8 @@ def _with_lobes(pair):
     return replace(pair, fixed_labels=fixed, moving_labels=moving)
 
 
-def _moved(points_world, displacement_mm, lattice):
-    """Points `(n, 3)` moved by a displacement, interpolated linearly; NaN outside its lattice."""
-    voxels = lattice.to_voxel(points_world)
-    shifts = [sample(np.ascontiguousarray(displacement_mm[..., d]), voxels, fill=np.nan) for d in range(3)]
-    return points_world + np.stack(shifts, axis=-1)
+def _case(pair, fixed):
+    """The files of a pair, read."""
+    labels = (read_volume(file, labels=True) for file in (pair.fixed_labels, pair.moving_labels))
+    points = (None if file is None else read_points(file) for file in (pair.fixed_points, pair.moving_points))
+    return Case(fixed, read_volume(pair.moving), *labels, *points)

@@ -23,9 +23,11 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-from peer_methods import METHODS, PACKAGES, THREADS, greedy_file_commands
+from peer_methods import METHODS, PACKAGES, THREADS
 from peer_pairs import DATA_SETS, pairs_of, quality, round_trip
 from peer_tables import CLOCK, OURS, SETTINGS, read_rows, tables, write_rows
+
+from tfreg.workflows.baselines import greedy_file_commands
 
 COLD = "cold"
 COLD_METHODS = (CLOCK, OURS)
@@ -131,7 +133,9 @@ def measure_cold(method):
             command += ["--preset", "quality", "--init", DATA_SETS["lung_ct"].init, "--threads", str(THREADS)]
             command += ["--fixed", str(pair.fixed), "--moving", str(pair.moving), "--out", f"{folder}/result"]
         else:
-            commands = greedy_file_commands(pair.fixed, pair.moving, Path(folder), 4, DATA_SETS["lung_ct"].init)
+            commands = greedy_file_commands(
+                pair.fixed, pair.moving, Path(folder), 4, DATA_SETS["lung_ct"].init, THREADS
+            )
             command = [sys.executable, "-c", GREEDY_ALONE, *commands]
         started = time.perf_counter()
         process = subprocess.Popen(command, env=os.environ | ENVIRONMENT, stdout=subprocess.DEVNULL)

@@ -94,11 +94,34 @@ def test_pairs_within_each_subject():
 
 def test_labels_and_points_stay_with_their_volume():
     subjects = [
-        Subject("1", "s", Path("1"), Path("1l"), Path("1p"), "ED"),
+        Subject("1", "s", Path("1"), Path("1l"), Path("1p"), "ED", points_second=Path("1q")),
         Subject("2", "s", Path("2"), Path("2l"), None, "ES"),
     ]
     (pair,) = pairs_from_subjects(subjects, moving_phase="ED", fixed_phase="ES")
-    assert pair == Pair("1_to_2", Path("2"), Path("1"), Path("2l"), Path("1l"), None, Path("1p"))
+    expected = Pair("1_to_2", Path("2"), Path("1"), Path("2l"), Path("1l"), None, Path("1p"), Path("1q"), "s", "s")
+    assert pair == expected
+
+
+def test_the_people_in_a_pair():
+    people = hearts("a_ED", "a_ES", "b_ED", "b_ES")
+    within, between = (pairs_from_subjects(people, *phases)[0] for phases in (("ED", "ES"), ()))
+    assert (within.subjects, between.subjects) == (("a",), ("a", "b"))
+    assert Pair("p", Path("a"), Path("b")).subjects == ("p",)
+
+
+def test_labels_may_stand_in_another_column(tmp_path):
+    path = manifest(tmp_path, "id,subject,image,labels,lobes\n1,s,a.nii,,b.nii\n")
+    assert [s.labels for s in (*read_subjects(path), *read_subjects(path, "lobes"))] == [None, tmp_path / "b.nii"]
+    path = manifest(tmp_path, "id,fixed,moving,fixed_lobes,moving_lobes\n1,a.nii,b.nii,a.nii,b.nii\n")
+    (pair,) = read_pairs(path, "lobes")
+    assert (pair.fixed_labels, pair.moving_labels) == (tmp_path / "a.nii", tmp_path / "b.nii")
+    with pytest.raises(UserError, match="column fixed_tumours, moving_tumours is missing"):
+        read_pairs(path, "tumours")
+
+
+def test_a_file_that_is_not_there_may_be_left_to_its_reader(tmp_path):
+    path = manifest(tmp_path, "id,subject,image\n1,s,none.nii\n")
+    assert read_subjects(path, must_exist=False)[0].image == tmp_path / "none.nii"
 
 
 def test_a_subject_without_both_phases_is_left_out_with_a_warning():

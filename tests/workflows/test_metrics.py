@@ -55,6 +55,7 @@ def test_landmark_errors_are_of_the_mapped_fixed_points():
             "mean_mm": np.mean(distances),
             "sd_mm": np.std(distances),
             "median_mm": np.sqrt(8),
+            "p75_mm": np.percentile(distances, 75),
             "p95_mm": np.percentile(distances, 95),
             "max_mm": 5,
             "dx_mm": 0,

@@ -12,7 +12,7 @@ from tfreg.volumes.itk_images import read_dicom, read_itk, write_itk
 from tfreg.volumes.nifti import read_nifti, write_nifti
 from tfreg.volumes.points import read_points, write_points
 
-__all__ = ["MAX_VOXELS", "read_points", "read_volume", "write_points", "write_volume"]
+__all__ = ["MAX_VOXELS", "header_size", "read_points", "read_volume", "write_points", "write_volume"]
 
 NIFTI = (".nii", ".nii.gz", ".hdr", ".img")
 ITK = (".mha", ".mhd", ".nrrd", ".nhdr")
@@ -59,6 +59,23 @@ def read_volume(path, labels=False):
         return volume.with_array(_whole_numbers(path, volume.array))
     _check_values(path, volume.array)
     return volume
+
+
+def header_size(path):
+    """Shape and spacing of a volume by its header alone, to sort files by; of other formats than NIfTI nothing.
+
+    Args:
+        path: The file; it need not be sound.
+
+    Returns:
+        A tuple of numbers, empty where the header does not tell.
+    """
+    try:
+        header = nib.load(path).header
+        return (*header.get_data_shape(), *(round(float(mm), 3) for mm in header.get_zooms()))
+    # Whatever is wrong with the file, whoever reads it says so.
+    except Exception:
+        return ()
 
 
 def write_volume(path, volume):

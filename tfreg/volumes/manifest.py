@@ -24,6 +24,7 @@ class Subject:
         phase: Such as "ED" or "inspiration", or None.
         group: Such as a diagnosis, or None.
         split: Such as "train" or "validation", or None.
+        points_second: The file of the same landmarks by a second reader, or None.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Subject:
     phase: str | None = None
     group: str | None = None
     split: str | None = None
+    points_second: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Pair:
         moving_labels: The moving segmentation's file, or None.
         fixed_points: The fixed landmarks' file, or None.
         moving_points: The moving landmarks' file, or None.
+        moving_points_second: The moving landmarks by a second reader, or None.
+        fixed_subject, moving_subject: The people's names, or None.
     """
 
     id: str
@@ -57,13 +61,24 @@ class Pair:
     moving_labels: Path | None = None
     fixed_points: Path | None = None
     moving_points: Path | None = None
+    moving_points_second: Path | None = None
+    fixed_subject: str | None = None
+    moving_subject: str | None = None
+
+    @property
+    def subjects(self):
+        """The people in it; the pair's own id where they are not known."""
+        known = {self.fixed_subject, self.moving_subject} - {None}
+        return tuple(sorted(known)) or (self.id,)
 
 
-def read_subjects(path):
-    """Reads `id,subject,image[,labels,points,phase,group,split]`.
+def read_subjects(path, labels="labels", must_exist=True):
+    """Reads `id,subject,image[,labels,points,phase,group,split,points_second]`.
 
     Args:
         path: CSV file; other columns are ignored.
+        labels: Name of the column with the segmentations.
+        must_exist: False leaves it to whoever reads a file to miss it.
 
     Returns:
         List of `Subject`, in the file's order.
@@ -71,14 +86,17 @@ def read_subjects(path):
     Raises:
         UserError: If a column, a cell or a file is missing, an id is repeated, or there are no rows.
     """
-    return _read(path, Subject, required=("id", "subject", "image"), files=("image", "labels", "points"))
+    files = ("image", "labels", "points", "points_second")
+    return _read(path, Subject, ("id", "subject", "image"), files, {"labels": labels}, must_exist)
 
 
-def read_pairs(path):
-    """Reads `id,fixed,moving[,fixed_labels,moving_labels,fixed_points,moving_points]`.
+def read_pairs(path, labels="labels", must_exist=True):
+    """Reads `id,fixed,moving[,fixed_labels,moving_labels,fixed_points,moving_points,...]`.
 
     Args:
-        path: CSV file; other columns are ignored.
+        path: CSV file with columns as in `Pair`; other columns are ignored.
+        labels: What the columns with the segmentations end in, after `fixed_` and `moving_`.
+        must_exist: False leaves it to whoever reads a file to miss it.
 
     Returns:
         List of `Pair`, in the file's order.
@@ -86,8 +104,9 @@ def read_pairs(path):
     Raises:
         UserError: If a column, a cell or a file is missing, an id is repeated, or there are no rows.
     """
-    names = [field.name for field in fields(Pair)]
-    return _read(path, Pair, required=("id", "fixed", "moving"), files=names[1:])
+    files = [field.name for field in fields(Pair) if field.name not in ("id", "fixed_subject", "moving_subject")]
+    columns = {f"{side}_labels": f"{side}_{labels}" for side in ("fixed", "moving")}
+    return _read(path, Pair, ("id", "fixed", "moving"), files, columns, must_exist)
 
 
 def write_subjects(path, subjects):
@@ -191,15 +210,18 @@ def _pair(fixed, moving):
         moving_labels=moving.labels,
         fixed_points=fixed.points,
         moving_points=moving.points,
+        moving_points_second=moving.points_second,
+        fixed_subject=fixed.subject,
+        moving_subject=moving.subject,
     )
 
 
-def _read(path, kind, required, files):
-    """Rows of a manifest as dataclasses of a kind."""
+def _read(path, kind, required, files, columns, must_exist):
+    """Rows of a manifest as dataclasses of a kind; `columns` are those named otherwise than their field."""
     path = Path(path)
-    names = [field.name for field in fields(kind)]
+    columns = {field.name: columns.get(field.name, field.name) for field in fields(kind)}
     rows, lines = [], {}
-    for line, row in read_table(path, required):
+    for line, row in read_table(path, [*required, *(name for field, name in columns.items() if name != field)]):
         where = f"{path}: line {line} (id {row['id']!r})"
         for name in required:
             if not row[name]:
@@ -210,13 +232,13 @@ def _read(path, kind, required, files):
         if row["id"] in lines:
             raise UserError(f"{where}: the id is on line {lines[row['id']]} already; make ids unique")
         lines[row["id"]] = line
-        values = {name: row[name] for name in names if row.get(name)}
+        values = {field: row[name] for field, name in columns.items() if row.get(name)}
         for name in files:
             if name in values:
                 values[name] = path.parent / values[name]
-                if not values[name].exists():
+                if must_exist and not values[name].exists():
                     raise UserError(
-                        f"{where}: {name} {values[name]} does not exist; paths are relative to the CSV file"
+                        f"{where}: {columns[name]} {values[name]} does not exist; paths are relative to the CSV file"
                     )
         rows.append(kind(**values))
     return rows

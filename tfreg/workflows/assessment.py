@@ -2,33 +2,101 @@
 
 import numpy as np
 
+from tfreg.transforms.certificate import folding_fraction
+from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.intensity import filled
-from tfreg.workflows.metrics import correlation, dice_by_label, landmark_errors_mm, summary_of_errors
+from tfreg.volumes.resampling import sample
+from tfreg.workflows.metrics import (
+    correlation,
+    dice_by_label,
+    landmark_errors_mm,
+    summary_of_errors,
+    surface_distances_by_label,
+)
 
 
-def log_jacobian_summary(logarithm, labels):
-    """Mean, spread and range over the fixed field of view, and inside each label.
+def log_jacobian_summary(logarithm, affine, labels):
+    """How the volume changes from fixed to moving, over the fixed field of view and inside each label.
 
     Args:
         logarithm: `(i, j, k)`, the log Jacobian.
+        affine: `(4, 4)`, of its lattice.
         labels: A segmentation `Volume` on the same lattice, or None.
 
     Returns:
-        A dictionary of region to a dictionary of figures.
+        A dictionary of region ("all", each label and, beside labels, "labels" for all of them together) to a
+        dictionary: `mean`, `sd`, `min`, `max`, `p5`, `median` and `p95` of the log Jacobian; `volume_ml` of the
+        region, `mapped_volume_ml` of what it is mapped to in the moving image, and `volume_change_percent`.
     """
     regions = {"all": np.ones(logarithm.shape, bool)}
     if labels is not None:
-        regions |= {str(label): labels.array == label for label in np.unique(labels.array[labels.array != 0])}
+        inside = labels.array != 0
+        regions |= {"labels": inside}
+        regions |= {str(label): labels.array == label for label in np.unique(labels.array[inside])}
+    voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
+    return {name: _volume_change(logarithm[region].astype(np.float64), voxel_ml) for name, region in regions.items()}
+
+
+def _volume_change(values, voxel_ml):
+    """The figures of the log Jacobian of one region's voxels, `(n,)`."""
+    low, median, high = np.percentile(values, (5, 50, 95))
+    mean_ratio = float(np.exp(values).mean())
     return {
-        name: {
-            "mean": float(logarithm[region].mean()),
-            "sd": float(logarithm[region].std()),
-            "min": float(logarithm[region].min()),
-            "max": float(logarithm[region].max()),
-        }
-        for name, region in regions.items()
+        "mean": float(values.mean()),
+        "sd": float(values.std()),
+        "min": float(values.min()),
+        "max": float(values.max()),
+        "p5": float(low),
+        "median": float(median),
+        "p95": float(high),
+        "volume_ml": values.size * voxel_ml,
+        "mapped_volume_ml": values.size * voxel_ml * mean_ratio,
+        "volume_change_percent": 100 * (mean_ratio - 1),
     }
+
+
+def displacement_quality(case, displacement_mm):
+    """How well a displacement aligns a pair, and how it treats space, whatever tool found it.
+
+    Labels are warped with nearest neighbour; landmarks are moved by the displacement interpolated linearly, outside
+    the lattice by its border's.
+
+    Args:
+        case: A `Case`.
+        displacement_mm: `(i, j, k, 3)` on the fixed lattice, RAS+ mm, the whole transform.
+
+    Returns:
+        A dictionary: with labels `dice`, `hd95_mm` and `surface_mm`, each a dictionary of label to figure, and their
+        means over the labels, `mean_dice`, `mean_hd95_mm`, `mean_surface_mm`; with landmarks `landmarks`
+        (see `summary_of_errors`); `folding_fraction`; `log_jacobian` (see `log_jacobian_summary`). And the warped
+        labels, a `Volume`, or None.
+    """
+    lattice, result, warped = case.fixed.lattice, {}, None
+    if case.fixed_labels is not None:
+        warped = Transform.identity(lattice).warp(case.moving_labels, lattice, "nearest", 0, displacement_mm)
+        result["dice"] = dice_by_label(case.fixed_labels.array, warped.array)
+        surfaces = surface_distances_by_label(case.fixed_labels.array, warped.array, case.fixed.spacing)
+        result["hd95_mm"] = {label: found["hd95_mm"] for label, found in surfaces.items()}
+        result["surface_mm"] = {label: found["mean_mm"] for label, found in surfaces.items()}
+        for name in ("dice", "hd95_mm", "surface_mm"):
+            result[name] = {str(label): value for label, value in result[name].items()}
+            result[f"mean_{name}"] = float(np.mean(list(result[name].values()))) if result[name] else float("nan")
+    if case.fixed_points is not None:
+        differences = landmark_errors_mm(
+            lambda points: points + _at_points(displacement_mm, lattice, points), case.fixed_points, case.moving_points
+        )
+        result["landmarks"] = summary_of_errors(differences)
+    result["folding_fraction"] = folding_fraction(displacement_mm, lattice.affine)
+    logarithm = log_jacobian(displacement_mm, lattice.affine)
+    result["log_jacobian"] = log_jacobian_summary(logarithm, lattice.affine, case.fixed_labels)
+    return result, warped
+
+
+def _at_points(displacement_mm, lattice, points_world):
+    """A displacement at points `(n, 3)`, interpolated linearly."""
+    voxels = np.clip(lattice.to_voxel(points_world), 0, np.array(lattice.shape) - 1)
+    return np.stack([sample(np.ascontiguousarray(displacement_mm[..., d]), voxels) for d in range(3)], axis=-1)
 
 
 def agreement(case, init, transform, displacement_mm, warped):

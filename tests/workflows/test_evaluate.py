@@ -1,0 +1,346 @@
+"""`tfreg evaluate`: whole runs on small pairs, kills, bad pairs and bad input."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from tfreg.config import dump_config, parse_config
+from tfreg.errors import UserError
+from tfreg.volumes.formats import read_volume, write_points, write_volume
+from tfreg.volumes.volume import Volume
+from tfreg.workflows.evaluate import evaluate, plan_experiments
+from tfreg.workflows.evaluation_methods import plan_methods, reference_of
+from tfreg.workflows.evaluation_store import Store, digest_of
+from tfreg.workflows.metrics import dice_by_label
+from tfreg.workflows.train import build_model
+
+SHAPE = (24, 28, 20)
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """Six people with two phases each: a blob that lies and beats differently, labels, and two readers' points."""
+    folder = tmp_path_factory.mktemp("people")
+    rng = np.random.default_rng(1)
+    affine = np.diag([-2.0, 1.5, 2.5, 1.0])
+    places = np.stack(np.indices(SHAPE), axis=-1)
+    rows = ["id,subject,image,labels,points,points_second,phase,split"]
+    for number in range(6):
+        centre = np.array(SHAPE) / 2 + rng.uniform(-2.5, 2.5, 3)
+        texture = ndimage.gaussian_filter(rng.standard_normal(SHAPE), 3)
+        for phase, size in (("ED", 7.0), ("ES", 5.5)):
+            name = f"p{number}_{phase}"
+            radius = np.linalg.norm((places - centre) / [1.0, 1.2, 0.9], axis=-1)
+            image = np.clip(size + 1 - radius, 0, 3) + 0.05 * texture / texture.std() + 0.02 * places[..., 0]
+            labels = np.select([radius < size / 2, radius < size], [4, 1], 0).astype(np.uint8)
+            write_volume(folder / f"{name}.nii.gz", Volume(image.astype(np.float32), affine))
+            write_volume(folder / f"{name}_labels.nii.gz", Volume(labels, affine))
+            corners = centre + size * np.array([[0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5], [0, 0, 0]])
+            points = Volume(labels, affine).lattice.to_world(corners)
+            write_points(folder / f"{name}.csv", points)
+            write_points(folder / f"{name}_2.csv", points + np.array([1.0, -2.0, 2.0]))
+            rows.append(
+                f"{name},p{number},{name}.nii.gz,{name}_labels.nii.gz,{name}.csv,{name}_2.csv,{phase},"
+                f"{'train' if number == 0 else 'validation'}"
+            )
+    (folder / "subjects.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evaluated(people, tmp_path_factory):
+    """An evaluation of two experiments with a network, the refinement and a classical tool, one file cut short."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    config = parse_config({"model": {"encoder_filters": [3], "encoder_dilations": [1], "decoder_filters": [4]}})
+    (folder / "tiny").mkdir()
+    build_model(config).save(folder / "tiny" / "model.keras")
+    (folder / "tiny" / "config.yaml").write_text(dump_config(config))
+    broken = people / "p3_ED.nii.gz"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    try:
+        summary = evaluate(
+            people / "subjects.csv",
+            folder / "out",
+            models=[folder / "tiny"],
+            refine=True,
+            preset="fast",
+            transforms=("linear", "both"),
+            baselines=("demons",),
+            pairs=("ED:ES", "all:ED"),
+            split="validation",
+            count=4,
+            workers=2,
+            threads=1,
+            progress=False,
+        )
+    finally:
+        broken.write_bytes(whole)
+    return folder / "out", summary
+
+
+def test_every_method_has_its_row_in_both_experiments(evaluated):
+    out, summary = evaluated
+    assert set(summary) == {"within subjects, ED to ES", "all combinations, ED"}
+    for part in summary.values():
+        methods = part["methods"]
+        assert list(methods) == [
+            "initial",
+            "tiny-linear",
+            "tiny",
+            "refined-linear",
+            "refined",
+            "demons",
+            "inter-observer",
+        ]
+        assert methods["refined"]["figures"]["dice"]["mean"] > methods["initial"]["figures"]["dice"]["mean"]
+        # The untrained network moves nothing.
+        for name in ("tiny", "tiny-linear"):
+            assert methods[name]["figures"]["dice"] == methods["initial"]["figures"]["dice"]
+            assert methods[name]["figures"]["tre_mm"] == methods["initial"]["figures"]["tre_mm"]
+        assert methods["inter-observer"]["figures"]["tre_mm"]["mean"] == pytest.approx(3.0)
+        assert methods["inter-observer"]["figures"]["dy_mm"]["mean"] == pytest.approx(2.0)
+        assert methods["refined"]["certified"] == methods["refined"]["measured"]
+        assert methods["demons"]["certified"] is None
+        assert methods["refined"]["figures"]["seconds"]["mean"] > 0
+    text = (out / "tables.md").read_text()
+    assert "## Table 1: overlap" in text
+    assert "## Table 2: landmark errors, mm (within subjects, ED to ES)" in text
+    assert "| inter-observer | 1.00 | 2.00 | 2.00 | 3.00 |" in text
+
+
+def test_one_unreadable_image_fails_alone(evaluated, people):
+    out, summary = evaluated
+    pairs = {row["pair"] for row in csv.DictReader((out / "measurements.csv").read_text().splitlines())}
+    touched = {pair for pair in pairs if "p3_ED" in pair}
+    assert touched
+    for part in summary.values():
+        for name in ("initial", "refined", "demons"):
+            failures = part["methods"][name]["failures"]
+            assert set(failures) == {pair for pair in touched if pair in failures}
+            assert all("p3_ED.nii.gz" in text and str(people) not in text for text in failures.values())
+            assert part["methods"][name]["measured"] + len(failures) == part["pairs"]
+    failed = sum(len(part["methods"]["demons"]["failures"]) for part in summary.values())
+    assert failed == len(touched)
+    assert "demons failed on p3_ED_to_" in (out / "tables.md").read_text()
+
+
+def test_the_files_say_the_same(evaluated):
+    out, summary = evaluated
+    saved = json.loads((out / "summary.json").read_text())
+    assert saved["experiments"] == json.loads(json.dumps(summary))
+    assert saved["versions"]["tfreg"]
+    rows = list(csv.DictReader((out / "measurements.csv").read_text().splitlines()))
+    means = [
+        float(row["dice"])
+        for row in rows
+        if row["method"] == "refined" and row["experiment"].startswith("within") and not row["error"]
+    ]
+    part = summary["within subjects, ED to ES"]["methods"]["refined"]
+    assert np.mean(means) == pytest.approx(part["figures"]["dice"]["mean"], abs=1e-5)
+    good = next(row for row in rows if row["method"] == "refined" and not row["error"])
+    assert (out / "pictures" / f"{good['pair']}.png").stat().st_size > 5000
+    assert float(good["dice_4"]) > 0.3
+    assert good["verdict"] in ("pass", "review")
+
+
+def test_the_initial_dice_is_that_of_the_labels_as_they_lie(evaluated, people):
+    _, summary = evaluated
+    part = summary["within subjects, ED to ES"]
+    found = part["methods"]["initial"]["figures"]["dice"]
+    values = []
+    for number in (1, 2, 4, 5, 3):
+        labels = [read_volume(people / f"p{number}_{phase}_labels.nii.gz", labels=True).array for phase in ("ES", "ED")]
+        values.append(np.mean(list(dice_by_label(*labels).values())))
+    assert min(values) <= found["min"] <= found["mean"] <= found["max"] <= max(values)
+
+
+def test_again_nothing_is_measured_but_what_failed(evaluated, people):
+    out, _ = evaluated
+    before = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+    summary = evaluate(
+        people / "subjects.csv",
+        out,
+        baselines=("demons",),
+        pairs=("ED:ES", "all:ED"),
+        split="validation",
+        count=4,
+        workers=1,
+        threads=1,
+        reference="demons",
+        progress=False,
+    )
+    after = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+    assert after[: len(before)] == before
+    kept = {(r["experiment"], r["pair"], r["method"]): r for r in after}
+    assert len(kept) == len(before)
+    for old in before:
+        new = kept[old["experiment"], old["pair"], old["method"]]
+        if "p3_ED" not in old["pair"]:
+            assert new == old
+        elif old["method"] in ("initial", "demons"):
+            assert "error" not in new  # the file is whole again
+    assert "refined" in summary["within subjects, ED to ES"]["methods"]
+
+
+def demons_command(people, out, *more):
+    command = [str(Path(sys.executable).with_name("tfreg")), "evaluate", "--data", str(people / "subjects.csv")]
+    command += ["--pairs", "all:ED", "--baselines", "demons", "--workers", "2", "--threads", "1", "--out", str(out)]
+    return [*command, *more]
+
+
+def test_killed_half_way_it_goes_on_where_it_was(people, tmp_path):
+    out = tmp_path / "out"
+    process = subprocess.Popen(demons_command(people, out), start_new_session=True)
+    rows = out / "rows.jsonl"
+    deadline = time.monotonic() + 120
+    while not (rows.exists() and len(rows.read_text().splitlines()) >= 6):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    with open(rows, "a") as file:
+        file.write('{"experiment": "all combinations, ED", "pair": "p0_')  # a line cut short by the kill
+    before = rows.read_text().splitlines()[:-1]
+    assert 6 <= len(before) < 90
+    assert not (out / "tables.md").exists()
+    done = subprocess.run(demons_command(people, out), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    after = rows.read_text().splitlines()
+    assert after[: len(before)] == before
+    keys = [tuple(json.loads(line)[key] for key in ("experiment", "pair", "method")) for line in after]
+    assert len(keys) == len(set(keys)) == 3 * 6 * 5
+    assert not any("error" in json.loads(line) for line in after)
+
+
+def test_a_process_that_dies_costs_one_pair(people, tmp_path, monkeypatch):
+    """One file makes the worker end at once, as a crash in a library would."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "def crash(event, arguments):\n"
+        "    if event == 'open' and str(arguments[0]).endswith('p2_ES.nii.gz'):\n"
+        "        os._exit(7)\n"
+        "if 'spawn' in ' '.join(sys.orig_argv):\n"
+        "    sys.addaudithook(crash)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("tfreg.workflows.evaluate.header_size", lambda path: ())
+    summary = evaluate(
+        people / "subjects.csv",
+        tmp_path / "out",
+        baselines=("demons",),
+        pairs=("ED:ES",),
+        workers=2,
+        threads=1,
+        progress=False,
+    )
+    methods = summary["within subjects, ED to ES"]["methods"]
+    for name in ("initial", "demons"):
+        assert methods[name]["failures"] == {"p2_ED_to_p2_ES": "the process ended with exit code 7"}
+        assert methods[name]["measured"] == 5
+
+
+def test_pairs_are_made_of_subjects(people):
+    def planned(*specifications, **options):
+        settings = {"split": None, "count": None, "labels": "labels", "seed": 0} | options
+        return plan_experiments(people / "subjects.csv", specifications, **settings)
+
+    assert {name: len(pairs) for name, pairs in planned("ED:ES", "all:ED", "all", "images").items()} == {
+        "within subjects, ED to ES": 6,
+        "all combinations, ED": 30,
+        "all combinations": 120,
+        "all images' combinations": 132,
+    }
+    assert len(planned("all:ED", split="validation")["all combinations, ED"]) == 20
+    chosen = [planned("all:ED", count=7, seed=seed)["all combinations, ED"] for seed in (3, 3, 4)]
+    assert len({pair.id for pair in chosen[0]}) == 7
+    assert chosen[0] == chosen[1] != chosen[2]
+    with pytest.raises(UserError, match="--pairs ED: give MOVING:FIXED"):
+        planned("ED")
+    with pytest.raises(UserError, match="no subject has split 'test'"):
+        planned("all", split="test")
+
+
+def test_a_manifest_of_pairs_is_one_experiment(people, tmp_path):
+    path = tmp_path / "pairs.csv"
+    path.write_text(f"id,fixed,moving\none,{people}/p0_ES.nii.gz,{people}/none.nii.gz\n")
+    ((name, (pair,)),) = plan_experiments(path, ("ED:ES",), None, None, "labels", 0).items()
+    assert (name, pair.id, pair.subjects) == ("pairs", "one", ("one",))
+
+
+def test_methods_and_their_reference():
+    methods = plan_methods(refine=True, transforms=("linear", "deformable", "both"), baselines=("demons",))
+    assert [m.name for m in methods] == ["initial", "refined-linear", "refined-deformable", "refined", "demons"]
+    assert reference_of(methods) == "refined"
+    assert reference_of(methods, "demons") == "demons"
+    with pytest.raises(UserError, match="--reference syn: choose initial"):
+        reference_of(methods, "syn")
+    with pytest.raises(UserError, match="nothing to evaluate; give --model RUN"):
+        plan_methods()
+    with pytest.raises(UserError, match="--transforms rigid: choose linear"):
+        plan_methods(refine=True, transforms=("rigid",))
+    with pytest.raises(UserError, match="demons: names two methods"):
+        plan_methods(baselines=("demons", "demons"))
+
+
+def test_a_folder_keeps_to_its_settings(people, tmp_path):
+    def store(preset="fast", init="header", force=False):
+        methods = plan_methods(refine=True, preset=preset)
+        return Store(tmp_path / "out", {"init": init, "methods": {m.name: m.definition() for m in methods}}, force)
+
+    row = {"experiment": "e", "pair": "p", "method": "refined", "digest": "0"}
+    store().add(row)
+    assert list(store().rows.values()) == [row]
+    with pytest.raises(UserError, match="refined was evaluated with another preset; name another folder, or start"):
+        store("quality")
+    with pytest.raises(UserError, match="was begun with init 'header', not 'centre'"):
+        store(init="centre")
+    assert store("quality", force=True).rows == {}
+    (tmp_path / "out" / "rows.jsonl").write_text('garbage\n{"experiment": "e"}\n')
+    with pytest.raises(UserError, match=r"rows.jsonl: line 1 is damaged"):
+        store("quality")
+    (tmp_path / "out" / "evaluation.json").write_text("{")
+    with pytest.raises(UserError, match=r"evaluation.json: is damaged; start anew"):
+        store("quality")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").touch()
+    with pytest.raises(UserError, match="holds something else than an evaluation"):
+        Store(tmp_path / "photos", {"methods": {}}, force=True)
+    assert (tmp_path / "photos" / "a.png").exists()
+
+
+def test_a_changed_file_is_measured_again(people, tmp_path):
+    (pair,) = plan_experiments(people / "subjects.csv", ("ED:ES",), None, 1, "labels", 0).popitem()[1]
+    before = digest_of(pair)
+    assert digest_of(pair) == before
+    stat = pair.fixed_labels.stat()
+    os.utime(pair.fixed_labels, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    assert digest_of(pair) != before
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--workers", "0"], "--workers 0: give a positive number"),
+        (["--init", "magic"], "--init magic: choose header, centre, moments"),
+        (["--baselines", "warp9"], "--baselines warp9: choose greedy"),
+        (["--labels", "tumours"], "column tumours is missing"),
+        (["--model", "nowhere"], "nowhere: holds no trained model"),
+    ],
+)
+def test_bad_options_get_one_line(people, tmp_path, options, text):
+    done = subprocess.run(demons_command(people, tmp_path / "out", *options), capture_output=True, text=True)
+    assert done.returncode == 2
+    assert text in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()

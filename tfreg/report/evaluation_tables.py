@@ -1,0 +1,199 @@
+"""The tables of an evaluation in Markdown, after the paper's Tables 1 and 2."""
+
+import numpy as np
+
+SIGNS = {
+    "dice": ("Dice %", 100.0, "{:.2f}"),
+    "hd95_mm": ("HD95 mm", 1.0, "{:.2f}"),
+    "surface_mm": ("surface mm", 1.0, "{:.2f}"),
+    "tre_mm": ("TRE mm", 1.0, "{:.2f}"),
+}
+LANDMARKS = {
+    "dx_mm": "dx",
+    "dy_mm": "dy",
+    "dz_mm": "dz",
+    "tre_mm": "ds",
+    "tre_median_mm": "median",
+    "tre_p75_mm": "75 %",
+    "tre_p95_mm": "95 %",
+    "tre_max_mm": "largest",
+}
+
+
+def overlap_table(summary):
+    """Table 1: Dice, surfaces, folds and seconds of every method, an experiment after the other.
+
+    Args:
+        summary: From `tfreg.workflows.evaluation_summary.summarise`.
+
+    Returns:
+        Lines of Markdown.
+    """
+    experiments = {name: part for name, part in summary.items() if _any(part, "dice")}
+    if not experiments:
+        return []
+    header = ["method"]
+    for name in experiments:
+        begin = f"{name}: " if len(summary) > 1 else ""
+        header += [f"{begin}Dice % (mean ± sd)", "95 % interval", "HD95 mm", "surface mm"]
+    header.append("s a pair (median)")
+    rows = []
+    for method in _methods(experiments, "dice"):
+        cells = [method]
+        for part in experiments.values():
+            figures = part["methods"].get(method, {}).get("figures", {})
+            cells += [
+                _mean_sd(figures.get("dice"), 100.0),
+                _interval(figures.get("dice"), 100.0),
+                _mean_sd(figures.get("hd95_mm")),
+                _mean_sd(figures.get("surface_mm")),
+            ]
+        rows.append([*cells, _seconds(part["methods"].get(method) for part in experiments.values())])
+    return _table(header, rows)
+
+
+def landmark_table(part):
+    """Table 2: errors of landmarks along each axis and their length, in mm, of one experiment.
+
+    Args:
+        part: An experiment of the summary.
+
+    Returns:
+        Lines of Markdown; none without landmarks.
+    """
+    if not _any(part, "tre_mm"):
+        return []
+    rows = []
+    for method, found in part["methods"].items():
+        if found["figures"]["tre_mm"] is not None:
+            rows.append([method, *(_number(found["figures"][key], "{:.2f}") for key in LANDMARKS)])
+    return _table(["method", *LANDMARKS.values()], rows)
+
+
+def safety_table(part):
+    """How many pairs failed, fold or ask for a review, and how the volume changes, of one experiment."""
+    header = ["method", "pairs", "failed", "fold", "folded voxels", "certified", "review", "SD log J"]
+    rows = []
+    for method, found in part["methods"].items():
+        if found["figures"]["folding_fraction"] is None and not found["failures"]:
+            continue
+        fraction = found["figures"]["folding_fraction"]
+        rows.append(
+            [
+                method,
+                str(found["measured"]),
+                str(len(found["failures"])),
+                str(found["folding"]),
+                "–" if fraction is None else f"{fraction['mean']:.4%}",
+                "–" if found["certified"] is None else str(found["certified"]),
+                "–" if found["review"] is None else str(found["review"]),
+                _mean_sd(found["figures"]["log_jacobian_sd"], form="{:.3f}"),
+            ]
+        )
+    return _table(header, rows)
+
+
+def label_table(part, name="dice"):
+    """A figure of every label, one column each, of one experiment; no lines for fewer than two labels."""
+    labels = sorted({label for found in part["methods"].values() for label in found["labels"]}, key=int)
+    if len(labels) < 2:
+        return []
+    _, scale, form = SIGNS[name]
+    rows = [
+        [method, *(_mean_sd(found["labels"].get(label, {}).get(name), scale, form) for label in labels)]
+        for method, found in part["methods"].items()
+        if found["labels"]
+    ]
+    return _table(["method", *(f"label {label}" for label in labels)], rows)
+
+
+def volume_table(part, method):
+    """What one method says of each label's change of volume: the numbers that clinicians read."""
+    found = part["methods"].get(method, {"labels": {}})
+    columns = {
+        "volume_ml": "fixed ml",
+        "mapped_volume_ml": "moving ml",
+        "volume_change_percent": "change %",
+        "log_jacobian_mean": "mean log J",
+        "log_jacobian_sd": "SD log J",
+    }
+    rows = []
+    for label, figures in found["labels"].items():
+        forms = ("{:.1f}", "{:.1f}", "{:.1f}", "{:.3f}", "{:.3f}")
+        rows.append([label, *(_mean_sd(figures[key], form=form) for key, form in zip(columns, forms, strict=True))])
+    return _table(["label", *columns.values()], rows) if rows else []
+
+
+def comparison_table(part):
+    """Paired differences to the reference method with their intervals and p values, of one experiment."""
+    figures = list(dict.fromkeys(test["figure"] for test in part["comparisons"]))
+    tests = {(test["method"], test["figure"]): test for test in part["comparisons"]}
+    header = ["method"]
+    for name in figures:
+        header += [SIGNS[name][0], "p"]
+    rows = []
+    for method in dict.fromkeys(method for method, _ in tests):
+        cells = [method]
+        for name in figures:
+            cells += _difference(tests.get((method, name)), *SIGNS[name][1:])
+        rows.append(cells)
+    return _table(header, rows) if rows else []
+
+
+def _difference(test, scale, form):
+    """Two cells: a paired difference with its interval, and its adjusted p value."""
+    if test is None:
+        return ["–", "–"]
+    interval = ""
+    if test["interval"] is not None:
+        interval = f" ({' to '.join(_signed(bound * scale, form) for bound in test['interval'])})"
+    p = test["p_holm"]
+    shown = "–" if p is None or np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return [_signed(test["difference"] * scale, form) + interval, shown]
+
+
+def _any(part, name):
+    return any(found["figures"][name] is not None for found in part["methods"].values())
+
+
+def _methods(experiments, name):
+    """The methods that have a figure in any experiment, in order."""
+    found = {}
+    for part in experiments.values():
+        found |= {method: None for method, entry in part["methods"].items() if entry["figures"][name] is not None}
+    return list(found)
+
+
+def _seconds(entries):
+    """The median seconds of all experiments' pairs, as a range where they differ."""
+    medians = [entry["figures"]["seconds"]["median"] for entry in entries if entry and entry["figures"]["seconds"]]
+    if not medians:
+        return "–"
+    low, high = f"{min(medians):.2f}", f"{max(medians):.2f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _mean_sd(distribution, scale=1.0, form="{:.2f}"):
+    if distribution is None:
+        return "–"
+    spread = "" if distribution["sd"] is None else f" ± {form.format(distribution['sd'] * scale)}"
+    return form.format(distribution["mean"] * scale) + spread
+
+
+def _interval(distribution, scale):
+    if distribution is None or distribution["interval"] is None:
+        return "–"
+    return " to ".join(f"{bound * scale:.2f}" for bound in distribution["interval"])
+
+
+def _number(distribution, form):
+    return "–" if distribution is None else form.format(distribution["mean"])
+
+
+def _signed(value, form):
+    return form.replace("{:", "{:+").format(value)
+
+
+def _table(header, rows):
+    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    return [*lines, *(f"| {' | '.join(row)} |" for row in rows)]

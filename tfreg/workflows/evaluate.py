@@ -1,0 +1,298 @@
+"""`tfreg evaluate`: the paper's tables for several methods on many pairs, resumable."""
+
+import csv
+import io
+import json
+import multiprocessing
+import os
+from concurrent.futures import as_completed
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfreg.errors import UserError
+from tfreg.native_output import silenced
+from tfreg.report import evaluation_tables
+from tfreg.volumes.formats import header_size
+from tfreg.volumes.initial_alignment import KINDS
+from tfreg.volumes.manifest import pairs_from_subjects, read_pairs, read_subjects
+from tfreg.volumes.tables import read_table
+from tfreg.workflows.evaluation_methods import READERS, Method, plan_methods, reference_of
+from tfreg.workflows.evaluation_store import Store, digest_of
+from tfreg.workflows.evaluation_summary import FIGURES, LABEL_FIGURES, figure, labels_of, summarise
+from tfreg.workflows.evaluation_worker import Resources, Task, blank_row, measure
+from tfreg.workflows.progress import progress_bar
+from tfreg.workflows.runtime import versions
+from tfreg.workflows.trained_run import find_run
+
+TABLES, SUMMARY, MEASUREMENTS, PICTURES = "tables.md", "summary.json", "measurements.csv", "pictures"
+
+# Processes are replaced after this many sizes of fixed images: TensorFlow keeps what it compiled for each of them.
+SIZES_A_PROCESS = 10
+
+
+def evaluate(
+    data,
+    out,
+    *,
+    models=(),
+    refine=False,
+    refine_models=False,
+    transforms=("both",),
+    baselines=(),
+    preset="quality",
+    similarity=None,
+    smoothness=None,
+    init=None,
+    pairs=("all",),
+    split=None,
+    count=None,
+    labels="labels",
+    reference=None,
+    workers=1,
+    threads=None,
+    seed=0,
+    device=None,
+    force=False,
+    progress=True,
+):
+    """Registers pairs by several methods and writes the paper's tables.
+
+    Args:
+        data: Manifest of pairs or of subjects.
+        out: Folder of the evaluation; an interrupted one goes on where it stopped.
+        models, refine, refine_models, transforms, baselines, preset: See `plan_methods`.
+        similarity, smoothness: Of the refinement; None takes the preset's.
+        init: "header", "centre" or "moments" for all methods; None takes the first model's, else the header.
+        pairs: How pairs are made of subjects, one experiment each: "ED:ES" (within each subject, moving and fixed
+            phase), "all" or "all:ED" (every ordered pair of different subjects, of a phase), "images" (every
+            ordered pair of different images).
+        split: Only subjects of this split, or None.
+        count: Only so many random pairs of each experiment, or None.
+        labels: The manifest's column that holds the segmentations.
+        reference: The method that the others are compared with; see `reference_of`.
+        workers: Processes side by side.
+        threads: Of each process; None divides the machine among them.
+        seed: Of the choice of pairs and of everything else random.
+        device: "cpu", "gpu" or None.
+        force: Starts anew.
+        progress: Shows a progress bar.
+
+    Returns:
+        The summary, a dictionary (see `summarise`).
+
+    Raises:
+        UserError: If the manifest, an option or the folder is bad. A pair that cannot be read or registered is
+            recorded instead.
+    """
+    refinement = {"similarity": similarity, "smoothness": smoothness}
+    methods = plan_methods(models, refine, refine_models, transforms, baselines, preset, **refinement)
+    if init is None:
+        init = find_run(models[0])[1].preprocessing.init if models else "header"
+    if init not in KINDS:
+        raise UserError(f"--init {init}: choose {', '.join(KINDS)}")
+    for option, value in (("--workers", workers), ("--threads", threads), ("--count", count)):
+        if value is not None and value < 1:
+            raise UserError(f"{option} {value}: give a positive number")
+    experiments = plan_experiments(data, pairs, split, count, labels, seed)
+    if any(pair.moving_points_second for found in experiments.values() for pair in found):
+        methods.append(Method(READERS, "readers"))
+    reference = reference_of(methods, reference)
+    settings = {"init": init, "labels": labels, "methods": {method.name: method.definition() for method in methods}}
+    store = Store(out, settings, force)
+    tasks = [task for task in _tasks(experiments, methods, init, reference, store.folder) if not store.done(task)]
+    threads = threads or max(1, (os.cpu_count() or 1) // workers)
+    _work(tasks, store, workers, Resources(seed, threads, device), progress)
+    names = [*(method.name for method in methods), *(n for n in store.settings["methods"])]
+    summary = summarise(list(store.rows.values()), experiments, list(dict.fromkeys(names)), reference)
+    told = {method.name: method.settings() for method in methods}
+    with silenced():  # TensorFlow, when its version is asked for
+        provenance = Provenance(reference, init, workers, threads, told, versions())
+    store.write(MEASUREMENTS, measurements(store.rows.values()))
+    store.write(SUMMARY, json.dumps({**vars(provenance), "experiments": summary}, indent=2) + "\n")
+    store.write(TABLES, tables(summary, provenance))
+    return summary
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How an evaluation was made: see `evaluate`; `methods` is name to settings in words."""
+
+    reference: str
+    init: str
+    workers: int
+    threads: int
+    methods: dict
+    versions: dict
+
+
+def plan_experiments(data, specifications, split, count, labels, seed):
+    """The pairs of each experiment.
+
+    Args:
+        data, specifications, split, count, labels, seed: See `evaluate`.
+
+    Returns:
+        Dictionary of name to list of `Pair`.
+
+    Raises:
+        UserError: If the manifest is bad or no pair can be made.
+    """
+    columns = read_table(data, ("id",))[0][1]
+    if "fixed" in columns and "moving" in columns:
+        found = {"pairs": read_pairs(data, labels, must_exist=False)}
+    else:
+        subjects = read_subjects(data, labels, must_exist=False)
+        if split is not None:
+            subjects = [subject for subject in subjects if subject.split == split]
+            if not subjects:
+                raise UserError(f"{data}: no subject has split {split!r}; choose another --split")
+        found = {}
+        for text in specifications:
+            first, _, second = text.partition(":")
+            if first in ("all", "images"):
+                name = "all combinations" + (f", {second}" if second else "")
+                name = name if first == "all" else name.replace("all", "all images'")
+                found[name] = pairs_from_subjects(subjects, phase=second or None, same_subject=first == "images")
+            elif first and second:
+                found[f"within subjects, {first} to {second}"] = pairs_from_subjects(subjects, first, second)
+            else:
+                raise UserError(f"--pairs {text}: give MOVING:FIXED phases such as ED:ES, all, all:PHASE or images")
+    rng = np.random.default_rng(seed)
+    if count is not None:
+        found = {name: [made[i] for i in rng.permutation(len(made))[:count]] for name, made in found.items()}
+    return found
+
+
+def _tasks(experiments, methods, init, reference, folder):
+    """All tasks, those with fixed images of one size after each other: their models are compiled once."""
+    for experiment, pairs in experiments.items():
+        sizes = {path: header_size(path) for path in {pair.fixed for pair in pairs}}
+        for pair in sorted(pairs, key=lambda pair: (sizes[pair.fixed], str(pair.fixed))):
+            digest = digest_of(pair)
+            for method in methods:
+                if method.kind == "readers" and not (pair.moving_points and pair.moving_points_second):
+                    continue
+                picture = folder / PICTURES / f"{pair.id}.png" if method.name == reference else None
+                yield Task(experiment, pair, method, digest, init, picture)
+
+
+def _work(tasks, store, workers, resources, progress):
+    """Measures all tasks; each row is kept as soon as it is there."""
+    if not tasks:
+        return
+    from pebble import ProcessExpired, ProcessPool
+
+    # ITK and OpenMP read these when they are loaded, which in a new process is before anything else.
+    limits = {name: str(resources.threads) for name in ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")}
+    os.environ.update(limits | {"TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3")})
+    failed = 0
+    with progress_bar(progress) as bar:
+        line = bar.add_task("evaluating", total=len(tasks), status="")
+        for batch in _batches(tasks):
+            pool = ProcessPool(workers, context=multiprocessing.get_context("spawn"))
+            try:
+                waiting = {pool.schedule(measure, args=(task, resources)): task for task in batch}
+                for future in as_completed(waiting):
+                    task = waiting[future]
+                    try:
+                        row = future.result()
+                    except ProcessExpired as error:
+                        row = blank_row(task) | {"error": f"the process ended with exit code {error.exitcode}"}
+                    store.add(row)
+                    failed += "error" in row
+                    status = " ".join(task.key[1:]) + (f", {failed} failed" if failed else "")
+                    bar.update(line, advance=1, status=status)
+                pool.close()
+            except BaseException:
+                pool.stop()
+                raise
+            finally:
+                pool.join()
+
+
+def _batches(tasks):
+    """The tasks in lists that new processes start with."""
+    sizes, batch = set(), []
+    for task in tasks:
+        size = header_size(task.pair.fixed)
+        if len(sizes | {size}) > SIZES_A_PROCESS:
+            yield batch
+            sizes, batch = set(), []
+        sizes.add(size)
+        batch.append(task)
+    yield batch
+
+
+def measurements(rows):
+    """The text of the CSV file with one line a pair and method.
+
+    Args:
+        rows: The store's rows.
+
+    Returns:
+        A string.
+    """
+    rows = sorted(rows, key=lambda row: (row["experiment"], row["method"], row["pair"]))
+    labels = sorted({label for row in rows for label in labels_of(row)}, key=int)
+    texts = ("experiment", "method", "pair", "fixed_subject", "moving_subject")
+    told = ("certified", "verdict", "reasons", "error")
+    columns = {name: (path, None) for name, path in FIGURES.items()}
+    columns |= {f"{name}_{label}": (path, label) for label in labels for name, path in LABEL_FIGURES.items()}
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*texts, *columns, *told])
+    for row in rows:
+        values = [figure(row, path, label) for path, label in columns.values()]
+        numbers = ["" if value is None else f"{value:.6g}" for value in values]
+        row = row | {"reasons": "; ".join(row.get("reasons", ()))}
+        writer.writerow([*(row[name] for name in texts), *numbers, *(row.get(name, "") for name in told)])
+    return file.getvalue()
+
+
+def tables(summary, provenance):
+    """The text of the Markdown file.
+
+    Args:
+        summary: From `summarise`.
+        provenance: A `Provenance`.
+
+    Returns:
+        A string.
+    """
+    lines = [
+        f"Every method starts from the initial alignment `{provenance.init}`; {provenance.workers} processes of "
+        f"{provenance.threads} threads each. All are measured alike, by the displacement on the fixed image's lattice: "
+        "labels warped with nearest neighbour, folds by the ten determinants of a digital diffeomorphism, the log "
+        "Jacobian inside the fixed labels. Intervals are bootstrapped over subjects.",
+        "",
+        *(f"- {name}: {text}." for name, text in provenance.methods.items()),
+        "",
+    ]
+    peaks = [
+        found["figures"]["peak_mb"]["max"]
+        for part in summary.values()
+        for found in part["methods"].values()
+        if found["figures"]["peak_mb"]
+    ]
+    lines += [f"The largest process took {max(peaks):.0f} MB.", ""] if peaks else []
+    overlap = evaluation_tables.overlap_table(summary)
+    lines += ["## Table 1: overlap", "", *overlap, ""] if overlap else []
+    for name, part in summary.items():
+        suffix = f" ({name})" if len(summary) > 1 else ""
+        people = "person" if part["subjects"] == 1 else "people"
+        told = provenance.reference
+        sections = {
+            "Table 2: landmark errors, mm": evaluation_tables.landmark_table(part),
+            "Dice % of each label": evaluation_tables.label_table(part),
+            f"Differences to {told}, 95 % interval and p by Holm": evaluation_tables.comparison_table(part),
+            f"Change of volume by {told}": evaluation_tables.volume_table(part, told),
+            "Safety": evaluation_tables.safety_table(part),
+        }
+        lines += [f"{name[0].upper()}{name[1:]}: {part['pairs']} pairs of {part['subjects']} {people}.", ""]
+        for title, table in sections.items():
+            lines += [f"## {title}{suffix}", "", *table, ""] if table else []
+        for method, found in part["methods"].items():
+            lines += [f"- {method} failed on {pair}: {error}" for pair, error in found["failures"].items()]
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"

@@ -1,0 +1,122 @@
+"""The folder of an evaluation: what was measured so far, safe against a kill."""
+
+import json
+import os
+import shutil
+from hashlib import sha256
+from pathlib import Path
+
+from tfreg.errors import UserError
+
+SETTINGS, ROWS = "evaluation.json", "rows.jsonl"
+
+
+def digest_of(pair):
+    """A text that changes when one of a pair's files does.
+
+    Args:
+        pair: A `tfreg.volumes.manifest.Pair`.
+
+    Returns:
+        16 hexadecimal digits, of names, sizes and times of change.
+    """
+    state = []
+    for name, path in vars(pair).items():
+        if isinstance(path, Path):
+            known = path.stat() if path.exists() else None
+            state.append((name, path.name, *((known.st_size, known.st_mtime_ns) if known else ())))
+    return sha256(repr(sorted(state)).encode()).hexdigest()[:16]
+
+
+class Store:
+    """Rows in a folder, appended one by one.
+
+    Args:
+        folder: Made if it is not there.
+        settings: A dictionary with `methods` (name to definition) and more that all rows of a folder share.
+        force: Deletes what an earlier evaluation left there.
+
+    Raises:
+        UserError: If the folder holds something else, or an evaluation with other settings.
+    """
+
+    def __init__(self, folder, settings, force=False):
+        self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UserError(f"{folder}: is a file; name a folder")
+        if self.folder.is_dir() and any(self.folder.iterdir()):
+            if not (self.folder / SETTINGS).is_file():
+                raise UserError(f"{folder}: holds something else than an evaluation; name another folder")
+            if force:
+                shutil.rmtree(self.folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.settings = self._joined(settings)
+            self.write(SETTINGS, json.dumps(self.settings, indent=2) + "\n")
+            self.rows = {row_key(row): row for row in self._read()}
+            # What a kill left of a last line is no row.
+            self.write(ROWS, "".join(json.dumps(row) + "\n" for row in self.rows.values()))
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another place") from error
+
+    def add(self, row):
+        """Keeps a row, on disk before it returns."""
+        self.rows[row_key(row)] = row
+        with open(self.folder / ROWS, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def done(self, task):
+        """Whether a task has been measured on the files as they are; what failed is tried again."""
+        row = self.rows.get(task.key)
+        return row is not None and "error" not in row and row["digest"] == task.digest
+
+    def write(self, name, text):
+        """Writes a text file of the folder whole or not at all."""
+        partial = self.folder / f".partial-{name}"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(self.folder / name)
+
+    def _joined(self, settings):
+        """The settings of this and of all earlier runs in the folder."""
+        file = self.folder / SETTINGS
+        if not file.is_file():
+            return settings
+        try:
+            known = json.loads(file.read_text(encoding="utf-8"))
+            earlier = dict(known["methods"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{file}: is damaged; start anew with --force") from error
+        for name, definition in settings["methods"].items():
+            if earlier.setdefault(name, definition) != definition:
+                differing = [key for key, value in definition.items() if earlier[name].get(key) != value]
+                raise UserError(
+                    f"{self.folder}: {name} was evaluated with another {', '.join(differing)}; "
+                    "name another folder, or start anew with --force"
+                )
+        for name, value in settings.items():
+            if name != "methods" and known.get(name) != value:
+                raise UserError(
+                    f"{self.folder}: was begun with {name} {known.get(name)!r}, not {value!r}; "
+                    "name another folder, or start anew with --force"
+                )
+        return settings | {"methods": earlier}
+
+    def _read(self):
+        file = self.folder / ROWS
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line)
+                row_key(row), row["digest"]
+            except (ValueError, KeyError, TypeError) as error:
+                if number < len(lines):
+                    raise UserError(f"{file}: line {number} is damaged; delete it, and it is measured again") from error
+            else:
+                yield row
+
+
+def row_key(row):
+    """What tells a row from all others: experiment, pair and method."""
+    return row["experiment"], row["pair"], row["method"]

@@ -1,0 +1,182 @@
+"""What a process of `tfreg evaluate` does: registers pairs and measures the results."""
+
+import functools
+import resource
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tfreg.errors import UserError
+from tfreg.native_output import STDERR, STDOUT, silenced
+from tfreg.transforms.transform import Transform
+from tfreg.volumes.formats import read_points, read_volume
+from tfreg.volumes.initial_alignment import initial_alignment
+from tfreg.volumes.manifest import Pair
+from tfreg.workflows.assessment import displacement_quality
+from tfreg.workflows.baselines import BASELINES
+from tfreg.workflows.case import Case, check_case
+from tfreg.workflows.evaluation_methods import Method
+from tfreg.workflows.metrics import summary_of_errors
+from tfreg.workflows.runtime import set_up
+
+# Volumes that a process keeps, because the next method or pair needs them again.
+KEPT_VOLUMES = 6
+
+
+@dataclass(frozen=True)
+class Task:
+    """One pair to be registered by one method.
+
+    Args:
+        experiment: Which table it belongs to.
+        pair: A `Pair`.
+        method: A `Method`.
+        digest: Of the pair's files as they were when the task was made.
+        init: "header", "centre" or "moments".
+        picture: The PNG file to draw, or None.
+    """
+
+    experiment: str
+    pair: Pair
+    method: Method
+    digest: str
+    init: str
+    picture: Path | None = None
+
+    @property
+    def key(self):
+        """What tells its result from all others."""
+        return self.experiment, self.pair.id, self.method.name
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a process may use: `seed`, `threads` and `device` as in `tfreg.workflows.runtime.set_up`."""
+
+    seed: int = 0
+    threads: int | None = None
+    device: str | None = None
+
+
+def measure(task, resources):
+    """Registers and measures; whatever goes wrong is in the result.
+
+    Args:
+        task: A `Task`.
+        resources: A `Resources`.
+
+    Returns:
+        A dictionary that JSON holds: the task's names, and either `error` or `seconds`, `peak_mb` (of the process so
+        far), `quality` (see `displacement_quality`) and, of tfreg's own results, `certified`, `damping`, `verdict`
+        and `reasons`.
+    """
+    row = blank_row(task)
+    try:
+        with silenced(STDOUT, STDERR):  # the tools print what they like
+            return row | _measured(task, resources)
+    # One pair that fails, whatever the reason, must not cost the others.
+    except Exception as error:
+        return row | {"error": error_text(error, task.pair)}
+
+
+def blank_row(task):
+    """A result's names."""
+    people = {"fixed_subject": task.pair.fixed_subject, "moving_subject": task.pair.moving_subject}
+    experiment, pair, method = task.key
+    return {"experiment": experiment, "pair": pair, "method": method, "digest": task.digest, **people}
+
+
+def error_text(error, pair):
+    """One line on what went wrong, with the names of the pair's files but not their folders."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    for path in (value for value in vars(pair).values() if isinstance(value, Path)):
+        text = text.replace(str(path), path.name)
+    return text[:400] if isinstance(error, UserError) else f"{type(error).__name__}: {text[:400]}"
+
+
+def _measured(task, resources):
+    pair, method = task.pair, task.method
+    if method.kind == "readers":
+        first, second = (read_points(path) for path in (pair.moving_points, pair.moving_points_second))
+        if len(first) != len(second):
+            raise UserError(f"{pair.moving_points_second}: list the same landmarks as {pair.moving_points}")
+        return {"quality": {"landmarks": summary_of_errors(second - first)}}
+    case = _case(pair)
+    if method.kind == "tfreg":
+        displacement_mm, result = _by_tfreg(case, task, resources)
+    elif method.kind == "baseline":
+        displacement_mm, seconds = BASELINES[method.name].register(
+            case.fixed, case.moving, task.init, resources.threads
+        )
+        result = {"seconds": seconds}
+    else:
+        init = initial_alignment(task.init, case.fixed, case.moving)
+        displacement_mm, result = Transform.identity(case.fixed.lattice, init).displacement_mm(case.fixed.lattice), {}
+    if not np.isfinite(displacement_mm).all():
+        raise FloatingPointError("the displacement is not finite")
+    quality, warped_labels = displacement_quality(case, displacement_mm)
+    if task.picture is not None:
+        from tfreg.report.pair_picture import write_pair_picture
+
+        write_pair_picture(task.picture, case.fixed, case.moving, displacement_mm, case.fixed_labels, warped_labels)
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return result | {"peak_mb": round(peak_mb), "quality": quality}
+
+
+def _by_tfreg(case, task, resources):
+    """The displacement that tfreg finds, and what its report says."""
+    from tfreg.workflows.register import register
+
+    method, run = task.method, None
+    _set_up(resources)
+    if method.model is not None:
+        run = _run(method.model)
+    started = time.perf_counter()
+    result = register(
+        case.fixed,
+        case.moving,
+        run=run,
+        refine=method.refine,
+        preset=method.preset or "quality",
+        similarity=method.similarity,
+        smoothness=method.smoothness,
+        init=task.init,
+        transform=method.transform,
+    )
+    seconds = time.perf_counter() - started
+    report = result.report
+    told = {"seconds": seconds, "verdict": report["verdict"], "reasons": report["reasons"]}
+    return result.displacement_mm, told | {key: report["certificate"][key] for key in ("certified", "damping")}
+
+
+def _case(pair):
+    """The pair's files, read."""
+    names = {
+        name: path for name, path in vars(pair).items() if isinstance(path, Path) and name != "moving_points_second"
+    }
+    inputs = {
+        name: read_points(path) if name.endswith("_points") else _volume(path, name.endswith("_labels"))
+        for name, path in names.items()
+    }
+    case = Case(**inputs)
+    check_case(case, names)
+    return case
+
+
+@functools.lru_cache(maxsize=KEPT_VOLUMES)
+def _volume(path, labels):
+    return read_volume(path, labels=labels)
+
+
+@functools.lru_cache(maxsize=1)
+def _set_up(resources):
+    set_up(resources.seed, resources.threads, resources.device)
+
+
+@functools.lru_cache(maxsize=4)
+def _run(path):
+    from tfreg.workflows.trained_run import load_run
+
+    return load_run(path)
