@@ -154,6 +154,22 @@ def warp(
 
 
 @app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="What `tfreg register` or `tfreg evaluate` wrote.", metavar="DIR")],
+    out: Annotated[
+        Path | None, typer.Option(help="Page to write (.html); without it, report.html in the folder.")
+    ] = None,
+    figure: Annotated[Path | None, typer.Option(help="Picture for print to write (.png, .pdf or .svg).")] = None,
+    force: Force = False,
+):
+    """Write a page to look at: of a registered pair, or of an evaluation."""
+    from tfreg.workflows.report import write_report
+
+    for path in write_report(folder, out, figure, force):
+        print(path)
+
+
+@app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="YAML config, such as configs/demo.yaml.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, such as loss.beta=1e-5.")] = None,
@@ -174,6 +190,71 @@ def train(
         key: value for key, value in report["best"].items() if key in ("epoch", "val_loss", "val_displacement_dice")
     }
     print(f"{run}: {report['epochs']} epochs; best: " + ", ".join(f"{key} {value:g}" for key, value in best.items()))
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Manifest of pairs or of subjects (CSV).")],
+    out: Annotated[Path, typer.Option(help="Folder of the evaluation; an interrupted one goes on.")],
+    model: Annotated[list[str] | None, typer.Option(help="A run folder; may be repeated.")] = None,
+    refine: Annotated[bool, typer.Option("--refine", help="Add the refinement from nothing.")] = False,
+    refine_models: Annotated[
+        bool, typer.Option("--refine-models", help="Add the refinement from each model's prediction.")
+    ] = False,
+    transforms: Annotated[str, typer.Option(help="Parts to compare: linear,deformable,both.")] = "both",
+    baselines: Annotated[str, typer.Option(help="Classical tools: syn,greedy,greedy_r4,elastix,demons.")] = "",
+    preset: Annotated[str, typer.Option(help="fast or quality, of the refinement.")] = "quality",
+    similarity: Annotated[str | None, typer.Option(help="Of the refinement, as in `tfreg register`.")] = None,
+    smoothness: Annotated[float | None, typer.Option(help="Of the refinement, as in `tfreg register`.")] = None,
+    init: Annotated[
+        str | None, typer.Option(help="header, centre or moments for all methods; without it, the model's.")
+    ] = None,
+    pairs: Annotated[
+        list[str] | None,
+        typer.Option(help="Pairs made of subjects: MOVING:FIXED phases, all, all:PHASE or images; may be repeated."),
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Only subjects of this split.")] = None,
+    count: Annotated[int | None, typer.Option(help="Only so many random pairs of each kind.")] = None,
+    labels: Annotated[str, typer.Option(help="Column of the manifest with the segmentations.")] = "labels",
+    reference: Annotated[str | None, typer.Option(help="The method that the others are compared with.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes side by side.")] = 1,
+    force: Force = False,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of each process.")] = None,
+    seed: Seed = 0,
+    device: Device = None,
+):
+    """Compare models, the refinement and classical tools on many pairs: the paper's Tables 1 and 2."""
+    from tfreg.workflows.evaluate import evaluate as evaluate_pairs
+    from tfreg.workflows.evaluation_results import TABLES
+
+    summary = evaluate_pairs(
+        data,
+        out,
+        models=model or (),
+        refine=refine,
+        refine_models=refine_models,
+        transforms=_names(transforms),
+        baselines=_names(baselines),
+        preset=preset,
+        similarity=similarity,
+        smoothness=smoothness,
+        init=init,
+        pairs=pairs or ("all",),
+        split=split,
+        count=count,
+        labels=labels,
+        reference=reference,
+        workers=workers,
+        threads=threads,
+        seed=seed,
+        device=device,
+        force=force,
+    )
+    print((out / TABLES).read_text(encoding="utf-8"))
+    failures = sum(len(found["failures"]) for part in summary.values() for found in part["methods"].values())
+    if failures:
+        print(f"tfreg: warning: {failures} registrations failed; they are listed in {out / TABLES}", file=sys.stderr)
+    print(f"look at {out / TABLES}")
 
 
 @app.command()
@@ -221,6 +302,11 @@ def simulate(
 def _choice(option, value, choices):
     if value not in choices:
         raise UserError(f"{option} {value}: choose {', '.join(choices)}")
+
+
+def _names(text):
+    """The names in a comma-separated list."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _show_warning(message, category, *_):

@@ -74,11 +74,12 @@ def test_differences_are_of_the_pairs_that_both_registered(summary):
 
 def test_tables(summary):
     def cells(table, method):
-        return next(line for line in table if line.startswith(f"| {method} |")).strip("| ").split(" | ")
+        return [method, *dict(table.rows)[method]]
 
     overlap = evaluation_tables.overlap_table(summary)
-    assert overlap[0].startswith("| method | Dice % (mean ± sd) | 95 % interval |")
-    assert cells(overlap, "old")[1] == "62.50 ± 1.87"
+    assert overlap.markdown()[0].startswith("| method | Dice % (mean ± sd) | 95 % interval |")
+    assert overlap.markdown()[1] == "| --- | --- | --- | --- | --- | --- |"
+    assert overlap.markdown()[2].startswith("| old | 62.50 ± 1.87 |")
     assert cells(overlap, "old")[-1] == "2.00"
     part = summary["hearts"]
     assert cells(evaluation_tables.landmark_table(part), "new")[1:5] == ["1.50", "1.00", "0.75", "3.00"]
@@ -91,7 +92,7 @@ def test_tables(summary):
 def test_what_was_not_measured_has_no_table(experiments):
     summary = summarise([row("a", "one", tre=2.0)], experiments, ["one"], "one")
     part = summary["hearts"]
-    assert evaluation_tables.overlap_table(summary) == []
-    assert evaluation_tables.label_table(part) == []
-    assert evaluation_tables.comparison_table(part) == []
-    assert len(evaluation_tables.landmark_table(part)) == 3
+    assert evaluation_tables.overlap_table(summary).markdown() == []
+    assert evaluation_tables.label_table(part).rows == ()
+    assert evaluation_tables.comparison_table(part).rows == ()
+    assert len(evaluation_tables.landmark_table(part).rows) == 1

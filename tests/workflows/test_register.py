@@ -36,6 +36,7 @@ FILES = {
     "jacobian.nii.gz",
     "report.json",
     "report.png",
+    "views.npz",
 }
 SMALL = {"encoder_filters": [4, 6], "encoder_dilations": [1, 2], "squeeze_ratio": 4, "decoder_filters": [5]}
 
@@ -278,7 +279,7 @@ def test_every_file(files, run_folder):
         moving_points=files / "moving_points.csv",
         seed=7,
     )
-    assert {path.name for path in out.iterdir()} == FILES
+    assert {path.name for path in out.iterdir()} == FILES | {"volume_change.nii.gz"}
     assert [path.name for path in out.parent.iterdir()] == ["result"]
     fixed = read_volume(files / "fixed.nii.gz")
     for name, array in (("warped", result.warped.array), ("jacobian", result.log_jacobian)):
@@ -379,7 +380,7 @@ def test_lung_ct(shared_data, tmp_path, run_folder):
         fixed_points=data / "fixed_points.csv",
         moving_points=data / "moving_points.csv",
     )
-    assert {path.name for path in out.iterdir()} == FILES
+    assert {path.name for path in out.iterdir()} == FILES | {"volume_change.nii.gz"}
     metrics = json.loads((out / "report.json").read_text())["metrics"]
     assert metrics["before"]["landmarks"]["mean_mm"] == pytest.approx(35.27, abs=0.005)
     assert metrics["before"]["mean_dice"] == pytest.approx(0.708, abs=0.0005)
@@ -394,5 +395,11 @@ def test_lung_ct(shared_data, tmp_path, run_folder):
         assert metrics["after"]["landmarks"]["mean_mm"] == pytest.approx(tre_mm, abs=0.01)
     assert abs(tre_mm - 7.60) > 0.1  # the network did something
     assert np.abs(result.log_jacobian).max() > 0.01
+    lung = read_volume(data / "fixed_mask.nii.gz", labels=True).array != 0
+    change = read_volume(out / "volume_change.nii.gz").array
+    np.testing.assert_allclose(change[lung], 100 * (np.exp(result.log_jacobian[lung]) - 1), atol=1e-3)
+    told = json.loads((out / "report.json").read_text())["log_jacobian"]["1"]
+    assert told["volume_change_percent"] == pytest.approx(change[lung].mean(), abs=1e-3)
+    assert told["volume_ml"] == pytest.approx(lung.sum() * 1.366**2 * 2.5 / 1000, rel=1e-3)
     identity = Transform.identity(Lattice((2, 2, 2), np.eye(4)))
     assert np.linalg.norm(identity(fixed_points) - moving_points, axis=1).mean() == pytest.approx(35.27, abs=0.005)

@@ -1,6 +1,8 @@
-"""The tables of an evaluation in Markdown, after the paper's Tables 1 and 2."""
+"""The tables of an evaluation, after the paper's Tables 1 and 2; one without rows where nothing was measured."""
 
 import numpy as np
+
+from tfreg.report.table import Table
 
 SIGNS = {
     "dice": ("Dice %", 100.0, "{:.2f}"),
@@ -27,19 +29,17 @@ def overlap_table(summary):
         summary: From `tfreg.workflows.evaluation_summary.summarise`.
 
     Returns:
-        Lines of Markdown.
+        A `Table`.
     """
     experiments = {name: part for name, part in summary.items() if _any(part, "dice")}
-    if not experiments:
-        return []
-    header = ["method"]
+    header = []
     for name in experiments:
         begin = f"{name}: " if len(summary) > 1 else ""
         header += [f"{begin}Dice % (mean ± sd)", "95 % interval", "HD95 mm", "surface mm"]
     header.append("s a pair (median)")
     rows = []
     for method in _methods(experiments, "dice"):
-        cells = [method]
+        cells = []
         for part in experiments.values():
             figures = part["methods"].get(method, {}).get("figures", {})
             cells += [
@@ -48,8 +48,29 @@ def overlap_table(summary):
                 _mean_sd(figures.get("hd95_mm")),
                 _mean_sd(figures.get("surface_mm")),
             ]
-        rows.append([*cells, _seconds(part["methods"].get(method) for part in experiments.values())])
+        cells.append(_seconds(part["methods"].get(method) for part in experiments.values()))
+        rows.append((method, tuple(cells)))
     return _table(header, rows)
+
+
+def experiment_tables(part, reference):
+    """All tables of one experiment but the first, those without rows left out.
+
+    Args:
+        part: An experiment of the summary.
+        reference: The method that the others are compared with.
+
+    Returns:
+        Dictionary of title to `Table`.
+    """
+    found = {
+        "Table 2: landmark errors, mm": landmark_table(part),
+        "Dice % of each label": label_table(part),
+        f"Paired differences to {reference}": comparison_table(part),
+        f"Change of volume by {reference}": volume_table(part, reference),
+        "Safety": safety_table(part),
+    }
+    return {title: table for title, table in found.items() if table.rows}
 
 
 def landmark_table(part):
@@ -59,52 +80,47 @@ def landmark_table(part):
         part: An experiment of the summary.
 
     Returns:
-        Lines of Markdown; none without landmarks.
+        A `Table`.
     """
-    if not _any(part, "tre_mm"):
-        return []
-    rows = []
-    for method, found in part["methods"].items():
-        if found["figures"]["tre_mm"] is not None:
-            rows.append([method, *(_number(found["figures"][key], "{:.2f}") for key in LANDMARKS)])
-    return _table(["method", *LANDMARKS.values()], rows)
+    rows = [
+        (method, tuple(_number(found["figures"][key], "{:.2f}") for key in LANDMARKS))
+        for method, found in part["methods"].items()
+        if found["figures"]["tre_mm"] is not None
+    ]
+    return _table(LANDMARKS.values(), rows)
 
 
 def safety_table(part):
     """How many pairs failed, fold or ask for a review, and how the volume changes, of one experiment."""
-    header = ["method", "pairs", "failed", "fold", "folded voxels", "certified", "review", "SD log J"]
+    header = ["pairs", "failed", "fold", "folded voxels", "certified", "review", "SD log J"]
     rows = []
     for method, found in part["methods"].items():
         if found["figures"]["folding_fraction"] is None and not found["failures"]:
             continue
         fraction = found["figures"]["folding_fraction"]
-        rows.append(
-            [
-                method,
-                str(found["measured"]),
-                str(len(found["failures"])),
-                str(found["folding"]),
-                "–" if fraction is None else f"{fraction['mean']:.4%}",
-                "–" if found["certified"] is None else str(found["certified"]),
-                "–" if found["review"] is None else str(found["review"]),
-                _mean_sd(found["figures"]["log_jacobian_sd"], form="{:.3f}"),
-            ]
+        cells = (
+            str(found["measured"]),
+            str(len(found["failures"])),
+            str(found["folding"]),
+            "–" if fraction is None else f"{fraction['mean']:.4%}",
+            "–" if found["certified"] is None else str(found["certified"]),
+            "–" if found["review"] is None else str(found["review"]),
+            _mean_sd(found["figures"]["log_jacobian_sd"], form="{:.3f}"),
         )
+        rows.append((method, cells))
     return _table(header, rows)
 
 
 def label_table(part, name="dice"):
-    """A figure of every label, one column each, of one experiment; no lines for fewer than two labels."""
+    """A figure of every label, one column each, of one experiment; no rows for fewer than two labels."""
     labels = sorted({label for found in part["methods"].values() for label in found["labels"]}, key=int)
-    if len(labels) < 2:
-        return []
     _, scale, form = SIGNS[name]
     rows = [
-        [method, *(_mean_sd(found["labels"].get(label, {}).get(name), scale, form) for label in labels)]
+        (method, tuple(_mean_sd(found["labels"].get(label, {}).get(name), scale, form) for label in labels))
         for method, found in part["methods"].items()
-        if found["labels"]
+        if found["labels"] and len(labels) > 1
     ]
-    return _table(["method", *(f"label {label}" for label in labels)], rows)
+    return _table([f"label {label}" for label in labels], rows)
 
 
 def volume_table(part, method):
@@ -117,27 +133,24 @@ def volume_table(part, method):
         "log_jacobian_mean": "mean log J",
         "log_jacobian_sd": "SD log J",
     }
-    rows = []
-    for label, figures in found["labels"].items():
-        forms = ("{:.1f}", "{:.1f}", "{:.1f}", "{:.3f}", "{:.3f}")
-        rows.append([label, *(_mean_sd(figures[key], form=form) for key, form in zip(columns, forms, strict=True))])
-    return _table(["label", *columns.values()], rows) if rows else []
+    forms = ("{:.1f}", "{:.1f}", "{:.1f}", "{:.3f}", "{:.3f}")
+    rows = [
+        (label, tuple(_mean_sd(figures[key], form=form) for key, form in zip(columns, forms, strict=True)))
+        for label, figures in found["labels"].items()
+    ]
+    return _table(columns.values(), rows, "label")
 
 
 def comparison_table(part):
     """Paired differences to the reference method with their intervals and p values, of one experiment."""
     figures = list(dict.fromkeys(test["figure"] for test in part["comparisons"]))
     tests = {(test["method"], test["figure"]): test for test in part["comparisons"]}
-    header = ["method"]
-    for name in figures:
-        header += [SIGNS[name][0], "p"]
+    header = [title for name in figures for title in (SIGNS[name][0], "p")]
     rows = []
     for method in dict.fromkeys(method for method, _ in tests):
-        cells = [method]
-        for name in figures:
-            cells += _difference(tests.get((method, name)), *SIGNS[name][1:])
-        rows.append(cells)
-    return _table(header, rows) if rows else []
+        cells = [_difference(tests.get((method, name)), *SIGNS[name][1:]) for name in figures]
+        rows.append((method, tuple(cell for pair in cells for cell in pair)))
+    return _table(header, rows)
 
 
 def _difference(test, scale, form):
@@ -194,6 +207,5 @@ def _signed(value, form):
     return form.replace("{:", "{:+").format(value)
 
 
-def _table(header, rows):
-    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
-    return [*lines, *(f"| {' | '.join(row)} |" for row in rows)]
+def _table(columns, rows, corner="method"):
+    return Table(tuple(columns), tuple(rows), corner)

@@ -57,6 +57,31 @@ def write_linear(path, matrix):
     sitk.WriteTransform(transform, str(path))
 
 
+def read_displacement(path):
+    """Reads what `write_displacement` wrote.
+
+    Args:
+        path: The file.
+
+    Returns:
+        `(i, j, k, 3)` float32, RAS+ mm.
+
+    Raises:
+        UserError: If the file is missing, damaged, or not a displacement field.
+    """
+    import SimpleITK as sitk
+
+    try:
+        with silenced():
+            image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise UserError(f"{path}: is missing or cannot be read; register again") from error
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 3:
+        raise UserError(f"{path}: is not a displacement field; register again")
+    field = np.swapaxes(sitk.GetArrayViewFromImage(image), 0, 2)  # (i, j, k, 3)
+    return field.astype(np.float32, copy=False) * np.array([-1, -1, 1], np.float32)
+
+
 def write_displacement(path, displacement_mm, affine, frame=1):
     """Writes a displacement field as NIfTI, as ITK and ANTs expect it.
 

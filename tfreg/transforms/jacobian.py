@@ -29,3 +29,21 @@ def jacobian_determinant(displacement_mm, affine):
 def log_jacobian(displacement_mm, affine):
     """Natural logarithm of the determinant, `(i, j, k)` float32; folded voxels take log 1e-6."""
     return np.log(np.maximum(jacobian_determinant(displacement_mm, affine), SMALLEST_DETERMINANT))
+
+
+def volume_change_percent(logarithm, labels):
+    """The local change of volume inside a segmentation, such as the ventilation of a lung from exhale to inhale.
+
+    Args:
+        logarithm: `(i, j, k)`, the log Jacobian.
+        labels: `(i, j, k)`, 0 is background.
+
+    Returns:
+        `(i, j, k)` float32, 100 (J - 1): by how many percent the tissue at each voxel is larger in the moving image;
+        0 outside the labels.
+
+    Reference:
+        Reinhardt et al., Registration-based estimates of local lung tissue expansion compared to xenon CT measures
+        of specific ventilation (Medical Image Analysis 2008).
+    """
+    return np.where(labels != 0, 100 * np.expm1(logarithm), 0).astype(np.float32)

@@ -1,31 +1,25 @@
 """`tfreg evaluate`: the paper's tables for several methods on many pairs, resumable."""
 
-import csv
-import io
-import json
 import multiprocessing
 import os
 from concurrent.futures import as_completed
-from dataclasses import dataclass
 
 import numpy as np
 
 from tfreg.errors import UserError
 from tfreg.native_output import silenced
-from tfreg.report import evaluation_tables
 from tfreg.volumes.formats import header_size
 from tfreg.volumes.initial_alignment import KINDS
 from tfreg.volumes.manifest import pairs_from_subjects, read_pairs, read_subjects
 from tfreg.volumes.tables import read_table
 from tfreg.workflows.evaluation_methods import READERS, Method, plan_methods, reference_of
+from tfreg.workflows.evaluation_results import PICTURES, write_evaluation
 from tfreg.workflows.evaluation_store import Store, digest_of
-from tfreg.workflows.evaluation_summary import FIGURES, LABEL_FIGURES, figure, labels_of, summarise
+from tfreg.workflows.evaluation_summary import summarise
 from tfreg.workflows.evaluation_worker import Resources, Task, blank_row, measure
 from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.runtime import versions
 from tfreg.workflows.trained_run import find_run
-
-TABLES, SUMMARY, MEASUREMENTS, PICTURES = "tables.md", "summary.json", "measurements.csv", "pictures"
 
 # Processes are replaced after this many sizes of fixed images: TensorFlow keeps what it compiled for each of them.
 SIZES_A_PROCESS = 10
@@ -107,23 +101,10 @@ def evaluate(
     summary = summarise(list(store.rows.values()), experiments, list(dict.fromkeys(names)), reference)
     told = {method.name: method.settings() for method in methods}
     with silenced():  # TensorFlow, when its version is asked for
-        provenance = Provenance(reference, init, workers, threads, told, versions())
-    store.write(MEASUREMENTS, measurements(store.rows.values()))
-    store.write(SUMMARY, json.dumps({**vars(provenance), "experiments": summary}, indent=2) + "\n")
-    store.write(TABLES, tables(summary, provenance))
+        found = {"reference": reference, "init": init, "workers": workers, "threads": threads, "versions": versions()}
+    found |= {"methods": told, "experiments": summary}
+    write_evaluation(store, found)
     return summary
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """How an evaluation was made: see `evaluate`; `methods` is name to settings in words."""
-
-    reference: str
-    init: str
-    workers: int
-    threads: int
-    methods: dict
-    versions: dict
 
 
 def plan_experiments(data, specifications, split, count, labels, seed):
@@ -222,77 +203,3 @@ def _batches(tasks):
         sizes.add(size)
         batch.append(task)
     yield batch
-
-
-def measurements(rows):
-    """The text of the CSV file with one line a pair and method.
-
-    Args:
-        rows: The store's rows.
-
-    Returns:
-        A string.
-    """
-    rows = sorted(rows, key=lambda row: (row["experiment"], row["method"], row["pair"]))
-    labels = sorted({label for row in rows for label in labels_of(row)}, key=int)
-    texts = ("experiment", "method", "pair", "fixed_subject", "moving_subject")
-    told = ("certified", "verdict", "reasons", "error")
-    columns = {name: (path, None) for name, path in FIGURES.items()}
-    columns |= {f"{name}_{label}": (path, label) for label in labels for name, path in LABEL_FIGURES.items()}
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*texts, *columns, *told])
-    for row in rows:
-        values = [figure(row, path, label) for path, label in columns.values()]
-        numbers = ["" if value is None else f"{value:.6g}" for value in values]
-        row = row | {"reasons": "; ".join(row.get("reasons", ()))}
-        writer.writerow([*(row[name] for name in texts), *numbers, *(row.get(name, "") for name in told)])
-    return file.getvalue()
-
-
-def tables(summary, provenance):
-    """The text of the Markdown file.
-
-    Args:
-        summary: From `summarise`.
-        provenance: A `Provenance`.
-
-    Returns:
-        A string.
-    """
-    lines = [
-        f"Every method starts from the initial alignment `{provenance.init}`; {provenance.workers} processes of "
-        f"{provenance.threads} threads each. All are measured alike, by the displacement on the fixed image's lattice: "
-        "labels warped with nearest neighbour, folds by the ten determinants of a digital diffeomorphism, the log "
-        "Jacobian inside the fixed labels. Intervals are bootstrapped over subjects.",
-        "",
-        *(f"- {name}: {text}." for name, text in provenance.methods.items()),
-        "",
-    ]
-    peaks = [
-        found["figures"]["peak_mb"]["max"]
-        for part in summary.values()
-        for found in part["methods"].values()
-        if found["figures"]["peak_mb"]
-    ]
-    lines += [f"The largest process took {max(peaks):.0f} MB.", ""] if peaks else []
-    overlap = evaluation_tables.overlap_table(summary)
-    lines += ["## Table 1: overlap", "", *overlap, ""] if overlap else []
-    for name, part in summary.items():
-        suffix = f" ({name})" if len(summary) > 1 else ""
-        people = "person" if part["subjects"] == 1 else "people"
-        told = provenance.reference
-        sections = {
-            "Table 2: landmark errors, mm": evaluation_tables.landmark_table(part),
-            "Dice % of each label": evaluation_tables.label_table(part),
-            f"Differences to {told}, 95 % interval and p by Holm": evaluation_tables.comparison_table(part),
-            f"Change of volume by {told}": evaluation_tables.volume_table(part, told),
-            "Safety": evaluation_tables.safety_table(part),
-        }
-        lines += [f"{name[0].upper()}{name[1:]}: {part['pairs']} pairs of {part['subjects']} {people}.", ""]
-        for title, table in sections.items():
-            lines += [f"## {title}{suffix}", "", *table, ""] if table else []
-        for method, found in part["methods"].items():
-            lines += [f"- {method} failed on {pair}: {error}" for pair, error in found["failures"].items()]
-        lines.append("")
-    return "\n".join(lines).rstrip() + "\n"

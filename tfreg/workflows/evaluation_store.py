@@ -53,7 +53,7 @@ class Store:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.settings = self._joined(settings)
             self.write(SETTINGS, json.dumps(self.settings, indent=2) + "\n")
-            self.rows = {row_key(row): row for row in self._read()}
+            self.rows = {row_key(row): row for row in read_rows(self.folder)}
             # What a kill left of a last line is no row.
             self.write(ROWS, "".join(json.dumps(row) + "\n" for row in self.rows.values()))
         except OSError as error:
@@ -103,18 +103,30 @@ class Store:
                 )
         return settings | {"methods": earlier}
 
-    def _read(self):
-        file = self.folder / ROWS
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
-        for number, line in enumerate(lines, 1):
-            try:
-                row = json.loads(line)
-                row_key(row), row["digest"]
-            except (ValueError, KeyError, TypeError) as error:
-                if number < len(lines):
-                    raise UserError(f"{file}: line {number} is damaged; delete it, and it is measured again") from error
-            else:
-                yield row
+
+def read_rows(folder):
+    """The rows of an evaluation's folder, of those with one key the last.
+
+    Args:
+        folder: Its `Path`.
+
+    Returns:
+        A list of dictionaries. What a kill left of a last line is left out.
+
+    Raises:
+        UserError: If another line is damaged.
+    """
+    file = folder / ROWS
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
+    rows = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            row["digest"], rows[row_key(row)] = row["digest"], row
+        except (ValueError, KeyError, TypeError) as error:
+            if number < len(lines):
+                raise UserError(f"{file}: line {number} is damaged; delete it, and it is measured again") from error
+    return list(rows.values())
 
 
 def row_key(row):

@@ -141,7 +141,7 @@ def register(
         "verdict": judgement,
         "reasons": reasons,
         "trust": figures,
-        "log_jacobian": log_jacobian_summary(logarithm, fixed_labels),
+        "log_jacobian": log_jacobian_summary(logarithm, fixed.affine, fixed_labels),
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "warnings": warnings,
     }
@@ -245,7 +245,7 @@ def register_files(
     if record_paths:
         result.report["paths"] = {name: str(Path(path).absolute()) for name, path in paths.items() if path is not None}
     result.report["seconds"] |= {"read": round(read_seconds, 3), "load_model": round(load_seconds, 3)}
-    write_result(out, result, inputs["fixed"], inputs["moving"], started)
+    write_result(out, result, inputs["fixed"], inputs["moving"], started, inputs.get("fixed_labels"))
     return result
 
 

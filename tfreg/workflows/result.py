@@ -9,11 +9,13 @@ import numpy as np
 
 from tfreg.transforms.archive import save_transform
 from tfreg.transforms.itk_files import write_composite, write_displacement, write_linear
+from tfreg.transforms.jacobian import volume_change_percent
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.formats import write_volume
 from tfreg.volumes.intensity import filled
 from tfreg.volumes.volume import Volume
 from tfreg.workflows.result_folder import result_folder
+from tfreg.workflows.views import VIEWS, save_views
 
 REPORT = "report.json"
 
@@ -37,7 +39,7 @@ class Registration:
     report: dict = field(default_factory=dict)
 
 
-def write_result(out, result, fixed, moving, started):
+def write_result(out, result, fixed, moving, started, fixed_labels=None):
     """Writes a registration's folder.
 
     Args:
@@ -45,6 +47,7 @@ def write_result(out, result, fixed, moving, started):
         result: A `Registration`.
         fixed, moving: The image `Volume`s.
         started: `time.perf_counter()` at the start, for the total time in report.json.
+        fixed_labels: The fixed image's segmentation, a `Volume`, or None.
     """
     from tfreg.report.registration_figure import registration_figure
 
@@ -62,6 +65,10 @@ def write_result(out, result, fixed, moving, started):
                 ("linear.tfm", write_linear, transform.linear_world),
             )
         ]
+        if fixed_labels is not None:
+            change = volume_change_percent(result.log_jacobian, fixed_labels.array)
+            change = Volume(change, fixed.affine, frame=fixed.frame)
+            files.append(pool.submit(write_volume, folder / "volume_change.nii.gz", change))
         inverse = transform.inverse()
         inverse_mm = inverse.displacement_mm(moving.lattice)
         inverse_file = folder / "inverse_displacement.nii.gz"
@@ -78,18 +85,20 @@ def write_result(out, result, fixed, moving, started):
                 (transform, displacement_mm),
             )
         )
-        figure = registration_figure(Volume(filled(fixed.array)[0], fixed.affine), before, after, displacement_mm)
+        shown = Volume(filled(fixed.array)[0], fixed.affine)
+        files.append(pool.submit(save_views, folder / VIEWS, shown, before, after, fixed_labels))
+        figure = registration_figure(shown, before, after, displacement_mm)
         figure.savefig(folder / "report.png", dpi=110)
         for file in files:
             file.result()
         result.report["seconds"]["total"] = round(time.perf_counter() - started, 3)
-        (folder / REPORT).write_text(json.dumps(_without_nan(result.report), indent=2) + "\n")
+        (folder / REPORT).write_text(json.dumps(without_nan(result.report), indent=2) + "\n")
 
 
-def _without_nan(value):
-    """JSON has no NaN: it becomes null."""
+def without_nan(value):
+    """What JSON can hold of nested dictionaries and lists: numbers that are not finite become None."""
     if isinstance(value, dict):
-        return {key: _without_nan(part) for key, part in value.items()}
+        return {key: without_nan(part) for key, part in value.items()}
     if isinstance(value, list):
-        return [_without_nan(part) for part in value]
+        return [without_nan(part) for part in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value

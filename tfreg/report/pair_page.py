@@ -1,0 +1,117 @@
+"""The HTML page of one registered pair: a viewer, the picture and the figures, in one file."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from tfreg.report import report_tables as tables
+from tfreg.report.deformed_grid import grid_field
+from tfreg.report.mosaic import mosaic
+from tfreg.report.page import data_uri, render
+from tfreg.report.pair_views import IMAGES
+from tfreg.report.registration_figure import registration_figure
+
+FIGURE_DPI = 110
+# Told apart on a dark picture, and from the orange of the grid.
+LABEL_COLOURS = (
+    "#7ee081", "#4cc9f0", "#ffe066", "#ef6f9b", "#c39bff", "#5eead4", "#f4f1de", "#9bb8ff", "#d4e157", "#e0a3c8"
+)  # fmt: skip
+# Colours of the log Jacobian reach this share of the voxels shown, and never less than this range.
+JACOBIAN_PERCENTILE = 99.5
+LEAST_JACOBIAN_LIMIT = 0.1
+
+
+def pair_page(report, views, displacement_mm, log_jacobian):
+    """Makes a page that needs no other file and no network.
+
+    Args:
+        report: What report.json says, a dictionary; what it lacks is left out.
+        views: A `PairViews`.
+        displacement_mm: `(i, j, k, 3)` on the views' lattice, RAS+ mm.
+        log_jacobian: `(i, j, k)` on it.
+
+    Returns:
+        HTML, a string.
+    """
+    volumes = {name: getattr(views, name) for name in IMAGES}
+    if views.labels is not None:
+        volumes["labels"] = views.labels
+    codes, limit = jacobian_codes(log_jacobian, None if views.labels is None else views.labels.array)
+    volumes["jacobian"] = views.fixed.with_array(codes)
+    field = grid_field(views.fixed, displacement_mm)
+    mosaics = {name: mosaic(volume.reoriented("RAS").array) for name, volume in volumes.items()}
+    mosaics["field"] = mosaic(field.codes)
+    upright = views.fixed.reoriented("RAS").lattice
+    colours = [
+        {"value": value, "colour": LABEL_COLOURS[index % len(LABEL_COLOURS)]}
+        for index, value in enumerate(views.label_values)
+    ]
+    viewer = {
+        "shape": upright.shape,
+        "spacing": upright.spacing.tolist(),
+        "affine": upright.affine.tolist(),
+        "windows": views.windows,
+        "mosaics": {name: {"columns": made.columns, "checksum": made.checksum} for name, made in mosaics.items()},
+        "labels": colours,
+        "jacobianLimit": limit,
+        "field": {"shape": field.codes.shape[:3], "matrix": field.matrix.tolist(), "scale": field.scale_mm},
+    }
+    paths = report.get("paths") if isinstance(report.get("paths"), dict) else {}
+    return render(
+        "pair.html",
+        names={name: Path(str(paths[name])).name if name in paths else name for name in ("fixed", "moving")},
+        verdict=report.get("verdict"),
+        certificate=tables.certificate_words(report),
+        reasons=tables.words(report, "reasons"),
+        warnings=tables.words(report, "warnings"),
+        headline=tables.headline(report),
+        agreement=tables.agreement_table(report),
+        by_label=tables.label_table(report),
+        trust=tables.trust_table(report),
+        jacobian=tables.jacobian_table(report),
+        provenance=tables.provenance(report),
+        version=_version(report),
+        picture=_picture(views, displacement_mm),
+        mosaics={name: data_uri(made.png) for name, made in mosaics.items()},
+        viewer=viewer,
+        lattice=views.fixed.lattice,
+        factors=views.factors if tuple(views.factors) != (1, 1, 1) else None,
+        labels=colours,
+        has_labels=views.labels is not None,
+    )
+
+
+def pair_figure(views, displacement_mm):
+    """The picture after the paper's Figure 2, a `matplotlib.figure.Figure`; arguments as in `pair_page`."""
+    return registration_figure(*(views.picture(name) for name in IMAGES), displacement_mm)
+
+
+def jacobian_codes(log_jacobian, labels):
+    """The log Jacobian in bytes, over a symmetrical range.
+
+    Args:
+        log_jacobian: `(i, j, k)`, NaN where there is none.
+        labels: `(i, j, k)`, what is not 0 is shown; None shows everything.
+
+    Returns:
+        `(i, j, k)` uint8, 0 where nothing is shown, else 1 for -limit, 128 for 0 and 255 for the limit; and the
+        limit.
+    """
+    shown = np.isfinite(log_jacobian) if labels is None else np.isfinite(log_jacobian) & (labels != 0)
+    sizes = np.abs(log_jacobian[shown])
+    limit = float(np.percentile(sizes, JACOBIAN_PERCENTILE)) if sizes.size else 0.0
+    limit = max(LEAST_JACOBIAN_LIMIT, np.ceil(10 * limit) / 10)
+    share = np.clip(np.where(shown, log_jacobian, 0) / limit, -1, 1)
+    return np.where(shown, 128 + np.rint(127 * share), 0).astype(np.uint8), limit
+
+
+def _picture(views, displacement_mm):
+    stream = io.BytesIO()
+    pair_figure(views, displacement_mm).savefig(stream, format="png", dpi=FIGURE_DPI)
+    return data_uri(stream.getvalue())
+
+
+def _version(report):
+    versions = report.get("versions")
+    return str(versions.get("tfreg", "")) if isinstance(versions, dict) else ""

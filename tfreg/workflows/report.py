@@ -1,0 +1,135 @@
+"""`tfreg report`: the page of a result or of an evaluation, and the picture of a result."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from tfreg.errors import UserError
+from tfreg.transforms.itk_files import read_displacement
+from tfreg.volumes.nifti import read_nifti
+from tfreg.workflows.evaluation_results import PICTURES, SUMMARY, read_evaluation
+from tfreg.workflows.result import REPORT
+from tfreg.workflows.views import block_means, load_views
+
+PAGE = "report.html"
+PAGE_EXTENSIONS = (".html", ".htm")
+FIGURE_EXTENSIONS = (".png", ".pdf", ".svg")
+PRINT_DPI = 300
+
+
+def write_report(folder, out=None, figure=None, force=False):
+    """Writes the page of a registered pair or of an evaluation, and a pair's picture for print.
+
+    Args:
+        folder: A folder that `tfreg register` or `tfreg evaluate` wrote.
+        out: The page to write; None is report.html in the folder.
+        figure: The picture to write (.png, .pdf, .svg), or None.
+        force: Replaces existing files.
+
+    Returns:
+        List of the paths written.
+
+    Raises:
+        UserError: If the folder is not a result or is damaged, or a file exists or cannot be written.
+    """
+    folder = Path(folder)
+    out = folder / PAGE if out is None else Path(out)
+    figure = None if figure is None else Path(figure)
+    is_evaluation = (folder / SUMMARY).is_file()
+    if not is_evaluation and not (folder / REPORT).is_file():
+        raise UserError(f"{folder}: is not a result; name a folder that `tfreg register` or `tfreg evaluate` wrote")
+    _check_target(out, PAGE_EXTENSIONS, force)
+    if figure is not None:
+        _check_target(figure, FIGURE_EXTENSIONS, force)
+    if is_evaluation:
+        if figure is not None:
+            raise UserError(f"--figure {figure}: is of one pair; name a folder that `tfreg register` wrote")
+        contents = _cohort(folder, out)
+    else:
+        contents = _pair(folder, out, figure)
+    _write_whole(contents)
+    return [path for path, _ in contents]
+
+
+def _cohort(folder, out):
+    """The page of an evaluation."""
+    found, measured = read_evaluation(folder)
+    from tfreg.report.cohort_page import cohort_page
+
+    def picture(pair):
+        file = folder / PICTURES / f"{pair}.png"
+        return file.read_bytes() if file.is_file() else None
+
+    page = cohort_page(found, measured, picture)
+    return [(out, lambda path: path.write_text(page, encoding="utf-8"))]
+
+
+def _pair(folder, out, figure):
+    """The page and the picture of a registered pair."""
+    report = _read_report(folder)
+    views, fixed_shape = load_views(folder)
+    displacement_mm = read_displacement(folder / "displacement.nii.gz")
+    logarithm = _read_jacobian(folder / "jacobian.nii.gz")
+    for name, array in (("displacement", displacement_mm), ("jacobian", logarithm)):
+        if array.shape[:3] != fixed_shape:
+            raise UserError(f"{folder / name}.nii.gz: does not belong to the folder's views.npz; register again")
+    components = [block_means(displacement_mm[..., d], views.factors) for d in range(3)]
+    displacement_mm, logarithm = np.stack(components, axis=-1), block_means(logarithm, views.factors)
+    if logarithm.shape != views.fixed.shape:
+        raise UserError(f"{folder}: views.npz is damaged; register again")
+    # Pictures take a second to import, and wrong input is told before.
+    from tfreg.report.pair_page import pair_figure, pair_page
+
+    page = pair_page(report, views, displacement_mm, logarithm)
+    contents = [(out, lambda path: path.write_text(page, encoding="utf-8"))]
+    if figure is not None:
+        drawn = pair_figure(views, displacement_mm)
+        contents.append((figure, lambda path: drawn.savefig(path, dpi=PRINT_DPI)))
+    return contents
+
+
+def _read_report(folder):
+    """The dictionary in report.json."""
+    path = folder / REPORT
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # ValueError: neither JSON nor UTF-8
+        raise UserError(f"{path}: cannot be read, or is damaged; register again") from error
+    if not isinstance(report, dict) or not {"metrics", "certificate"} <= report.keys():
+        raise UserError(f"{path}: is not of a registration; name a folder that `tfreg register` wrote")
+    return report
+
+
+def _read_jacobian(path):
+    """`(i, j, k)`, the log Jacobian, which `read_volume` would refuse where it is the same everywhere."""
+    if not path.is_file():
+        raise UserError(f"{path}: is missing; register again")
+    return read_nifti(path).array
+
+
+def _check_target(path, extensions, force):
+    """Refuses a file that must not or cannot be written."""
+    if path.suffix.lower() not in extensions:
+        raise UserError(f"{path}: unknown extension; give {', '.join(extensions)}")
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name a file")
+    if path.exists() and not force:
+        raise UserError(f"{path}: already exists; name another file, or replace it with --force")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"{path}: its folder does not exist; create {path.parent}")
+
+
+def _write_whole(contents):
+    """Writes every file under another name, and renames them once all are whole."""
+    partial = {path: path.with_name(f".partial-{path.name}") for path, _ in contents}
+    try:
+        for path, write in contents:
+            write(partial[path])
+        for path, _ in contents:
+            partial[path].replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
+    finally:
+        for path in partial.values():
+            path.unlink(missing_ok=True)
