@@ -258,6 +258,33 @@ def evaluate(
 
 
 @app.command()
+def export(
+    run: Annotated[Path, typer.Option(help="A run folder, or a .keras file in one.")],
+    out: Annotated[Path, typer.Option(help="The model's folder; versions are numbered folders in it.")] = Path(
+        "export/models/tfreg"
+    ),
+    shape: Annotated[
+        list[str] | None, typer.Option(help="Size to warm up with, such as 64x192x192; may be repeated.")
+    ] = None,
+    onednn: Annotated[bool, typer.Option("--onednn", help="Faster convolutions that need oneDNN on the CPU.")] = False,
+    max_voxels: Annotated[int, typer.Option(help="Requests for larger volumes are refused.")] = 16_000_000,
+    threads: Threads = None,
+    device: Device = None,
+):
+    """Write a run as the next version of a SavedModel for TensorFlow Serving."""
+    shapes = [_size(text) for text in shape or ()]
+    from tfreg.native_output import silenced
+
+    with silenced():
+        from tfreg.serving.export import export_run
+
+    folder, manifest = export_run(run, out, shapes, onednn, max_voxels, threads, device)
+    differences = ", ".join(f"{name} {value:.1e}" for name, value in manifest["largest_difference"].items())
+    print(f"in a process without tfreg the answers differ by at most: {differences}")
+    print(folder)
+
+
+@app.command()
 def simulate(
     out: Annotated[Path, typer.Option(help="Folder for the data set.")],
     subjects: Annotated[int, typer.Option(help="How many people.")] = 8,
@@ -307,6 +334,14 @@ def _choice(option, value, choices):
 def _names(text):
     """The names in a comma-separated list."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _size(text):
+    """Three sizes from a text such as 64x192x192."""
+    sizes = text.lower().split("x")
+    if len(sizes) != 3 or not all(size.isdigit() for size in sizes):
+        raise UserError(f"--shape {text}: give three sizes, such as 64x192x192")
+    return tuple(int(size) for size in sizes)
 
 
 def _show_warning(message, category, *_):

@@ -41,7 +41,10 @@ def test_portable_graph_holds_neither_xla_nor_dilations(shape):
     layer.build(shape)
     with portable():
         assert special_parts(layer, shape) == set()
-    assert special_parts(layer, shape) == ({"XLA", "dilation"} if has_native_dilation() else {"XLA"})
+    native = {"dilation"} if has_native_dilation() else set()
+    with portable(native_dilation=True):
+        assert special_parts(layer, shape) == native
+    assert special_parts(layer, shape) == {"XLA"} | native
 
 
 def test_portable_ends_with_its_context():

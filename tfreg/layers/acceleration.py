@@ -12,16 +12,22 @@ import os
 import keras
 
 _accelerated = contextvars.ContextVar("accelerated", default=True)
+_native_dilation = contextvars.ContextVar("native_dilation", default=True)
 
 
 @contextlib.contextmanager
-def portable():
-    """Within this context every layer takes the path that any TensorFlow build can run."""
-    token = _accelerated.set(False)
+def portable(native_dilation=False):
+    """Within this context every layer takes the path that any TensorFlow build can run.
+
+    Args:
+        native_dilation: True keeps the native dilated convolution, which on the CPU needs a build with oneDNN.
+    """
+    tokens = _accelerated.set(False), _native_dilation.set(native_dilation)
     try:
         yield
     finally:
-        _accelerated.reset(token)
+        _accelerated.reset(tokens[0])
+        _native_dilation.reset(tokens[1])
 
 
 def is_accelerated():
@@ -31,7 +37,7 @@ def is_accelerated():
 
 def has_native_dilation():
     """True where `tf.nn.conv3d` takes dilations: with oneDNN on the CPU, or on a GPU."""
-    if not is_accelerated():
+    if not _native_dilation.get() or keras.backend.backend() != "tensorflow":
         return False
     import tensorflow as tf
 

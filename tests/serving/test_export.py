@@ -1,0 +1,268 @@
+"""The SavedModel against the Keras model, SciPy and the exact transform; what it refuses, and where it runs."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from tfreg.config import dump_config, parse_config
+from tfreg.errors import UserError
+from tfreg.transforms.deformation import Deformation
+from tfreg.transforms.transform import Transform
+from tfreg.volumes.volume import Lattice
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("exports run on TensorFlow", allow_module_level=True)
+
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+from tfreg.serving import export as module
+from tfreg.serving.export import export_run, next_version
+from tfreg.serving.saved_model_checks import check_operations, difference_in_fresh_process
+from tfreg.serving.signatures import NAMES
+from tfreg.workflows.train import build_model
+from tfreg.workflows.trained_run import load_run
+
+SMALL = {"encoder_filters": [4, 6], "encoder_dilations": [1, 3], "squeeze_ratio": 4, "decoder_filters": [5]}
+MODELS = {
+    "both": {"transform": "both", "stride": 2},
+    "linear": {"transform": "linear"},
+    "deformable": {
+        "transform": "deformable",
+        "stride": 3,
+        "integration": "axiswise",
+        "anchor": "start",
+        "border": "zero",
+    },
+}
+SHAPE = (2, 11, 14, 9, 1)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, perturb):
+    """Of each kind of model its run and its export, loaded without Keras."""
+    folder = tmp_path_factory.mktemp("exports")
+    found = {}
+    for name, options in MODELS.items():
+        run = folder / "runs" / name
+        run.mkdir(parents=True)
+        grid = {"network_grid": {"spacing": 3, "shape": [10, 12, 8]}} if name == "both" else {}
+        config = parse_config({"model": SMALL | options, "preprocessing": grid, "loss": {"beta": 1e-5}})
+        model = build_model(config)
+        perturb(model, np.random.default_rng(4), 0.05)
+        model.save(run / "model.keras")
+        (run / "config.yaml").write_text(dump_config(config))
+        path, manifest = export_run(run, folder / "models" / name, max_voxels=50_000)
+        found[name] = (load_run(run), path, manifest, tf.saved_model.load(path).signatures)
+    return found
+
+
+def volumes(seed=0, shape=SHAPE):
+    rng = np.random.default_rng(seed)
+    return {name: rng.random(shape, np.float32) for name in ("fixed", "moving")}
+
+
+def answer(signature, **inputs):
+    return {
+        name: np.asarray(value) for name, value in signature(**{k: tf.constant(v) for k, v in inputs.items()}).items()
+    }
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("shape", [SHAPE, (1, 6, 7, 16, 1)])
+def test_the_answer_is_the_models(exported, name, shape):
+    run, _, _, signatures = exported[name]
+    inputs = volumes(shape=shape)
+    found, expected = answer(signatures["serving_default"], **inputs), run.network.predict_on_batch(inputs)
+    assert set(found) == {"warped", "displacement", "linear", "logits"}
+    assert np.abs(expected["displacement"]).max() > 0.1
+    for key in ("warped", "displacement", "linear"):
+        if key in expected:
+            np.testing.assert_allclose(found[key], expected[key], atol=2e-5)
+    if name == "linear":
+        assert (found["logits"] == 0).all()
+    if name == "deformable":
+        np.testing.assert_array_equal(found["linear"], np.tile(np.eye(3, 4), (shape[0], 1, 1)))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_matrix_and_logits_make_the_exact_transform(exported, name):
+    run, _, _, signatures = exported[name]
+    found = answer(signatures["serving_default"], **volumes())
+    lattice, model = Lattice(SHAPE[1:4], np.eye(4)), run.config.model
+    deformation = Deformation(found["logits"][1], SHAPE[1:4], model.stride, model.integration, model.anchor)
+    transform = Transform(lattice, found["linear"][1], deformation, np.eye(4))
+    np.testing.assert_allclose(transform.displacement_mm(lattice), found["displacement"][1], atol=1e-4)
+
+
+def test_whole_numbers_mean_the_same(exported):
+    *_, signatures = exported["both"]
+    whole = {name: np.rint(volume * 32767).astype(np.int16) for name, volume in volumes().items()}
+    found = answer(signatures["int16"], **whole)
+    same = answer(signatures["serving_default"], **{name: (v / 32767).astype(np.float32) for name, v in whole.items()})
+    for name, value in same.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_warp_is_scipys(exported, name):
+    _, _, _, signatures = exported[name]
+    registered = answer(signatures["serving_default"], **volumes())
+    image = volumes(1)["fixed"]
+    labels = np.random.default_rng(2).integers(-3, 100_000, SHAPE, np.int32)
+    warped = answer(
+        signatures["warp"], image=image, labels=labels, linear=registered["linear"], logits=registered["logits"]
+    )
+    index = np.moveaxis(np.indices(SHAPE[1:4]), 0, -1)
+    for b in range(SHAPE[0]):
+        points = np.moveaxis(index + registered["displacement"][b].astype(np.float64), -1, 0)
+        inner = np.all([(p > 0) & (p < n - 1) for p, n in zip(points, SHAPE[1:4], strict=True)], axis=0)
+        assert inner.mean() > 0.3
+        expected = ndimage.map_coordinates(image[b, ..., 0], points, order=1, mode="nearest")
+        np.testing.assert_allclose(warped["image"][b, ..., 0][inner], expected[inner], atol=1e-4)
+        # Where a place lies half-way between two voxels, rounding decides.
+        clear = (np.abs(points - np.floor(points) - 0.5) > 1e-3).all(axis=0)
+        expected = ndimage.map_coordinates(labels[b, ..., 0], points, order=0, mode="constant", cval=0)
+        np.testing.assert_array_equal(warped["labels"][b, ..., 0][inner & clear], expected[inner & clear])
+
+
+def test_a_label_that_is_not_reached_is_background(exported):
+    *_, signatures = exported["linear"]
+    linear = np.eye(3, 4, dtype=np.float32)[None].copy()
+    linear[0, 0, 3] = 100
+    shape = (1, *SHAPE[1:])
+    logits = np.zeros((1, 6, 7, 5, 3), np.float32)
+    found = answer(
+        signatures["warp"],
+        image=np.ones(shape, np.float32),
+        labels=np.full(shape, 7, np.int32),
+        linear=linear,
+        logits=logits,
+    )
+    assert (found["labels"] == 0).all()
+
+
+def test_a_client_learns_what_it_must_know(exported):
+    run, path, manifest, signatures = exported["both"]
+    told = json.loads(signatures["config"](key=tf.constant("x"))["config"].numpy())
+    assert told["config"] == run.config.model_dump(mode="json")
+    assert told["model"] == {"name": "both", "sha256": run.sha256, "version": 1}
+    assert told["max_voxels"] == 50_000
+    saved = json.loads((path / "assets.extra" / "tfreg.json").read_text())
+    assert saved == json.loads(json.dumps(manifest))
+    assert saved["signatures"] == list(NAMES)
+    assert "saved_model.pb" in saved["files"]
+    for name, digest in saved["files"].items():
+        assert hashlib.sha256((path / name).read_bytes()).hexdigest() == digest
+
+
+NAN = np.full((1, 4, 4, 4, 1), np.nan, np.float32)
+ONES = np.ones((1, 4, 4, 4, 1), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "moving", "text"),
+    [
+        (NAN, ONES, "fixed holds values that are not finite"),
+        (ONES, NAN / 0, "moving holds values that are not finite"),
+        (ONES, ONES[:, :3], "fixed and moving must have the same shape"),
+        (np.ones((1, 50, 50, 50, 1), np.float32),) * 2 + ("at most 50000 voxels a request",),
+        (ONES[:, :0], ONES[:, :0], "fixed must not be empty"),
+        (ONES[:0], ONES[:0], "fixed must not be empty"),
+    ],
+)
+def test_bad_volumes_are_refused_in_the_graph(exported, fixed, moving, text):
+    *_, signatures = exported["both"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=text):
+        answer(signatures["serving_default"], fixed=fixed, moving=moving)
+
+
+def test_logits_of_another_size_are_refused(exported):
+    *_, signatures = exported["both"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="sizes of the image divided by 2, rounded up"):
+        answer(
+            signatures["warp"],
+            image=ONES,
+            labels=ONES.astype(np.int32),
+            linear=np.eye(3, 4, dtype=np.float32)[None],
+            logits=np.zeros((1, 4, 2, 2, 3), np.float32),
+        )
+
+
+def test_the_graph_holds_what_a_stock_server_runs(exported):
+    """A dilated convolution on its own would need oneDNN: the portable path goes through space to batch."""
+    for _, path, manifest, _ in exported.values():
+        operations = check_operations(path)
+        assert "Conv3D" in operations
+        assert "SpaceToBatchND" in operations
+        assert manifest["portable"]
+        assert max(manifest["largest_difference"].values()) < 1e-4
+
+
+def test_python_functions_and_forced_compilation_are_refused(tmp_path):
+    functions = {
+        "PyFunc": lambda x: tf.numpy_function(lambda x: x, [x], tf.float32),
+        "must be compiled by XLA": lambda x: tf.function(lambda x: x * 2, jit_compile=True)(x),
+    }
+    for number, (text, function) in enumerate(functions.items()):
+        module = tf.Module()
+        module.call = tf.function(function, input_signature=[tf.TensorSpec([None])])
+        tf.saved_model.save(module, tmp_path / str(number), signatures=module.call)
+        with pytest.raises(UserError, match=text):
+            check_operations(tmp_path / str(number))
+
+
+def test_onednn_keeps_the_native_convolution(exported, tmp_path):
+    path, manifest = export_run(exported["both"][1].parents[2] / "runs" / "both", tmp_path / "m", onednn=True)
+    assert not manifest["portable"]
+    assert "SpaceToBatchND" not in check_operations(path)
+
+
+def test_warm_up_requests_can_be_answered(exported):
+    _, path, manifest, signatures = exported["both"]
+    assert manifest["warm_up_shapes"] == [[10, 12, 8]]
+    records = list(tf.data.TFRecordDataset(str(path / "assets.extra" / "tf_serving_warmup_requests")))
+    (log,) = (prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in records)
+    request = log.predict_log.request
+    assert (request.model_spec.name, request.model_spec.signature_name) == ("tfreg", "serving_default")
+    inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+    assert inputs["fixed"].shape == (1, 10, 12, 8, 1)
+    assert np.isfinite(answer(signatures["serving_default"], **inputs)["warped"]).all()
+
+
+def test_versions_are_counted_up(tmp_path):
+    assert next_version(tmp_path / "none") == 1
+    for name in ("1", "9", "10", "readme", ".11-half"):
+        (tmp_path / name).mkdir()
+    assert next_version(tmp_path) == 11
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="is a file"):
+        next_version(tmp_path / "file")
+
+
+def test_an_export_that_answers_wrongly_leaves_nothing(exported, tmp_path, monkeypatch):
+    run = exported["both"][1].parents[2] / "runs" / "both"
+    monkeypatch.setattr(module, "difference_in_fresh_process", lambda *_: {"warped": 0.5, "linear": 0.0})
+    with pytest.raises(UserError, match=r"the exported model's warped differs by 0\.5 from the run's"):
+        export_run(run, tmp_path / "models" / "tfreg")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_does_not_run_elsewhere_is_refused(exported, tmp_path):
+    *_, path, _, _ = exported["both"]
+    with pytest.raises(UserError, match="does not run in a process of its own"):
+        difference_in_fresh_process(tmp_path / "none", volumes(), {})
+    with pytest.raises(UserError, match="in other shapes than the model"):
+        difference_in_fresh_process(path, volumes(), {"warped": np.zeros(3)})
+
+
+def test_bad_options_get_one_line(exported, tmp_path):
+    with pytest.raises(UserError, match="give positive numbers"):
+        export_run(exported["both"][1], tmp_path, shapes=[(3, 0, 4)])
+    with pytest.raises(UserError, match="holds no trained model"):
+        export_run(Path(tmp_path) / "nowhere", tmp_path)

@@ -1,0 +1,1 @@
+"""Export for TensorFlow Serving, a server of its API, and a client."""

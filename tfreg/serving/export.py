@@ -1,0 +1,126 @@
+"""`tfreg export`: a trained run as a SavedModel for TensorFlow Serving."""
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from tfreg.errors import UserError
+from tfreg.layers.acceleration import portable
+from tfreg.native_output import STDERR, STDOUT, silenced
+from tfreg.serving.saved_model_checks import check_operations, difference_in_fresh_process
+from tfreg.serving.signatures import NAMES, Signatures
+from tfreg.serving.warm_up import write_warm_up
+from tfreg.workflows.result_folder import result_folder
+from tfreg.workflows.runtime import set_up, versions
+from tfreg.workflows.trained_run import find_run, load_run
+
+MANIFEST = "tfreg.json"
+MODEL_NAME = "tfreg"
+
+# The paper's 64 x 192 x 192 are 2.4 million; the network's memory grows with the voxels of a request.
+MAX_VOXELS = 16_000_000
+
+# Of the answers in a process of its own, in the units of each output: voxels, intensities in [0, 1], logits.
+TOLERANCE = 1e-3
+CHECK_SHAPE = (24, 28, 20)
+
+
+def export_run(run, out, shapes=(), onednn=False, max_voxels=MAX_VOXELS, threads=None, device=None):
+    """Writes the next numbered version folder of a model; it appears whole or not at all.
+
+    Args:
+        run: A run folder or a .keras file in one.
+        out: The model's folder; versions are numbered folders in it.
+        shapes: Spatial shapes that the server warms up with, three numbers each; without any, the run's own
+            network grid where its config names one.
+        onednn: Keeps TensorFlow's native dilated convolution, which is faster and needs oneDNN on the CPU.
+        max_voxels: Requests for larger volumes are refused.
+        threads, device: See `tfreg.workflows.runtime.set_up`.
+
+    Returns:
+        The version folder's `Path` and its manifest, a dictionary.
+
+    Raises:
+        UserError: If the backend is not TensorFlow, the run cannot be loaded, the folder cannot be written, or the
+            SavedModel does not do in a fresh process what the model does.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise UserError(f"KERAS_BACKEND={keras.backend.backend()}: export runs on TensorFlow; unset KERAS_BACKEND")
+    if max_voxels < 1 or any(size < 1 for shape in shapes for size in shape):
+        raise UserError("--max-voxels and --shape: give positive numbers")
+    find_run(run)
+    set_up(threads=threads, device=device)
+    trained = load_run(run)
+    grid = trained.config.preprocessing.network_grid
+    shapes = [tuple(shape) for shape in shapes] or ([grid.shape] if grid.shape else [])
+    version = next_version(out)
+    manifest = {
+        "model": {"name": trained.name, "sha256": trained.sha256, "version": version},
+        "config": trained.config.model_dump(mode="json"),
+        "versions": versions(),
+        "signatures": list(NAMES),
+        "max_voxels": max_voxels,
+        "portable": not onednn,
+        "warm_up_shapes": [list(shape) for shape in shapes],
+        "metrics": _metrics(run),
+    }
+    signatures = Signatures(trained.network, trained.config.model, json.dumps(manifest), max_voxels)
+    with result_folder(Path(out) / str(version)) as folder:
+        with portable(native_dilation=onednn), silenced(STDOUT, STDERR):
+            _save(signatures, folder)
+            inputs, expected = _example(signatures)
+        check_operations(folder)
+        differences = difference_in_fresh_process(folder, inputs, expected, onednn)
+        worst = max(differences, key=differences.get)
+        if not differences[worst] <= TOLERANCE:
+            raise UserError(
+                f"{out}: the exported model's {worst} differs by {differences[worst]:g} from the run's; "
+                "report this, with the run's config.yaml"
+            )
+        write_warm_up(folder, MODEL_NAME, shapes)
+        manifest["largest_difference"] = differences
+        manifest["files"] = {
+            path.relative_to(folder).as_posix(): sha256(path.read_bytes()).hexdigest()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        (folder / "assets.extra" / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    return Path(out) / str(version), manifest
+
+
+def next_version(out):
+    """The number after the largest version in a model's folder; 1 where there is none."""
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is a file; name a folder for the model's versions")
+    names = [path.name for path in out.iterdir()] if out.is_dir() else []
+    return 1 + max((int(name) for name in names if name.isdigit()), default=0)
+
+
+def _save(signatures, folder):
+    archive = keras.export.ExportArchive()
+    archive.track(signatures.head)
+    for name, (function, specs) in signatures.endpoints().items():
+        archive.add_endpoint(name, function, specs)
+    archive.write_out(str(folder), verbose=False)
+
+
+def _example(signatures):
+    """A random pair, and the model's own answer."""
+    rng = np.random.default_rng(0)
+    inputs = {name: rng.random((1, *CHECK_SHAPE, 1), np.float32) for name in ("fixed", "moving")}
+    answer = signatures.register(**{name: keras.ops.convert_to_tensor(value) for name, value in inputs.items()})
+    return inputs, {name: np.asarray(value) for name, value in answer.items()}
+
+
+def _metrics(run):
+    """The best figures of the run's training, where its report is there."""
+    run = Path(run)
+    file = (run if run.is_dir() else run.parent) / "report.json"
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))["best"]
+    except (OSError, ValueError, KeyError):
+        return None

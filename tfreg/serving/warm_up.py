@@ -1,0 +1,35 @@
+"""Requests that a server answers to itself before it takes a model into service."""
+
+import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
+from tensorflow_serving.apis import prediction_log_pb2
+
+FILE = "tf_serving_warmup_requests"
+
+
+def write_warm_up(folder, model_name, shapes):
+    """Writes one request of zeros a shape, so that the first real one need not wait for memory and kernels.
+
+    Args:
+        folder: The SavedModel's `Path`; the file goes into its `assets.extra`.
+        model_name: What the server calls the model.
+        shapes: Spatial shapes, three numbers each.
+    """
+    (folder / "assets.extra").mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(folder / "assets.extra" / FILE)) as writer:
+        for shape in shapes:
+            log = prediction_log_pb2.PredictionLog()
+            request = log.predict_log.request
+            request.model_spec.name = model_name
+            request.model_spec.signature_name = "serving_default"
+            for name in ("fixed", "moving"):
+                request.inputs[name].CopyFrom(_zeros(shape))
+            writer.write(log.SerializeToString())
+
+
+def _zeros(shape):
+    """A tensor of one value, which stands for all of them."""
+    tensor = tensor_pb2.TensorProto(dtype=tf.float32.as_datatype_enum, float_val=[0.0])
+    for size in (1, *shape, 1):
+        tensor.tensor_shape.dim.add(size=size)
+    return tensor
