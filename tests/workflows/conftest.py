@@ -1,6 +1,7 @@
 """Pairs of volumes under unlike headers, and a run whose prediction is chosen."""
 
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -44,8 +45,7 @@ def textured(rng, shape, affine):
 class ChosenRun:
     """Stands for a `TrainedRun`: predicts a smooth random deformation and a matrix, on the pair's own grid."""
 
-    name = "chosen"
-    sha256 = "0" * 64
+    provenance: ClassVar = {"name": "chosen", "sha256": "0" * 64}
 
     def __init__(self, linear=LINEAR, scale=0.5, **config):
         self.config = parse_config(config)

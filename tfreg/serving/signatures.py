@@ -8,9 +8,8 @@ from tfreg.layers.gradient_head import GradientHead
 from tfreg.layers.linear_grid import LinearGrid
 from tfreg.layers.trilinear_sampler import TrilinearSampler
 from tfreg.models.registration_network import INTEGRATIONS
+from tfreg.serving.encoding import INT16_SCALE
 
-# What the whole range of int16 stands for: 0 to 1.
-INT16_SCALE = 32767.0
 VOLUME = (None, None, None, None, 1)
 NAMES = ("serving_default", "int16", "warp", "config")
 

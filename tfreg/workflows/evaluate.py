@@ -1,5 +1,6 @@
 """`tfreg evaluate`: the paper's tables for several methods on many pairs, resumable."""
 
+import importlib.metadata
 import multiprocessing
 import os
 from concurrent.futures import as_completed
@@ -7,7 +8,6 @@ from concurrent.futures import as_completed
 import numpy as np
 
 from tfreg.errors import UserError
-from tfreg.native_output import silenced
 from tfreg.volumes.formats import header_size
 from tfreg.volumes.initial_alignment import KINDS
 from tfreg.volumes.manifest import pairs_from_subjects, read_pairs, read_subjects
@@ -100,8 +100,8 @@ def evaluate(
     names = [*(method.name for method in methods), *(n for n in store.settings["methods"])]
     summary = summarise(list(store.rows.values()), experiments, list(dict.fromkeys(names)), reference)
     told = {method.name: method.settings() for method in methods}
-    with silenced():  # TensorFlow, when its version is asked for
-        found = {"reference": reference, "init": init, "workers": workers, "threads": threads, "versions": versions()}
+    packages = versions() | {name: importlib.metadata.version(name) for name in ("keras", "tensorflow")}
+    found = {"reference": reference, "init": init, "workers": workers, "threads": threads, "versions": packages}
     found |= {"methods": told, "experiments": summary}
     write_evaluation(store, found)
     return summary

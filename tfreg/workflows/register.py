@@ -126,7 +126,7 @@ def register(
     logarithm = log_jacobian(displacement_mm, fixed.affine)
     report = {
         "versions": versions(),
-        "model": None if run is None else {"name": run.name, "sha256": run.sha256},
+        "model": None if run is None else run.provenance,
         "config": None if run is None else run.config.model_dump(mode="json"),
         "preprocessing": preprocessing.model_dump(mode="json"),
         "transform": transform,
@@ -154,6 +154,7 @@ def register_files(
     out,
     *,
     model=None,
+    open_run=None,
     refine=False,
     preset="quality",
     similarity=None,
@@ -184,6 +185,8 @@ def register_files(
             linear.tfm, transform.h5, transform.npz, jacobian.nii.gz, report.json and report.png. It
             appears whole or not at all.
         model: A run folder or .keras file, or None.
+        open_run: Instead of `model` a function without arguments that gives what predicts, such as a server's model:
+            an object with `config`, `predict` and `provenance` as in `TrainedRun`.
         refine, preset, similarity, smoothness, check: See `register`.
         init: "header", "centre", "moments", or an ITK transform file; None takes the run's own.
         transform, interpolation, background: See `register`.
@@ -220,10 +223,13 @@ def register_files(
     # Whatever can be wrong is found before the seconds that Keras takes to load.
     check_case(Case(**inputs), paths)
     _settings(preset, similarity, smoothness)
-    if model is not None:
-        find_run(model)
-    set_up(seed, threads, device)
-    run = None if model is None else load_run(model)
+    if open_run is None:
+        if model is not None:
+            find_run(model)
+        set_up(seed, threads, device)
+        run = None if model is None else load_run(model)
+    else:
+        run = open_run()
     load_seconds = time.perf_counter() - started - read_seconds
     result = register(
         **inputs,

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 
 from tfreg.errors import UserError
 from tfreg.native_output import silenced
@@ -61,22 +62,18 @@ def _set_up_tensorflow(threads, device):
 
 
 def versions():
-    """Dictionary of the versions that a result depends on."""
-    import keras
+    """Dictionary of the versions that a result depends on; Keras' and TensorFlow's where they are in use."""
     import numpy
     import scipy
 
     import tfreg
 
-    found = {
-        "tfreg": tfreg.__version__,
-        "keras": keras.__version__,
-        "backend": keras.backend.backend(),
-        "numpy": numpy.__version__,
-        "scipy": scipy.__version__,
-    }
-    if found["backend"] == "tensorflow":
-        import tensorflow as tf
+    found = {"tfreg": tfreg.__version__, "numpy": numpy.__version__, "scipy": scipy.__version__}
+    keras = sys.modules.get("keras")
+    if keras is not None:
+        found |= {"keras": keras.__version__, "backend": keras.backend.backend()}
+        if found["backend"] == "tensorflow":
+            import tensorflow as tf
 
-        found["tensorflow"] = tf.__version__
+            found["tensorflow"] = tf.__version__
     return found

@@ -34,6 +34,11 @@ class TrainedRun:
     config: Config
     network: Any
 
+    @property
+    def provenance(self):
+        """What a report says of the model, a dictionary."""
+        return {"name": self.name, "sha256": self.sha256}
+
     @cached_property
     def _head(self):
         """The network up to matrix and logits: `Transform` does the rest, exactly and at any resolution."""
@@ -64,19 +69,34 @@ class TrainedRun:
         """
         batch = {"fixed": pair.fixed[None, ..., None], "moving": pair.moving[None, ..., None]}
         predicted = {name: np.asarray(value)[0] for name, value in self._head.predict_on_batch(batch).items()}
-        model = self.config.model
-        deformation = None
-        if "logits" in predicted:
-            logits = predicted["logits"]
-            if not np.isfinite(logits).all():
-                raise UserError(f"model {self.name}: predicts values that are not finite for this pair; train it again")
-            deformation = Deformation(logits, pair.lattice.shape, model.stride, model.integration, model.anchor)
-        try:
-            return Transform(pair.lattice, predicted.get("linear", np.eye(3, 4)), deformation, pair.init)
-        except ValueError as error:
-            raise UserError(
-                f"model {self.name}: predicts no valid transform for this pair ({error}); train it again"
-            ) from error
+        return predicted_transform(predicted, pair, self.config.model, f"model {self.name}")
+
+
+def predicted_transform(predicted, pair, model, name):
+    """The transform that a network's answer means.
+
+    Args:
+        predicted: Dictionary: `linear` `(3, 4)` and `logits` `(i, j, k, 3)`, or one of them.
+        pair: The `tfreg.volumes.preprocessing.PreparedPair` that the network saw.
+        model: `tfreg.config.Model`, the network's options.
+        name: What error messages call the model.
+
+    Returns:
+        A `Transform`.
+
+    Raises:
+        UserError: If logits are not finite, or the linear part mirrors or collapses space.
+    """
+    deformation = None
+    if "logits" in predicted and model.transform != "linear":
+        logits = predicted["logits"]
+        if not np.isfinite(logits).all():
+            raise UserError(f"{name}: predicts values that are not finite for this pair; train it again")
+        deformation = Deformation(logits, pair.lattice.shape, model.stride, model.integration, model.anchor)
+    try:
+        return Transform(pair.lattice, predicted.get("linear", np.eye(3, 4)), deformation, pair.init)
+    except ValueError as error:
+        raise UserError(f"{name}: predicts no valid transform for this pair ({error}); train it again") from error
 
 
 def find_run(path):

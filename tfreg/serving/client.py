@@ -1,0 +1,178 @@
+"""A client of an exported model on `tfreg serve` or TensorFlow Serving."""
+
+import json
+
+import grpc
+import numpy as np
+from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
+
+from tfreg.config import parse_config
+from tfreg.errors import UserError
+from tfreg.serving.channel import Patience, Refusal, call, open_channel
+from tfreg.serving.encoding import whole_numbers
+from tfreg.serving.tensors import to_array, to_proto
+from tfreg.workflows.register import register
+from tfreg.workflows.trained_run import predicted_transform
+
+SIGNATURES = {"float32": "serving_default", "int16": "int16"}
+
+# Matrix and logits make the exact transform, in a tenth of the bytes of the field.
+ENOUGH = ("linear", "logits")
+
+
+class Client:
+    """Registers pairs by a served model; the volumes are prepared, and the results made, on this side.
+
+    Args:
+        address: HOST:PORT.
+        model_name: What the server calls the model.
+        certificates: `tfreg.serving.channel.Certificates`, or None for a connection in the clear.
+        encoding: "float32", or "int16" for half the bytes at a 65,000th of the intensity range.
+        max_message_mb: Largest message.
+        patience: `tfreg.serving.channel.Patience`.
+
+    Raises:
+        UserError: If an option is not valid.
+    """
+
+    def __init__(
+        self, address, model_name="tfreg", certificates=None, encoding="float32", max_message_mb=1024, patience=None
+    ):
+        if encoding not in SIGNATURES:
+            raise UserError(f"--encoding {encoding}: choose {', '.join(SIGNATURES)}")
+        self.address, self.model_name, self.encoding = address, model_name, encoding
+        self.patience = patience or Patience()
+        self.channel = open_channel(address, certificates, max_message_mb)
+        self.stub = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def close(self):
+        """Ends the connection."""
+        self.channel.close()
+
+    def signatures(self):
+        """What the model takes and gives.
+
+        Returns:
+            Dictionary of signature to a dictionary of "inputs" and "outputs", each name to (dtype number, shape).
+
+        Raises:
+            UserError: If there is no answer, or the model is not there.
+        """
+        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        request.model_spec.name = self.model_name
+        answer = call(self.stub.GetModelMetadata, request, self.address, self.patience)
+        found = get_model_metadata_pb2.SignatureDefMap()
+        answer.metadata["signature_def"].Unpack(found)
+        return {
+            name: {
+                side: {
+                    key: (info.dtype, tuple(dim.size for dim in info.tensor_shape.dim))
+                    for key, info in getattr(signature, side).items()
+                }
+                for side in ("inputs", "outputs")
+            }
+            for name, signature in found.signature_def.items()
+        }
+
+    def predict(self, inputs, signature="serving_default", outputs=(), version=None):
+        """Sends one request.
+
+        Args:
+            inputs: Dictionary of name to array.
+            signature: Which of the model's.
+            outputs: Names of the outputs that are sent back; none means all.
+            version: The model's version, or None for the newest.
+
+        Returns:
+            Dictionary of name to array, and the version that answered.
+
+        Raises:
+            UserError: If there is no answer, or the server refuses.
+        """
+        request = predict_pb2.PredictRequest(output_filter=outputs)
+        request.model_spec.name, request.model_spec.signature_name = self.model_name, signature
+        if version is not None:
+            request.model_spec.version.value = version
+        for name, array in inputs.items():
+            request.inputs[name].CopyFrom(to_proto(array, as_content=True))
+        answer = call(self.stub.Predict, request, self.address, self.patience)
+        return {name: to_array(proto) for name, proto in answer.outputs.items()}, answer.model_spec.version.value
+
+    def open(self):
+        """The `ServedRun` that the server has now.
+
+        Raises:
+            UserError: If there is no answer, or the model is not an export of tfreg's.
+        """
+        signatures = self.signatures()
+        missing = {*SIGNATURES.values(), "config"} - set(signatures)
+        if missing:
+            raise UserError(
+                f"{self.address}: model {self.model_name} lacks the signature {', '.join(sorted(missing))}; "
+                "serve what `tfreg export` writes"
+            )
+        answer, version = self.predict({"key": np.array("")}, "config")
+        return ServedRun(self, json.loads(answer["config"].item()), version)
+
+    def register(self, fixed, moving, **options):
+        """Registers a moving volume with a fixed one; arguments and result as of `tfreg.register`, without `run`."""
+        return register(fixed, moving, run=self.open(), **options)
+
+
+class ServedRun:
+    """A served model in the place of a `tfreg.workflows.trained_run.TrainedRun`.
+
+    Args:
+        client: A `Client`.
+        manifest: What the model's signature `config` tells, a dictionary.
+        version: The version that told it.
+    """
+
+    def __init__(self, client, manifest, version):
+        self.client, self.manifest, self.version = client, manifest, version
+        self.config = parse_config(manifest["config"], client.address)
+
+    @property
+    def provenance(self):
+        """What a report says of the model, a dictionary."""
+        told = {name: self.manifest["model"][name] for name in ("name", "sha256")}
+        return told | {"version": self.version, "server": self.client.model_name, "encoding": self.client.encoding}
+
+    def predict(self, pair):
+        """Predicts a pair's transform by one request to the version that told its config.
+
+        Args:
+            pair: A `tfreg.volumes.preprocessing.PreparedPair`.
+
+        Returns:
+            A `Transform`.
+
+        Raises:
+            UserError: If there is no answer, the server refuses, or it has another model by now.
+        """
+        inputs = {"fixed": pair.fixed[None, ..., None], "moving": pair.moving[None, ..., None]}
+        if self.client.encoding == "int16":
+            inputs = {name: whole_numbers(volume) for name, volume in inputs.items()}
+        signature = SIGNATURES[self.client.encoding]
+        try:
+            answer, _ = self.client.predict(inputs, signature, ENOUGH, self.version)
+        except Refusal as error:
+            if error.code != grpc.StatusCode.NOT_FOUND:
+                raise
+            # The version has been replaced since; the one that is there may have been trained otherwise.
+            now = self.client.open()
+            if now.config != self.config:
+                raise UserError(
+                    f"{self.client.address}: the model was replaced by one that sees volumes otherwise; send the "
+                    "request again"
+                ) from error
+            self.manifest, self.version = now.manifest, now.version
+            answer, _ = self.client.predict(inputs, signature, ENOUGH, self.version)
+        predicted = {name: array[0] for name, array in answer.items()}
+        return predicted_transform(predicted, pair, self.config.model, f"{self.client.address}: model")
