@@ -28,7 +28,7 @@ SHAPE = (64, 192, 192)
 SMALL_SHAPE = (24, 28, 20)
 CLIENTS = 8
 MODEL = {"encoder_filters": [4, 8], "encoder_dilations": [1, 2], "squeeze_ratio": 4, "decoder_filters": [8]}
-# Where the network is left out of the comparison, what is asked for.
+# What is asked for, and the names of it; none means all.
 ANSWERS = {
     "everything (warped, displacement, linear, logits)": (),
     "warped, linear, logits": ("warped", "linear", "logits"),
@@ -157,8 +157,8 @@ def main():
         f"Command: `python benchmarks/serving.py --times {arguments.times} --seconds {arguments.seconds:g}`",
         "",
         f"One client, {' x '.join(map(str, SHAPE))} voxels, an untrained network of {MODEL['encoder_filters']} and "
-        f"{MODEL['decoder_filters']} filters, median of {arguments.times} requests. The model's own time is that of the "
-        "same SavedModel and signature called in a process beside the server.",
+        f"{MODEL['decoder_filters']} filters, median of {arguments.times} requests. The model's own time is that of "
+        "the same SavedModel and signature called in a process beside the server.",
         "",
         "| signature | outputs sent back | sent MB | back MB | model s | request s (least to most) | overhead s |",
         "|---|---|---|---|---|---|---|",
@@ -168,8 +168,9 @@ def main():
             for name, told, sent, back, own, whole, low, high in rows
         ),
         "",
-        f"{CLIENTS} clients at once for {arguments.seconds:g} s, {' x '.join(map(str, SMALL_SHAPE))} voxels, all outputs: "
-        f"{len(latencies)} answers, {len(errors)} errors, latency {p50:.0f} ms (median), {p95:.0f} ms (95th percentile). "
+        f"{CLIENTS} clients at once for {arguments.seconds:g} s, {' x '.join(map(str, SMALL_SHAPE))} voxels, all "
+        f"outputs: {len(latencies)} answers, {len(errors)} errors, latency {p50:.0f} ms (median), {p95:.0f} ms (95th "
+        "percentile). "
         f"The server's memory: {memory[0]:.0f} MB after a twelfth of the time, {memory[-1]:.0f} MB at the end, "
         f"{max(memory):.0f} MB at most. It ended with exit code {code}.",
         *(f"- error: {text}" for text in sorted(set(errors))[:5]),

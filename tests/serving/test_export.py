@@ -149,7 +149,7 @@ def test_a_label_that_is_not_reached_is_background(exported):
 
 def test_a_client_learns_what_it_must_know(exported):
     run, path, manifest, signatures = exported["both"]
-    told = json.loads(signatures["config"](key=tf.constant("x"))["config"].numpy())
+    told = json.loads(signatures["config"](key=tf.constant(["x"]))["config"].numpy()[0])
     assert told["config"] == run.config.model_dump(mode="json")
     assert told["model"] == {"name": "both", "sha256": run.sha256, "version": 1}
     assert told["max_voxels"] == 50_000

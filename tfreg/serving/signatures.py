@@ -23,7 +23,8 @@ class Signatures(tf.Module):
     `int16` takes the same as whole numbers from 0 to 32767, in half the bytes.
     `warp` takes `image` `(batch, i, j, k, 1)` float32, `labels` (the same shape) int32, and `linear` and `logits` of an
     earlier answer; it returns `image`, interpolated linearly, and `labels`, by nearest neighbour.
-    `config` takes `key`, a string that is ignored, and returns `config`, what a client must know, as JSON.
+    `config` takes `key`, `(batch,)` strings that are ignored, and returns `config`, `(batch,)`: what a client must
+    know, as JSON.
 
     Args:
         network: The registration network, a `keras.Model`.
@@ -66,7 +67,7 @@ class Signatures(tf.Module):
                     logits,
                 ],
             ),
-            "config": (self.describe, [tf.TensorSpec((), tf.string, "key")]),
+            "config": (self.describe, [tf.TensorSpec((None,), tf.string, "key")]),
         }
 
     def register(self, fixed, moving):
@@ -108,7 +109,7 @@ class Signatures(tf.Module):
 
     def describe(self, key):
         """`config`."""
-        return {"config": tf.constant(self.config) + tf.strings.substr(key, 0, 0)}
+        return {"config": tf.fill(tf.shape(key), self.config)}
 
     def _check_sizes(self, first, second, names):
         tf.debugging.assert_equal(

@@ -1,0 +1,125 @@
+"""A tiny SavedModel, and a server of it in a process of its own."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2_grpc
+from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+COMMAND = Path(sys.executable).with_name("tfreg")
+STARTS_WITHIN = 180  # seconds; TensorFlow's import alone takes long on a busy machine
+
+
+@pytest.fixture(scope="session")
+def write_tiny_model():
+    """`write_tiny_model(folder, offset)`: a SavedModel whose `warped` is `moving + offset`."""
+    import tensorflow as tf
+
+    class Tiny(tf.Module):
+        def __init__(self, offset):
+            super().__init__()
+            self.offset = tf.Variable(float(offset))
+
+        def default(self, fixed, moving):
+            finite = tf.reduce_all(tf.math.is_finite(fixed))
+            tf.debugging.Assert(finite, ["fixed: holds values that are not finite"])
+            tf.debugging.assert_equal(tf.shape(fixed), tf.shape(moving), "fixed and moving differ in shape")
+            return {
+                "warped": moving + self.offset,
+                "displacement": tf.concat([fixed, moving, fixed], -1),
+                "linear": tf.eye(3, 4)[None],
+                "logits": fixed,
+            }
+
+        def slow(self, seconds):
+            end = tf.timestamp() + tf.cast(seconds, tf.float64)
+            rounds = tf.while_loop(lambda n: tf.timestamp() < end, lambda n: (n + 1,), [0])[0]
+            return {"version": self.offset + 0 * tf.cast(rounds, tf.float32)}
+
+        def echo(self, text, number, scan):
+            return {"text": text, "number": number, "scan": scan}
+
+    def write_tiny_model(folder, offset):
+        def spec(name, shape=(None, None, None, None, 1), dtype=tf.float32):
+            return tf.TensorSpec(shape, dtype, name)
+
+        tiny = Tiny(offset)
+        default = tf.function(tiny.default, [spec("fixed"), spec("moving")])
+        slow = tf.function(tiny.slow, [spec("seconds", ())])
+        echo = [spec("text", (None,), tf.string), spec("number", (), tf.int32), spec("scan", (None,), tf.int16)]
+        tiny.functions = [default, slow, echo := tf.function(tiny.echo, echo)]
+        tf.saved_model.save(tiny, str(folder), {"serving_default": default, "slow": slow, "echo": echo})
+        return folder
+
+    return write_tiny_model
+
+
+class RunningServer:
+    """`tfreg serve` on a free port of this machine."""
+
+    def __init__(self, base_path, log, *options):
+        self.log_file = log
+        command = [COMMAND, "serve", "--model-base-path", base_path, "--port", "0", "--device", "cpu", *options]
+        with log.open("w") as stderr:
+            self.process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=stderr, text=True)
+        # The line comes once a model is loaded; a server that does not get so far is ended.
+        late = threading.Timer(STARTS_WITHIN, self.process.kill)
+        late.start()
+        self.first_line = self.process.stdout.readline()
+        late.cancel()
+        assert self.first_line.startswith("serving "), self.log
+        self.address = self.first_line.split(" at ")[1].split(",")[0]
+        self.channels = []
+
+    @property
+    def log(self):
+        """What it has written to standard error."""
+        return self.log_file.read_text()
+
+    def connect(self, credentials=None, **options):
+        """(PredictionService, ModelService, Health) stubs over a new channel."""
+        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1), *options.items()]
+        if credentials is None:
+            channel = grpc.insecure_channel(self.address, options)
+        else:
+            channel = grpc.secure_channel(self.address, credentials, options)
+        self.channels.append(channel)
+        return (
+            prediction_service_pb2_grpc.PredictionServiceStub(channel),
+            model_service_pb2_grpc.ModelServiceStub(channel),
+            health_pb2_grpc.HealthStub(channel),
+        )
+
+    def close(self):
+        """Ends the process, by its own number."""
+        for channel in self.channels:
+            channel.close()
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def start_server(tmp_path_factory):
+    """`start_server(base_path, *options)`: a RunningServer, which does not outlive the module."""
+    servers = []
+
+    def start_server(base_path, *options):
+        log = tmp_path_factory.mktemp("server") / "log.txt"
+        servers.append(RunningServer(base_path, log, *options))
+        return servers[-1]
+
+    yield start_server
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture(scope="module")
+def base_path(tmp_path_factory, write_tiny_model):
+    """A model's folder that holds version 7."""
+    folder = tmp_path_factory.mktemp("models") / "tfreg"
+    write_tiny_model(folder / "7", 7)
+    return folder
