@@ -1,5 +1,6 @@
 """A tiny SavedModel, and a server of it in a process of its own."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -27,7 +28,9 @@ def write_tiny_model():
         def default(self, fixed, moving):
             finite = tf.reduce_all(tf.math.is_finite(fixed))
             tf.debugging.Assert(finite, ["fixed: holds values that are not finite"])
-            tf.debugging.assert_equal(tf.shape(fixed), tf.shape(moving), "fixed and moving differ in shape")
+            same = tf.debugging.assert_equal(tf.shape(fixed), tf.shape(moving), "fixed and moving differ in shape")
+            with tf.control_dependencies([same]):
+                fixed = tf.identity(fixed)
             return {
                 "warped": moving + self.offset,
                 "displacement": tf.concat([fixed, moving, fixed], -1),
@@ -63,17 +66,22 @@ class RunningServer:
 
     def __init__(self, base_path, log, *options):
         self.log_file = log
+        environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
         command = [COMMAND, "serve", "--model-base-path", base_path, "--port", "0", "--device", "cpu", *options]
         with log.open("w") as stderr:
-            self.process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=stderr, text=True)
+            self.process = subprocess.Popen(
+                list(map(str, command)), stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment
+            )
         # The line comes once a model is loaded; a server that does not get so far is ended.
         late = threading.Timer(STARTS_WITHIN, self.process.kill)
         late.start()
         self.first_line = self.process.stdout.readline()
         late.cancel()
-        assert self.first_line.startswith("serving "), self.log
-        self.address = self.first_line.split(" at ")[1].split(",")[0]
         self.channels = []
+        if not self.first_line.startswith("serving "):
+            self.close()
+            raise AssertionError(self.log)
+        self.address = self.first_line.split(" at ")[1].split(",")[0]
 
     @property
     def log(self):

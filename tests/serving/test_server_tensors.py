@@ -1,5 +1,7 @@
 """TensorProto to NumPy and back: against TensorFlow's own conversions, and what must be refused."""
 
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,7 +14,7 @@ NUMBERS = ["float32", "float64", "float16", "int8", "int16", "int32", "int64", "
 
 def random_array(dtype, shape, rng):
     if dtype == "object":
-        return np.array([bytes(rng.integers(0, 256, n)) for n in range(np.prod(shape))], object).reshape(shape)
+        return np.array([bytes(rng.integers(0, 256, n)) for n in range(math.prod(shape))], object).reshape(shape)
     if dtype == "bool":
         return rng.integers(0, 2, shape).astype(bool)
     if np.dtype(dtype).kind == "f":
@@ -42,11 +44,11 @@ def test_the_encoding_is_the_one_asked_for(dtype, field, rng):
     assert (len(getattr(content, field)), content.tensor_content) == (0, array.tobytes())
 
 
-def test_views_and_other_byte_orders_are_written_in_order(rng):
+def test_views_are_written_in_their_own_order(rng):
     array = rng.normal(size=(3, 4, 5)).astype("float32")
     for as_content in (False, True):
-        np.testing.assert_array_equal(to_array(to_proto(array.transpose(2, 0, 1), as_content)), array.transpose(2, 0, 1))
-        np.testing.assert_array_equal(to_array(to_proto(array[::-1, ::2], as_content)), array[::-1, ::2])
+        for view in (array.transpose(2, 0, 1), array[::-1, ::2]):
+            np.testing.assert_array_equal(to_array(to_proto(view, as_content)), view)
 
 
 def proto_of(dtype, shape, **values):

@@ -117,7 +117,7 @@ class Client:
                 f"{self.address}: model {self.model_name} lacks the signature {', '.join(sorted(missing))}; "
                 "serve what `tfreg export` writes"
             )
-        answer, version = self.predict({"key": np.array([""], object)}, "config")
+        answer, version = self.predict({"key": np.array([b""])}, "config")
         return ServedRun(self, json.loads(answer["config"].item()), version)
 
     def register(self, fixed, moving, **options):

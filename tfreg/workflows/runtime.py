@@ -34,7 +34,7 @@ def set_up(seed=None, threads=None, device=None):
         import keras
 
     if keras.backend.backend() == "tensorflow":
-        _set_up_tensorflow(threads, device)
+        set_up_tensorflow(threads, device)
     elif device == "cpu" and keras.backend.backend() == "jax":
         import jax
 
@@ -43,7 +43,8 @@ def set_up(seed=None, threads=None, device=None):
         keras.utils.set_random_seed(seed)
 
 
-def _set_up_tensorflow(threads, device):
+def set_up_tensorflow(threads=None, device=None):
+    """The part of `set_up` that needs TensorFlow and not Keras; arguments and errors as there."""
     import tensorflow as tf
 
     with silenced():

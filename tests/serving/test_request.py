@@ -1,0 +1,314 @@
+"""`tfreg request`: what a server's answer becomes is what `tfreg register` writes."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import grpc
+import keras
+import numpy as np
+import pytest
+
+from tfreg.config import dump_config, parse_config
+from tfreg.errors import UserError
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("exports run on TensorFlow", allow_module_level=True)
+
+import tensorflow as tf
+
+from tfreg.serving.channel import Certificates, Patience, Refusal
+from tfreg.serving.client import Client
+from tfreg.serving.export import export_run
+from tfreg.transforms.archive import load_transform
+from tfreg.volumes.formats import read_volume
+from tfreg.workflows.register import register_files
+from tfreg.workflows.train import build_model
+from tfreg.workflows.trained_run import load_run
+
+COMMAND = str(Path(sys.executable).with_name("tfreg"))
+MODEL = {"encoder_filters": [4, 6], "encoder_dilations": [1, 3], "squeeze_ratio": 4, "decoder_filters": [5]}
+IMPATIENT = Patience(timeout_seconds=20, retries=0)
+
+
+def write_run(folder, perturb, seed=4, spacing=8):
+    """A run whose network moves everything by some voxels, on a grid of its own."""
+    folder.mkdir(parents=True)
+    grid = {"orientation": "LSA", "spacing": spacing}
+    config = parse_config({"model": MODEL, "preprocessing": {"network_grid": grid, "init": "moments"}})
+    model = build_model(config)
+    perturb(model, np.random.default_rng(seed), 0.05)
+    model.save(folder / "model.keras")
+    (folder / "config.yaml").write_text(dump_config(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, perturb):
+    return write_run(tmp_path_factory.mktemp("runs") / "tiny", perturb)
+
+
+@pytest.fixture(scope="module")
+def models(run, tmp_path_factory):
+    """The model's folder, with version 1."""
+    folder = tmp_path_factory.mktemp("served") / "tfreg"
+    export_run(run, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(models, start_server):
+    return start_server(models)
+
+
+@pytest.fixture(scope="module")
+def lungs(shared_data):
+    """Two people's lungs: paths of fixed, moving and their labels."""
+    data = shared_data / "lung_mri"
+    return {
+        "fixed": data / "0004.nii.gz",
+        "moving": data / "0006.nii.gz",
+        "fixed_labels": data / "0004_lungs.nii.gz",
+        "moving_labels": data / "0006_lungs.nii.gz",
+    }
+
+
+@pytest.fixture(scope="module")
+def local(run, lungs, tmp_path_factory):
+    """What `tfreg register` writes of them."""
+    out = tmp_path_factory.mktemp("local") / "result"
+    register_files(**lungs, out=out, model=run, progress=False)
+    return out
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    """An authority, and certificates of it for server and client."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl is on the PATH")
+    folder = tmp_path_factory.mktemp("certificates")
+
+    def make(*arguments):
+        subprocess.run([openssl, *arguments], cwd=folder, check=True, capture_output=True)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    make("req", "-x509", *key, "-days", "2", "-subj", "/CN=test CA", "-keyout", "ca.key", "-out", "ca.pem")
+    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    for name in ("server", "client"):
+        make("req", *key, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
+        make("x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.pem")
+    return folder
+
+
+def requested(server, lungs, out, *options):
+    """Runs `tfreg request`."""
+    command = [COMMAND, "request", "--address", server.address, "--out", str(out)]
+    for name, path in lungs.items():
+        command += [f"--{name.replace('_', '-')}", str(path)]
+    return subprocess.run([*command, *map(str, options)], capture_output=True, text=True)
+
+
+def check_same(found, expected, tolerance_voxels=1e-3):
+    """Two result folders agree: fields and their inverses, images, exact transforms."""
+    assert {path.name for path in found.iterdir()} == {path.name for path in expected.iterdir()}
+    for name in ("displacement", "inverse_displacement"):
+        import nibabel as nib
+
+        fields = [nib.load(folder / f"{name}.nii.gz") for folder in (found, expected)]
+        spacing = min(fields[0].header.get_zooms()[:3])
+        difference = np.abs(fields[0].get_fdata() - fields[1].get_fdata()).max()
+        assert difference < tolerance_voxels * spacing, name
+        assert np.abs(fields[0].get_fdata()).max() > 1
+    images = [read_volume(folder / "warped.nii.gz").array for folder in (found, expected)]
+    assert np.abs(images[0] - images[1]).max() < 0.02 * np.ptp(images[1])
+    reports = [json.loads((folder / "report.json").read_text()) for folder in (found, expected)]
+    dice = [report["metrics"]["after"]["mean_dice"] for report in reports]
+    assert dice[0] == pytest.approx(dice[1], abs=2e-3)
+    return reports[0]
+
+
+def test_the_result_is_that_of_register(server, lungs, local, tmp_path):
+    done = requested(server, lungs, tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    report = check_same(tmp_path / "out", local)
+    assert report["model"]["version"] == 1
+    assert report["model"]["sha256"] == json.loads((local / "report.json").read_text())["model"]["sha256"]
+    assert report["config"] == json.loads((local / "report.json").read_text())["config"]
+    assert str(lungs["fixed"].parent) not in (tmp_path / "out" / "report.json").read_text()
+    points = np.random.default_rng(0).uniform(-50, 50, (100, 3))
+    transforms = [load_transform(folder / "transform.npz")[0] for folder in (tmp_path / "out", local)]
+    assert np.abs(transforms[0](points) - transforms[1](points)).max() < 1e-3
+    assert "look at" in done.stdout
+
+
+def test_over_mutual_tls_too(models, start_server, certificates, lungs, local, tmp_path):
+    options = {"certificate": "server.pem", "key": "server.key", "client-ca": "ca.pem"}
+    words = [word for name, file in options.items() for word in (f"--tls-{name}", certificates / file)]
+    server = start_server(models, *words)
+    mine = ("--tls-certificate", certificates / "client.pem", "--tls-key", certificates / "client.key")
+    done = requested(server, lungs, tmp_path / "out", "--tls-ca", certificates / "ca.pem", *mine)
+    assert done.returncode == 0, done.stderr
+    check_same(tmp_path / "out", local)
+    for words in ((), ("--tls-ca", certificates / "ca.pem"), mine):  # no TLS, no own certificate, no known authority
+        done = requested(server, lungs, tmp_path / "other", *words, "--retries", "1", "--timeout", "10")
+        assert done.returncode == 2
+        assert "no server answers" in done.stderr
+        assert not (tmp_path / "other").exists()
+
+
+def test_whole_numbers_are_nearly_as_good(server, lungs, local, tmp_path):
+    with Client(server.address, encoding="int16") as client:
+        register_files(**lungs, out=tmp_path / "out", open_run=client.open, progress=False)
+    report = check_same(tmp_path / "out", local, tolerance_voxels=0.05)
+    assert report["model"]["encoding"] == "int16"
+
+
+def test_in_python_it_is_one_call(server, run, lungs):
+    fixed, moving = (read_volume(lungs[name]) for name in ("fixed", "moving"))
+    with Client(server.address) as client:
+        found = client.register(fixed, moving)
+        signatures = client.signatures()
+    from tfreg import register
+
+    expected = register(fixed, moving, run=load_run(run))
+    assert np.abs(found.displacement_mm - expected.displacement_mm).max() < 1e-3 * min(fixed.spacing)
+    assert set(signatures) >= {"serving_default", "int16", "warp", "config"}
+    assert signatures["int16"]["inputs"]["fixed"] == (tf.int16.as_datatype_enum, (-1, -1, -1, -1, 1))
+    assert set(signatures["serving_default"]["outputs"]) == {"warped", "displacement", "linear", "logits"}
+
+
+def test_a_large_pair_goes_through(server):
+    """64 x 192 x 192: the field alone is seven times gRPC's own limit."""
+    rng = np.random.default_rng(0)
+    pair = {name: rng.random((1, 64, 192, 192, 1), np.float32) for name in ("fixed", "moving")}
+    with Client(server.address) as client:
+        found, version = client.predict(pair)
+        few, _ = client.predict(pair, outputs=("linear",))
+    assert version == 1
+    assert found["displacement"].shape == (1, 64, 192, 192, 3)
+    assert found["displacement"].nbytes == 28_311_552
+    assert np.isfinite(found["displacement"]).all()
+    np.testing.assert_allclose(few.pop("linear"), found["linear"], atol=1e-6)
+    assert few == {}
+
+
+def test_a_message_limit_that_is_too_small_is_told(server):
+    pair = {name: np.zeros((1, 64, 64, 64, 1), np.float32) for name in ("fixed", "moving")}
+    with Client(server.address, max_message_mb=1) as client, pytest.raises(Refusal, match="a message is too large"):
+        client.predict(pair)
+
+
+def test_the_servers_own_words_are_told(server):
+    pair = {name: np.full((1, 8, 8, 8, 1), np.nan, np.float32) for name in ("fixed", "moving")}
+    with Client(server.address, patience=IMPATIENT) as client:
+        with pytest.raises(Refusal, match=r"the server refuses: .*fixed holds values that are not finite") as caught:
+            client.predict(pair)
+        assert caught.value.code == grpc.StatusCode.INVALID_ARGUMENT
+        assert "\n" not in str(caught.value)
+    with Client(server.address, model_name="other", patience=IMPATIENT) as client:
+        with pytest.raises(Refusal, match="Servable not found for request: Latest") as caught:
+            client.open()
+        assert caught.value.code == grpc.StatusCode.NOT_FOUND
+
+
+def test_another_kind_of_model_is_refused(base_path, start_server):
+    server = start_server(base_path)
+    with (
+        Client(server.address, patience=IMPATIENT) as client,
+        pytest.raises(UserError, match="model tfreg lacks the signature config, int16; serve what `tfreg export`"),
+    ):
+        client.open()
+
+
+def test_nobody_there(lungs, tmp_path):
+    class Nobody:
+        address = "127.0.0.1:9"
+
+    started = time.monotonic()
+    done = requested(Nobody, lungs, tmp_path / "out", "--retries", "2")
+    assert time.monotonic() - started < 60
+    assert done.returncode == 2
+    assert "127.0.0.1:9: no server answers; start one with `tfreg serve`" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--address", "localhost"], "--address localhost: give HOST:PORT"),
+        (["--address", "localhost:99999"], "--address localhost:99999: give HOST:PORT"),
+        (["--encoding", "int8"], "--encoding int8: choose float32, int16"),
+        (["--tls-key", "key.pem"], "--tls-certificate and --tls-key belong together"),
+        (["--tls-ca", "nowhere.pem"], "nowhere.pem: cannot be read"),
+        (["--transform", "rigid"], "--transform rigid: choose linear"),
+    ],
+)
+def test_bad_options_get_one_line(server, lungs, tmp_path, options, text):
+    done = requested(server, lungs, tmp_path / "out", *options)
+    assert done.returncode == 2
+    assert text in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_server_that_comes_back_is_found_again(models, start_server):
+    """Killed between two requests and started again on the same port, while the client tries."""
+    first = start_server(models)
+    pair = {name: np.zeros((1, 8, 9, 10, 1), np.float32) for name in ("fixed", "moving")}
+    port = first.address.rpartition(":")[2]
+    with Client(first.address, patience=Patience(timeout_seconds=150, retries=60)) as client:
+        client.predict(pair)
+        first.process.send_signal(signal.SIGKILL)
+        first.process.wait()
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(client.predict(pair)))
+        thread.start()
+        start_server(models, "--port", port)
+        thread.join(160)
+        assert not thread.is_alive()
+    assert answers[0][1] == 1
+
+
+def test_a_version_replaced_meanwhile(models, perturb, start_server, lungs, tmp_path):
+    """Between the config and the pair the server takes over another version: one like it is used, another refused."""
+    from tfreg import register
+
+    folder = tmp_path / "tfreg"
+    shutil.copytree(models / "1", folder / "1")
+    server = start_server(folder, "--poll-seconds", "0.2")
+    fixed, moving = (read_volume(lungs[name]) for name in ("fixed", "moving"))
+
+    def replaced_by(version):
+        for path in folder.iterdir():
+            if path.name != str(version):
+                shutil.rmtree(path)
+        with Client(server.address) as other:
+            deadline = time.monotonic() + 90
+            while other.open().version != version:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+
+    with Client(server.address) as client:
+        served = client.open()
+        shutil.copytree(models / "1", folder / "2")
+        replaced_by(2)
+        assert register(fixed, moving, run=served).report["model"]["version"] == 2
+        served = client.open()
+        export_run(write_run(tmp_path / "runs" / "unlike", perturb, seed=9, spacing=9), folder)
+        replaced_by(3)
+        with pytest.raises(UserError, match="was replaced by one that sees volumes otherwise"):
+            register(fixed, moving, run=served)
+
+
+def test_certificates_are_pairs(tmp_path):
+    assert Certificates().credentials() is None
+    (tmp_path / "ca.pem").write_text("no certificate")
+    assert Certificates(authority=tmp_path / "ca.pem").credentials() is not None

@@ -1,0 +1,73 @@
+"""A SavedModel in memory, as TensorFlow itself loads it: no Keras, no layers of tfreg."""
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+from tensorflow_serving.apis import prediction_log_pb2
+
+from tfreg.serving import prediction
+
+WARM_UP = "assets.extra/tf_serving_warmup_requests"
+
+
+class LoadedModel:
+    """One version of the model.
+
+    Args:
+        path: Its version folder.
+        version: Its number.
+
+    Attributes:
+        version: Its number.
+        signatures: {name: SignatureDef}, as exported.
+
+    Raises:
+        Exception: Whatever TensorFlow finds wrong with the folder.
+    """
+
+    def __init__(self, path, version):
+        self.version = version
+        self.signatures = _signatures(path / "saved_model.pb")
+        self._module = tf.saved_model.load(str(path))
+
+    def run(self, signature_name, inputs, outputs):
+        """The wanted outputs of one signature.
+
+        Args:
+            signature_name: Key of `signatures`.
+            inputs: {alias: array}, all that the signature has.
+            outputs: Aliases; others are not copied off the model.
+
+        Returns:
+            {alias: array}.
+        """
+        tensors = {alias: tf.constant(array) for alias, array in inputs.items()}
+        found = self._module.signatures[signature_name](**tensors)
+        return {alias: np.asarray(found[alias]) for alias in outputs}
+
+
+def load(path, version):
+    """Loads a version and answers its warm-up requests, so that the first client need not wait.
+
+    Raises:
+        Exception: If the folder or one of its warm-up requests is not valid.
+    """
+    model = LoadedModel(path, version)
+    warm_up = path / WARM_UP
+    if warm_up.is_file():
+        for record in tf.data.TFRecordDataset(str(warm_up)).as_numpy_iterator():
+            log = prediction_log_pb2.PredictionLog.FromString(record)
+            if log.HasField("predict_log"):
+                prediction.predict(model, log.predict_log.request)
+    return model
+
+
+def _signatures(path):
+    """{name: SignatureDef} of the graph for serving."""
+    for graph in saved_model_pb2.SavedModel.FromString(path.read_bytes()).meta_graphs:
+        if "serve" in graph.meta_info_def.tags:
+            found = meta_graph_pb2.MetaGraphDef()
+            for name, signature in graph.signature_def.items():
+                found.signature_def[name].CopyFrom(signature)
+            return dict(found.signature_def)
+    raise ValueError("it has no graph tagged `serve`")

@@ -1,0 +1,63 @@
+"""The numbered version folders under a model's base path, and which of them are complete."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+
+class VersionFolder(NamedTuple):
+    """One version folder as a poll found it.
+
+    Attributes:
+        version: Its number.
+        path: The folder.
+        files: {relative path: (bytes, time of change)}.
+        complete: Whether it holds saved_model.pb, and no file has changed since the poll before.
+    """
+
+    version: int
+    path: Path
+    files: dict
+    complete: bool
+
+
+class VersionFolders:
+    """Polls a base path; a folder is complete once two polls in a row saw the same files.
+
+    Args:
+        base_path: Folder with numbered folders, such as export/models/tfreg.
+    """
+
+    def __init__(self, base_path):
+        self.base_path = Path(base_path)
+        self._before = {}
+
+    def poll(self):
+        """{version: VersionFolder} of what is there now.
+
+        Raises:
+            OSError: If the base path cannot be listed.
+        """
+        found = {}
+        for path in sorted(self.base_path.iterdir()):
+            if path.name.isascii() and path.name.isdecimal() and path.is_dir():
+                files = _files(path)
+                version = int(path.name)
+                complete = "saved_model.pb" in files and self._before.get(version) == files
+                found[version] = VersionFolder(version, path, files, complete)
+        self._before = {version: folder.files for version, folder in found.items()}
+        return found
+
+
+def _files(folder):
+    """{relative path: (bytes, time of change)} of every file below; files that vanish meanwhile are left out."""
+    found = {}
+    for directory, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(directory, name)
+            try:
+                status = os.stat(path)
+            except OSError:
+                continue
+            found[os.path.relpath(path, folder)] = (status.st_size, status.st_mtime_ns)
+    return found
