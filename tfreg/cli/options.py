@@ -1,6 +1,7 @@
 """Options that several commands share, and how their texts are read."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +14,18 @@ Device = Annotated[str | None, typer.Option(help="cpu or gpu; without it, what i
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing result.")]
 Interpolation = Annotated[str, typer.Option(help="linear or cubic for images, nearest for labels.")]
 Background = Annotated[float | None, typer.Option(help="Value outside the moving image; without it, its smallest.")]
+Fixed = Annotated[Path, typer.Option(help="The image whose grid is kept.")]
+Moving = Annotated[Path, typer.Option(help="The image that is transformed.")]
+Folder = Annotated[Path, typer.Option(help="Folder for the result.")]
+Parts = Annotated[str, typer.Option(help="linear, deformable or both: the parts to use.")]
+Init = Annotated[
+    str | None, typer.Option(help="header, centre, moments, or an ITK transform file; without it, the model's.")
+]
+FixedLabels = Annotated[Path | None, typer.Option(help="Segmentation of the fixed image, to measure Dice.")]
+MovingLabels = Annotated[Path | None, typer.Option(help="Segmentation of the moving image.")]
+FixedPoints = Annotated[Path | None, typer.Option(help="Landmarks, CSV x,y,z in RAS mm, to measure TRE.")]
+MovingPoints = Annotated[Path | None, typer.Option(help="The same landmarks in the moving image.")]
+RecordPaths = Annotated[bool, typer.Option("--record-paths", help="Write the inputs' paths to report.json.")]
 
 
 def check_choice(option, value, choices):

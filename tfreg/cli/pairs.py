@@ -8,8 +8,18 @@ import typer
 from tfreg.cli.options import (
     Background,
     Device,
+    Fixed,
+    FixedLabels,
+    FixedPoints,
+    Folder,
     Force,
+    Init,
     Interpolation,
+    Moving,
+    MovingLabels,
+    MovingPoints,
+    Parts,
+    RecordPaths,
     Seed,
     Threads,
     check_choice,
@@ -21,9 +31,9 @@ app = typer.Typer()
 
 @app.command()
 def register(
-    fixed: Annotated[Path, typer.Option(help="The image whose grid is kept.")],
-    moving: Annotated[Path, typer.Option(help="The image that is transformed.")],
-    out: Annotated[Path, typer.Option(help="Folder for the result.")],
+    fixed: Fixed,
+    moving: Moving,
+    out: Folder,
     model: Annotated[str, typer.Option(help="A run folder, a .keras file in one, or none.")],
     refine: Annotated[bool, typer.Option("--refine", help="Optimise the transform for this pair.")] = False,
     preset: Annotated[str, typer.Option(help="fast or quality: how much time the refinement may take.")] = "quality",
@@ -36,21 +46,17 @@ def register(
     check: Annotated[
         bool, typer.Option("--check", help="Register the other way round too, and see whether both agree.")
     ] = False,
-    transform: Annotated[str, typer.Option(help="linear, deformable or both: the parts to use.")] = "both",
-    init: Annotated[
-        str | None, typer.Option(help="header, centre, moments, or an ITK transform file; without it, the model's.")
-    ] = None,
+    transform: Parts = "both",
+    init: Init = None,
     interpolation: Interpolation = "linear",
     background: Background = None,
-    fixed_labels: Annotated[Path | None, typer.Option(help="Segmentation of the fixed image, to measure Dice.")] = None,
-    moving_labels: Annotated[Path | None, typer.Option(help="Segmentation of the moving image.")] = None,
-    fixed_points: Annotated[Path | None, typer.Option(help="Landmarks, CSV x,y,z in RAS mm, to measure TRE.")] = None,
-    moving_points: Annotated[Path | None, typer.Option(help="The same landmarks in the moving image.")] = None,
+    fixed_labels: FixedLabels = None,
+    moving_labels: MovingLabels = None,
+    fixed_points: FixedPoints = None,
+    moving_points: MovingPoints = None,
     fixed_mask: Annotated[Path | None, typer.Option(help="Where the fixed image counts.")] = None,
     moving_mask: Annotated[Path | None, typer.Option(help="Where the moving image counts.")] = None,
-    record_paths: Annotated[
-        bool, typer.Option("--record-paths", help="Write the inputs' paths to report.json.")
-    ] = False,
+    record_paths: RecordPaths = False,
     force: Force = False,
     threads: Threads = None,
     seed: Seed = 0,
