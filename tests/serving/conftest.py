@@ -1,6 +1,7 @@
 """A tiny SavedModel, and a server of it in a process of its own."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -130,4 +131,27 @@ def base_path(tmp_path_factory, write_tiny_model):
     """A model's folder that holds version 7."""
     folder = tmp_path_factory.mktemp("models") / "tfreg"
     write_tiny_model(folder / "7", 7)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    """`certificates / "NAME.pem"` and `"NAME.key"` of ca, server and client, and of another ca."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl here to make certificates with")
+    folder = tmp_path_factory.mktemp("certificates")
+    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+
+    def run(*arguments):
+        subprocess.run([openssl, *arguments], cwd=folder, check=True, capture_output=True)
+
+    for name in ("ca", "other"):
+        subject = ["-subj", f"/CN={name}", "-days", "2"]
+        run("req", "-x509", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.pem", *subject)
+    (folder / "names.txt").write_text("subjectAltName=IP:127.0.0.1\n")
+    for name in ("server", "client"):
+        run("req", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        signer = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names.txt"]
+        run("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signer)
     return folder

@@ -86,27 +86,6 @@ def local(run, lungs, tmp_path_factory):
     return out
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory):
-    """An authority, and certificates of it for server and client."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("no openssl is on the PATH")
-    folder = tmp_path_factory.mktemp("certificates")
-
-    def make(*arguments):
-        subprocess.run([openssl, *arguments], cwd=folder, check=True, capture_output=True)
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    make("req", "-x509", *key, "-days", "2", "-subj", "/CN=test CA", "-keyout", "ca.key", "-out", "ca.pem")
-    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-    for name in ("server", "client"):
-        make("req", *key, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
-        signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
-        make("x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.pem")
-    return folder
-
-
 def requested(server, lungs, out, *options):
     """Runs `tfreg request`."""
     command = [COMMAND, "request", "--address", server.address, "--out", str(out)]

@@ -1,6 +1,5 @@
 """TLS and mTLS, with certificates made here."""
 
-import shutil
 import subprocess
 
 import grpc
@@ -9,29 +8,6 @@ from grpc_health.v1 import health_pb2
 
 from tfreg.errors import UserError
 from tfreg.serving.server_options import ServerOptions
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory):
-    """`certificates / "NAME.pem"` and `"NAME.key"` of ca, server and client, and of another ca."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("no openssl here to make certificates with")
-    folder = tmp_path_factory.mktemp("certificates")
-    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-
-    def run(*arguments):
-        subprocess.run([openssl, *arguments], cwd=folder, check=True, capture_output=True)
-
-    for name in ("ca", "other"):
-        subject = ["-subj", f"/CN={name}", "-days", "2"]
-        run("req", "-x509", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.pem", *subject)
-    (folder / "names.txt").write_text("subjectAltName=IP:127.0.0.1\n")
-    for name in ("server", "client"):
-        run("req", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        signer = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names.txt"]
-        run("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signer)
-    return folder
 
 
 def options_of(certificates, *more):
@@ -51,9 +27,10 @@ def health(server, credentials):
 
 
 def test_tls(certificates, start_server, base_path):
-    """With it, other machines may connect too."""
-    server = start_server(base_path, "--host", "0.0.0.0", *options_of(certificates))
-    server.address = server.address.replace("0.0.0.0", "127.0.0.1")
+    """With it, other machines might connect too."""
+    options = {"tls_certificate": certificates / "server.pem", "tls_key": certificates / "server.key"}
+    ServerOptions(base_path, host="0.0.0.0", port=0, **options).check()
+    server = start_server(base_path, *options_of(certificates))
     assert health(server, credentials(certificates)) == health_pb2.HealthCheckResponse.SERVING
     for wrong in (credentials(certificates, ca="other"), None):
         with pytest.raises(grpc.RpcError) as raised:

@@ -142,19 +142,23 @@ def test_the_version_in_use_is_not_loaded_again(versions, tmp_path):
             assert same is model
 
 
-def test_watching_survives_a_base_path_that_vanishes(versions, tmp_path):
+def test_watching_survives_a_base_path_that_vanishes(versions, tmp_path, caplog):
     write(tmp_path / "1")
     poll(versions)
     shutil.rmtree(tmp_path)
     stopping = threading.Event()
     watcher = threading.Thread(target=versions.watch, args=(0.01, stopping))
     watcher.start()
+    until(lambda: caplog.records)
     time.sleep(0.1)
-    write_all = [tmp_path.mkdir(), write(tmp_path / "2")]
-    assert write_all
+    tmp_path.mkdir()
+    write(tmp_path / "2")
     until(lambda: versions.version == 2)
     stopping.set()
     watcher.join()
+    troubles = [record.getMessage() for record in caplog.records if "cannot be polled" in record.getMessage()]
+    assert len(troubles) == 1
+    assert troubles[0].startswith("version folders cannot be polled: FileNotFoundError")
 
 
 def until(condition, seconds=60):

@@ -67,11 +67,16 @@ class ModelVersions:
 
     def watch(self, seconds, stopping):
         """Polls until the event `stopping` is set; nothing that goes wrong ends it."""
+        told = None
         while not stopping.wait(seconds):
+            trouble = None
             try:
                 self.poll()
             except Exception as error:
-                LOG.warning("version folders cannot be polled: %s", _line(error))
+                trouble = _line(error)
+            if trouble and trouble != told:
+                LOG.warning("version folders cannot be polled: %s", trouble)
+            told = trouble
 
     @contextlib.contextmanager
     def lease(self, model_spec):
