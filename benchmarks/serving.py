@@ -101,6 +101,24 @@ def one_by_one(address, version, times):
     return rows
 
 
+def differences(address, run):
+    """How far a served registration of a whole pair lies from the local one: field and inverse, voxels."""
+    from scipy import ndimage
+
+    from tfreg import load_run, register
+    from tfreg.serving.client import Client
+    from tfreg.volumes.volume import Volume
+
+    rng = np.random.default_rng(3)
+    noise = ndimage.gaussian_filter(rng.standard_normal((2, *SHAPE)), (0, 4, 4, 4))
+    fixed, moving = (Volume((1000 * array / array.std()).astype(np.float32), np.eye(4)) for array in noise)
+    with Client(address) as client:
+        found = client.register(fixed, moving)
+    expected = register(fixed, moving, run=load_run(run))
+    fields = [(r.displacement_mm, r.transform.inverse().displacement_mm(moving.lattice)) for r in (found, expected)]
+    return [float(np.abs(a - b).max()) for a, b in zip(*fields, strict=True)]
+
+
 def many_at_once(address, process_id, seconds):
     """Latencies and errors of several clients for a time, and the server's memory on the way."""
     from tfreg.serving.client import Client
@@ -146,6 +164,7 @@ def main():
         try:
             address = re.search(r"at (\S+:\d+)", server.stdout.readline())[1]
             rows = one_by_one(address, version, arguments.times)
+            field, inverse = differences(address, folder / "run")
             latencies, errors, memory = many_at_once(address, server.pid, arguments.seconds)
         finally:
             server.send_signal(signal.SIGTERM)
@@ -167,6 +186,9 @@ def main():
             f"{high:.2f}) | {whole - own:.2f} |"
             for name, told, sent, back, own, whole, low, high in rows
         ),
+        "",
+        f"A whole pair of that size by `Client.register` and by `tfreg.register`: the fields differ by at most "
+        f"{field:.1e} voxels, the inverses by {inverse:.1e}.",
         "",
         f"{CLIENTS} clients at once for {arguments.seconds:g} s, {' x '.join(map(str, SMALL_SHAPE))} voxels, all "
         f"outputs: {len(latencies)} answers, {len(errors)} errors, latency {p50:.0f} ms (median), {p95:.0f} ms (95th "
