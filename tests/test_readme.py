@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 # A newcomer has more time than a test: fewer subjects and steps, nothing else is changed.
 SHORTER = {
     "--subjects 12": "--subjects 5",
-    "--run runs/chests": "--run runs/chests training.epochs=1 training.steps_per_epoch=2 training.validation_pairs=1",
+    "subjects.csv --run runs/chests": "subjects.csv --run runs/chests training.epochs=1 training.steps_per_epoch=2 "
+    "training.validation_pairs=1",
 }
 
 

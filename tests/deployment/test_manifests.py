@@ -16,7 +16,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 EXPORT = Path(__file__).parents[2] / "export"
-README = (EXPORT / "README.md").read_text()
+README = (EXPORT / "README.md").read_text(encoding="utf-8")
 RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 OPEN = {
     "/tensorflow.serving.PredictionService/Predict",
@@ -413,7 +413,7 @@ def check_envoy(document):
     assert operations["address"]["socket_address"]["port_value"] == 9902
     (host,) = chain["filters"][0]["typed_config"]["route_config"]["virtual_hosts"]
     paths = {route["match"].get("path"): route["route"]["cluster"] for route in host["routes"] if "route" in route}
-    metrics = check_monitoring((EXPORT / "monitoring.config").read_text())
+    metrics = check_monitoring((EXPORT / "monitoring.config").read_text(encoding="utf-8"))
     assert paths == {"/stats/prometheus": "admin", metrics: "model_server_rest"}
     clusters = {cluster["name"]: cluster for cluster in document["static_resources"]["clusters"]}
     (endpoint,) = clusters["model_server"]["load_assignment"]["endpoints"][0]["lb_endpoints"]
@@ -425,7 +425,7 @@ def check_envoy(document):
 def load_all():
     """Every YAML file, by name, each a list of documents."""
     paths = [*EXPORT.glob("*.yaml"), *(EXPORT / "kubernetes").glob("*.yaml")]
-    return {path.name: list(yaml.safe_load_all(path.read_text())) for path in paths}
+    return {path.name: list(yaml.safe_load_all(path.read_text(encoding="utf-8"))) for path in paths}
 
 
 def check_yaml(documents):
@@ -450,11 +450,11 @@ TEXTS = {
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_text_protos_parse(name):
-    TEXTS[name]((EXPORT / name).read_text())
+    TEXTS[name]((EXPORT / name).read_text(encoding="utf-8"))
 
 
 def test_the_pinned_variant_in_the_comments_parses():
-    text = (EXPORT / "models.config").read_text()
+    text = (EXPORT / "models.config").read_text(encoding="utf-8")
     commented = "\n".join(re.findall(r"^# {4}(.*)$", text, re.M))
     pinned = re.sub(r"model_version_policy \{.*?\n    \}\n", lambda _: commented + "\n", text, count=1, flags=re.S)
     pinned = re.sub(r"^#.*", "", pinned, flags=re.M)
@@ -482,7 +482,7 @@ def test_the_pinned_variant_in_the_comments_parses():
     ],
 )
 def test_a_damaged_text_proto_is_found(name, old, new):
-    text = (EXPORT / name).read_text()
+    text = (EXPORT / name).read_text(encoding="utf-8")
     body = re.sub(r"^\s*#.*\n", "", text, flags=re.M)
     assert old in body
     with pytest.raises((text_format.ParseError, AssertionError)):

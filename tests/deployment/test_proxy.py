@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 EXPORT = Path(__file__).parents[2] / "export"
-README = (EXPORT / "README.md").read_text()
+README = (EXPORT / "README.md").read_text(encoding="utf-8")
 RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 OPEN = {
     "/tensorflow.serving.PredictionService/Predict",
@@ -60,7 +60,9 @@ def proxy(tmp_path_factory):
     assert made.returncode == 0, made.stderr
     assert {path.name for path in (folder / "certs" / "server").iterdir()} == {"ca.pem", "server.pem", "server.key"}
     ports = {name: free_port() for name in ("8443", "9902", "9901", "8500", "8501")}
-    text = (EXPORT / "envoy.yaml").read_text().replace("/etc/tfreg-tls", str(folder / "certs" / "server"))
+    text = (
+        (EXPORT / "envoy.yaml").read_text(encoding="utf-8").replace("/etc/tfreg-tls", str(folder / "certs" / "server"))
+    )
     text = text.replace("model-server,", "127.0.0.1,").replace("0.0.0.0", "127.0.0.1")
     for name, port in ports.items():
         text = text.replace(f"port_value: {name}", f"port_value: {port}")
@@ -99,7 +101,7 @@ def ask(port, path):
 def wait_until(condition, folder, seconds=60):
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, (folder / "log").read_text()
+        assert time.monotonic() < deadline, (folder / "log").read_text(encoding="utf-8")
         time.sleep(0.2)
 
 
@@ -173,7 +175,9 @@ def test_the_proxy_shows_metrics_and_nothing_else(proxy):
 
 def test_the_health_check_of_compose_sees_the_proxy(proxy):
     ports, _ = proxy
-    command = yaml.safe_load((EXPORT / "compose.yaml").read_text())["services"]["proxy"]["healthcheck"]["test"]
+    command = yaml.safe_load((EXPORT / "compose.yaml").read_text(encoding="utf-8"))["services"]["proxy"]["healthcheck"][
+        "test"
+    ]
     script = command[-1].replace("$$", "$")
     assert command[:3] == ["CMD", "/bin/bash", "-c"]
     for port, works in (("9902", True), ("8501", False)):
@@ -187,7 +191,7 @@ def test_the_proxy_logs_no_data(proxy):
     _, folder = proxy
     with channel_to(proxy) as channel:
         call(channel, "/tensorflow.serving.PredictionService/Predict", b"\x0a\x00")
-    lines = [line for line in (folder / "log").read_text().splitlines() if line.startswith("{")]
+    lines = [line for line in (folder / "log").read_text(encoding="utf-8").splitlines() if line.startswith("{")]
     assert lines
     keys = {"time", "method", "client", "http_status", "grpc_status", "flags", "bytes_in", "bytes_out", "milliseconds"}
     assert all(set(yaml.safe_load(line)) == keys for line in lines)

@@ -21,6 +21,7 @@ from tfreg.workflows.evaluate import evaluate, plan_experiments
 from tfreg.workflows.evaluation_methods import plan_methods, reference_of
 from tfreg.workflows.evaluation_store import Store, digest_of
 from tfreg.workflows.metrics import dice_by_label
+from tfreg.workflows.result import without_nan
 from tfreg.workflows.train import build_model
 
 SHAPE = (24, 28, 20)
@@ -112,7 +113,7 @@ def test_every_method_has_its_row_in_both_experiments(evaluated):
         assert methods["refined"]["certified"] == methods["refined"]["measured"]
         assert methods["demons"]["certified"] is None
         assert methods["refined"]["figures"]["seconds"]["mean"] > 0
-    text = (out / "tables.md").read_text()
+    text = (out / "tables.md").read_text(encoding="utf-8")
     assert "## Table 1: overlap" in text
     assert "## Table 2: landmark errors, mm (within subjects, ED to ES)" in text
     assert "| inter-observer | 1.00 | 2.00 | 2.00 | 3.00 |" in text
@@ -120,7 +121,7 @@ def test_every_method_has_its_row_in_both_experiments(evaluated):
 
 def test_one_unreadable_image_fails_alone(evaluated, people):
     out, summary = evaluated
-    pairs = {row["pair"] for row in csv.DictReader((out / "measurements.csv").read_text().splitlines())}
+    pairs = {row["pair"] for row in csv.DictReader((out / "measurements.csv").read_text(encoding="utf-8").splitlines())}
     touched = {pair for pair in pairs if "p3_ED" in pair}
     assert touched
     for part in summary.values():
@@ -131,15 +132,15 @@ def test_one_unreadable_image_fails_alone(evaluated, people):
             assert part["methods"][name]["measured"] + len(failures) == part["pairs"]
     failed = sum(len(part["methods"]["demons"]["failures"]) for part in summary.values())
     assert failed == len(touched)
-    assert "demons failed on p3_ED_to_" in (out / "tables.md").read_text()
+    assert "demons failed on p3_ED_to_" in (out / "tables.md").read_text(encoding="utf-8")
 
 
 def test_the_files_say_the_same(evaluated):
     out, summary = evaluated
-    saved = json.loads((out / "summary.json").read_text())
-    assert saved["experiments"] == json.loads(json.dumps(summary))
+    saved = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    assert saved["experiments"] == json.loads(json.dumps(without_nan(summary)))
     assert saved["versions"]["tfreg"]
-    rows = list(csv.DictReader((out / "measurements.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((out / "measurements.csv").read_text(encoding="utf-8").splitlines()))
     means = [
         float(row["dice"])
         for row in rows
@@ -166,7 +167,7 @@ def test_the_initial_dice_is_that_of_the_labels_as_they_lie(evaluated, people):
 
 def test_again_nothing_is_measured_but_what_failed(evaluated, people):
     out, _ = evaluated
-    before = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+    before = [json.loads(line) for line in (out / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
     summary = evaluate(
         people / "subjects.csv",
         out,
@@ -179,7 +180,7 @@ def test_again_nothing_is_measured_but_what_failed(evaluated, people):
         reference="demons",
         progress=False,
     )
-    after = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+    after = [json.loads(line) for line in (out / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
     assert after[: len(before)] == before
     kept = {(r["experiment"], r["pair"], r["method"]): r for r in after}
     assert len(kept) == len(before)
@@ -203,7 +204,7 @@ def test_killed_half_way_it_goes_on_where_it_was(people, tmp_path):
     process = subprocess.Popen(demons_command(people, out), start_new_session=True)
     rows = out / "rows.jsonl"
     deadline = time.monotonic() + 120
-    while not (rows.exists() and len(rows.read_text().splitlines()) >= 6):
+    while not (rows.exists() and len(rows.read_text(encoding="utf-8").splitlines()) >= 6):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.02)
@@ -211,12 +212,12 @@ def test_killed_half_way_it_goes_on_where_it_was(people, tmp_path):
     process.wait()
     with open(rows, "a") as file:
         file.write('{"experiment": "all combinations, ED", "pair": "p0_')  # a line cut short by the kill
-    before = rows.read_text().splitlines()[:-1]
+    before = rows.read_text(encoding="utf-8").splitlines()[:-1]
     assert 6 <= len(before) < 90
     assert not (out / "tables.md").exists()
-    done = subprocess.run(demons_command(people, out), capture_output=True, text=True)
+    done = subprocess.run(demons_command(people, out), capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
-    after = rows.read_text().splitlines()
+    after = rows.read_text(encoding="utf-8").splitlines()
     assert after[: len(before)] == before
     keys = [tuple(json.loads(line)[key] for key in ("experiment", "pair", "method")) for line in after]
     assert len(keys) == len(set(keys)) == 3 * 6 * 5
@@ -339,7 +340,9 @@ def test_a_changed_file_is_measured_again(people, tmp_path):
     ],
 )
 def test_bad_options_get_one_line(people, tmp_path, options, text):
-    done = subprocess.run(demons_command(people, tmp_path / "out", *options), capture_output=True, text=True)
+    done = subprocess.run(
+        demons_command(people, tmp_path / "out", *options), capture_output=True, text=True, encoding="utf-8"
+    )
     assert done.returncode == 2
     assert text in done.stderr
     assert len(done.stderr.splitlines()) == 1
