@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from tfreg.transforms.archive import load_transform, save_transform
-from tfreg.volumes.formats import read_points, read_volume
 from tfreg.volumes.manifest import pairs_from_subjects, read_pairs, read_subjects
 from tfreg.workflows.assessment import displacement_quality
-from tfreg.workflows.case import Case
+from tfreg.workflows.case import Case, read_input
 
 HIPPOCAMPUS_PAIRS = 60
 ROUND_TRIPS = 10_000
@@ -123,6 +122,6 @@ def _with_lobes(pair):
 
 def _case(pair, fixed):
     """The files of a pair, read."""
-    labels = (read_volume(file, labels=True) for file in (pair.fixed_labels, pair.moving_labels))
-    points = (None if file is None else read_points(file) for file in (pair.fixed_points, pair.moving_points))
-    return Case(fixed, read_volume(pair.moving), *labels, *points)
+    names = ("moving", "fixed_labels", "moving_labels", "fixed_points", "moving_points")
+    files = {name: getattr(pair, name) for name in names if getattr(pair, name) is not None}
+    return Case(fixed, **{name: read_input(name, file) for name, file in files.items()})

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tfreg.config import Config, dump_config, load_config, parse_config
+from tfreg.config import Classification, Config, dump_config, load_config, parse_config, parse_section
 from tfreg.errors import UserError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
@@ -19,8 +19,9 @@ def refused(content=None, path=None, overrides=()):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_the_configs_that_come_with_tfreg(path):
-    config = load_config(path)
-    assert parse_config(config.model_dump(mode="json")) == config
+    section = Classification if path.name.startswith("classify") else Config
+    config = load_config(path, section=section)
+    assert parse_section(section, config.model_dump(mode="json"), path) == config
 
 
 def test_defaults_are_the_designs():

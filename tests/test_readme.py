@@ -16,6 +16,8 @@ SHORTER = {
     "--subjects 12": "--subjects 5",
     "subjects.csv --run runs/chests": "subjects.csv --run runs/chests training.epochs=1 training.steps_per_epoch=2 "
     "training.validation_pairs=1",
+    "--out tuned --trials 8": "--out tuned --trials 1 training.epochs=1 training.steps_per_epoch=2 "
+    "training.validation_pairs=1",
 }
 
 

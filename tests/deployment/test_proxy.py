@@ -7,19 +7,10 @@ import subprocess
 import time
 import urllib.request
 from concurrent import futures
-from pathlib import Path
 
 import pytest
 import yaml
-
-EXPORT = Path(__file__).parents[2] / "export"
-README = (EXPORT / "README.md").read_text(encoding="utf-8")
-RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
-OPEN = {
-    "/tensorflow.serving.PredictionService/Predict",
-    "/tensorflow.serving.PredictionService/GetModelMetadata",
-    "/tensorflow.serving.ModelService/GetModelStatus",
-}
+from export_folder import EXPORT, METRICS, OPEN, README, RELOAD
 
 
 def free_port():
@@ -167,7 +158,7 @@ def test_the_proxy_shows_metrics_and_nothing_else(proxy):
         text = answer.read().decode()
     (counted,) = re.findall(r"^envoy_cluster_grpc_ModelService_GetModelStatus_0\{.*\} (\d+)$", text, re.M)
     assert int(counted) >= 1
-    assert ask(ports["9902"], "/monitoring/prometheus/metrics") == 503
+    assert ask(ports["9902"], METRICS) == 503
     for path in ("/", "/config_dump", "/v1/models/tfreg"):
         assert ask(ports["9902"], path) == 404
     assert ask(ports["9901"], "/config_dump") == 403

@@ -1,4 +1,9 @@
-"""A tiny SavedModel, and a server of it in a process of its own."""
+"""A tiny SavedModel, a server of it in a process of its own, and the server that somebody else has started.
+
+With TFREG_TFS_ADDRESS=HOST:PORT every test of a server runs against that one too, and is skipped there if it needs a
+server of its own. It holds, under the name tfreg, the export of the run that TFREG_TFS_RUN names (see "Testing a
+server" in export/README.md).
+"""
 
 import os
 import shutil
@@ -10,10 +15,12 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2_grpc
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc, prediction_service_pb2_grpc
 
 COMMAND = Path(sys.executable).with_name("tfreg")
 STARTS_WITHIN = 180  # seconds; TensorFlow's import alone takes long on a busy machine
+OUTSIDE, OUTSIDE_RUN = os.environ.get("TFREG_TFS_ADDRESS"), os.environ.get("TFREG_TFS_RUN")
+SERVERS = ["tfreg", *([pytest.param("tfs", marks=pytest.mark.tfs)] if OUTSIDE else [])]
 
 
 @pytest.fixture(scope="session")
@@ -62,32 +69,12 @@ def write_tiny_model():
     return write_tiny_model
 
 
-class RunningServer:
-    """`tfreg serve` on a free port of this machine."""
+class Server:
+    """A server of the API, by its address."""
 
-    def __init__(self, base_path, log, *options):
-        self.log_file = log
-        environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-        command = [COMMAND, "serve", "--model-base-path", base_path, "--port", "0", "--device", "cpu", *options]
-        with log.open("w") as stderr:
-            self.process = subprocess.Popen(
-                list(map(str, command)), stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment
-            )
-        # The line comes once a model is loaded; a server that does not get so far is ended.
-        late = threading.Timer(STARTS_WITHIN, self.process.kill)
-        late.start()
-        self.first_line = self.process.stdout.readline()
-        late.cancel()
+    def __init__(self, address):
+        self.address = address
         self.channels = []
-        if not self.first_line.startswith("serving "):
-            self.close()
-            raise AssertionError(self.log)
-        self.address = self.first_line.split(" at ")[1].split(",")[0]
-
-    @property
-    def log(self):
-        """What it has written to standard error."""
-        return self.log_file.read_text()
 
     def connect(self, credentials=None, **options):
         """(PredictionService, ModelService, Health) stubs over a new channel."""
@@ -103,17 +90,77 @@ class RunningServer:
             health_pb2_grpc.HealthStub(channel),
         )
 
+    @property
+    def version(self):
+        """The newest version of its model that is available."""
+        request = get_model_status_pb2.GetModelStatusRequest()
+        request.model_spec.name = "tfreg"
+        found = self.connect()[1].GetModelStatus(request, timeout=60).model_version_status
+        available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
+        return max(entry.version for entry in found if entry.state == available)
+
     def close(self):
-        """Ends the process, by its own number."""
+        """Ends the connections."""
         for channel in self.channels:
             channel.close()
+
+
+class RunningServer(Server):
+    """`tfreg serve` on a free port of this machine."""
+
+    def __init__(self, base_path, log, *options):
+        super().__init__(None)
+        self.log_file = log
+        environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+        command = [COMMAND, "serve", "--model-base-path", base_path, "--port", "0", "--device", "cpu", *options]
+        with log.open("w") as stderr:
+            self.process = subprocess.Popen(
+                list(map(str, command)), stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment
+            )
+        # The line comes once a model is loaded; a server that does not get so far is ended.
+        late = threading.Timer(STARTS_WITHIN, self.process.kill)
+        late.start()
+        self.first_line = self.process.stdout.readline()
+        late.cancel()
+        if not self.first_line.startswith("serving "):
+            self.close()
+            raise AssertionError(self.log)
+        self.address = self.first_line.split(" at ")[1].split(",")[0]
+
+    @property
+    def log(self):
+        """What it has written to standard error."""
+        return self.log_file.read_text()
+
+    def close(self):
+        """Ends the connections, and the process by its own number."""
+        super().close()
         self.process.kill()
         self.process.communicate()
 
 
+@pytest.fixture(scope="module", params=SERVERS)
+def outside(request):
+    """The `Server` that somebody else has started, or None where a test starts its own."""
+    server = Server(OUTSIDE) if request.param == "tfs" else None
+    yield server
+    if server:
+        server.close()
+
+
 @pytest.fixture(scope="module")
-def start_server(tmp_path_factory):
+def outside_run(outside):
+    """The run whose export the server outside holds; None without such a server."""
+    if outside and not OUTSIDE_RUN:
+        pytest.skip("TFREG_TFS_RUN does not name the run whose export the server holds")
+    return Path(OUTSIDE_RUN) if outside else None
+
+
+@pytest.fixture(scope="module")
+def start_server(outside, tmp_path_factory):
     """`start_server(base_path, *options)`: a RunningServer, which does not outlive the module."""
+    if outside:
+        pytest.skip("needs a server of its own: another model or options, its files, its log, its end")
     servers = []
 
     def start_server(base_path, *options):

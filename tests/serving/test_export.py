@@ -24,7 +24,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from tfreg.serving import export as module
 from tfreg.serving.export import export_run, next_version
 from tfreg.serving.saved_model_checks import check_operations, difference_in_fresh_process
-from tfreg.serving.signatures import NAMES
+from tfreg.serving.signatures import MOST_KEYS, NAMES
 from tfreg.workflows.train import build_model
 from tfreg.workflows.trained_run import load_run
 
@@ -161,6 +161,14 @@ def test_a_client_learns_what_it_must_know(exported):
         assert hashlib.sha256((path / name).read_bytes()).hexdigest() == digest
 
 
+def test_few_bytes_do_not_ask_for_many_answers(exported):
+    """A string tensor without values stands for any number of empty ones."""
+    *_, signatures = exported["both"]
+    assert len(answer(signatures["config"], key=np.full(MOST_KEYS, b"", object))["config"]) == MOST_KEYS
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"at most {MOST_KEYS} keys a request"):
+        answer(signatures["config"], key=np.full(MOST_KEYS + 1, b"", object))
+
+
 NAN = np.full((1, 4, 4, 4, 1), np.nan, np.float32)
 ONES = np.ones((1, 4, 4, 4, 1), np.float32)
 
@@ -237,7 +245,7 @@ def test_warm_up_requests_can_be_answered(exported):
 
 def test_versions_are_counted_up(tmp_path):
     assert next_version(tmp_path / "none") == 1
-    for name in ("1", "9", "10", "readme", ".11-half"):
+    for name in ("1", "9", "10", "readme", ".11-half", "²"):
         (tmp_path / name).mkdir()
     assert next_version(tmp_path) == 11
     (tmp_path / "file").touch()

@@ -49,8 +49,9 @@ def write_run(folder, perturb, seed=4, spacing=8):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, perturb):
-    return write_run(tmp_path_factory.mktemp("runs") / "tiny", perturb)
+def run(outside_run, tmp_path_factory, perturb):
+    """The run whose export is served."""
+    return outside_run or write_run(tmp_path_factory.mktemp("runs") / "tiny", perturb)
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +63,8 @@ def models(run, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(models, start_server):
-    return start_server(models)
+def server(outside, request):
+    return outside or request.getfixturevalue("start_server")(request.getfixturevalue("models"))
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def test_the_result_is_that_of_register(server, lungs, local, tmp_path):
     done = requested(server, lungs, tmp_path / "out")
     assert done.returncode == 0, done.stderr
     report = check_same(tmp_path / "out", local)
-    assert report["model"]["version"] == 1
+    assert report["model"]["version"] == server.version
     assert report["model"]["sha256"] == json.loads((local / "report.json").read_text())["model"]["sha256"]
     assert report["config"] == json.loads((local / "report.json").read_text())["config"]
     assert str(lungs["fixed"].parent) not in (tmp_path / "out" / "report.json").read_text()
@@ -170,7 +171,7 @@ def test_a_large_pair_goes_through(server):
     with Client(server.address) as client:
         found, version = client.predict(pair)
         few, _ = client.predict(pair, outputs=("linear",))
-    assert version == 1
+    assert version == server.version
     assert found["displacement"].shape == (1, 64, 192, 192, 3)
     assert found["displacement"].nbytes == 28_311_552
     assert np.isfinite(found["displacement"]).all()
@@ -182,6 +183,14 @@ def test_a_message_limit_that_is_too_small_is_told(server):
     pair = {name: np.zeros((1, 64, 64, 64, 1), np.float32) for name in ("fixed", "moving")}
     with Client(server.address, max_message_mb=1) as client, pytest.raises(Refusal, match="a message is too large"):
         client.predict(pair)
+
+
+def test_an_answer_that_is_too_large_is_computed_once(base_path, start_server):
+    server = start_server(base_path, "--max-message-mb", 8)
+    pair = {name: np.zeros((1, 64, 128, 100, 1), np.float32) for name in ("fixed", "moving")}
+    with Client(server.address) as client, pytest.raises(Refusal, match=r"too large .*output_filter.*fewer outputs"):
+        client.predict(pair)
+    assert server.log.count("status=RESOURCE_EXHAUSTED") == 1
 
 
 def test_the_servers_own_words_are_told(server):
@@ -224,6 +233,7 @@ def test_nobody_there(lungs, tmp_path):
     [
         (["--address", "localhost"], "--address localhost: give HOST:PORT"),
         (["--address", "localhost:99999"], "--address localhost:99999: give HOST:PORT"),
+        (["--address", "localhost:²"], "--address localhost:²: give HOST:PORT"),
         (["--encoding", "int8"], "--encoding int8: choose float32, int16"),
         (["--tls-key", "key.pem"], "--tls-certificate and --tls-key belong together"),
         (["--tls-ca", "nowhere.pem"], "nowhere.pem: cannot be read"),

@@ -1,10 +1,5 @@
-"""The API: answers, states, and every error's code and text.
+"""The API: answers, states, and every error's code and text."""
 
-With TFREG_TFS_ADDRESS=HOST:PORT the tests that only use the API run against that tensorflow_model_server too, which
-must hold a model of `tfreg export` under the name tfreg.
-"""
-
-import os
 import re
 
 import grpc
@@ -19,9 +14,7 @@ from tensorflow_serving.apis import (
     get_model_status_pb2,
     inference_pb2,
     model_management_pb2,
-    model_service_pb2_grpc,
     predict_pb2,
-    prediction_service_pb2_grpc,
     regression_pb2,
 )
 
@@ -29,8 +22,6 @@ from tfreg.serving.tensors import to_array, to_proto
 
 SHAPE = (1, 32, 48, 32, 1)
 OUTPUTS = ["displacement", "linear", "logits", "warped"]
-REAL = os.environ.get("TFREG_TFS_ADDRESS")
-SERVERS = ["tfreg", *([pytest.param("tfs", marks=pytest.mark.tfs)] if REAL else [])]
 SECONDS = 60
 
 
@@ -39,17 +30,10 @@ def server(start_server, base_path):
     return start_server(base_path, "--max-message-mb", 8)
 
 
-@pytest.fixture(params=SERVERS)
-def api(request):
-    """(PredictionService, ModelService) of tfreg's server, and of the real one where there is one."""
-    if request.param == "tfreg":
-        yield request.getfixturevalue("server").connect()[:2]
-        return
-    with grpc.insecure_channel(REAL, [("grpc.max_receive_message_length", -1)]) as channel:
-        yield (
-            prediction_service_pb2_grpc.PredictionServiceStub(channel),
-            model_service_pb2_grpc.ModelServiceStub(channel),
-        )
+@pytest.fixture
+def api(outside, request):
+    """(PredictionService, ModelService) of tfreg's server, and of the one outside where there is one."""
+    return (outside or request.getfixturevalue("server")).connect()[:2]
 
 
 @pytest.fixture
@@ -243,6 +227,7 @@ REFUSED = {
     ),
     "no name": (request_of(pair(), name="", signature="x"), "INVALID_ARGUMENT", "ModelSpec has no name specified."),
     "other model": (request_of(pair(), name="x"), "NOT_FOUND", "Servable not found for request: Latest(x)"),
+    "long name": (request_of(pair(), name="肺" * 2000), "NOT_FOUND", "Servable not found for request: Latest.肺+.*"),
     "other version": (request_of({}, version=987), "NOT_FOUND", "Servable not found for request: Specific(tfreg, 987)"),
     "label": (request_of(pair(), label="stable"), "INVALID_ARGUMENT", ".*version.label.*"),
     "signature": (request_of(pair(), signature="x"), "FAILED_PRECONDITION", 'Serving signature key "x" not found.'),
@@ -303,12 +288,12 @@ REFUSED = {
     "nan": (request_of(pair(fixed=volume(value=np.nan))), "INVALID_ARGUMENT", ".*finite.*"),
 }
 # What the real server answers in other words, or with no error, is tried with tfreg's alone.
-OURS = ("rank", "channels", "huge shape")
+OURS = ("rank", "channels", "huge shape", "long name")
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_predict_errors(api, request, name):
-    if name in OURS and "tfs" in request.node.callspec.id.split("-"):
+def test_predict_errors(api, outside, name):
+    if name in OURS and outside:
         pytest.skip("the real server says this in other words")
     sent, code, text = REFUSED[name]
     found = refusal(api[0].Predict, sent)

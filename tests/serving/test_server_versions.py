@@ -16,11 +16,12 @@ from tensorflow_serving.apis import (
     prediction_log_pb2,
 )
 
-from tfreg.serving.loaded_model import WARM_UP, load
+from tfreg.serving.loaded_model import load
 from tfreg.serving.model_versions import ModelVersions
 from tfreg.serving.server_status import StatusError
 from tfreg.serving.tensors import to_array, to_proto
 from tfreg.serving.version_folders import VersionFolders
+from tfreg.serving.warm_up import FILE as WARM_UP
 
 State = get_model_status_pb2.ModelVersionStatus
 
@@ -60,7 +61,8 @@ def spec(name="tfreg", version=None):
 def test_a_folder_is_complete_when_nothing_has_changed_between_two_polls(tmp_path):
     folders = VersionFolders(tmp_path)
     (tmp_path / "3/variables").mkdir(parents=True)
-    (tmp_path / "notes").mkdir()
+    for name in ("notes", "²", str(2**63)):
+        (tmp_path / name).mkdir()
     (tmp_path / "4").write_text("a file")
     (tmp_path / "3/variables/data").write_bytes(b"12")
 

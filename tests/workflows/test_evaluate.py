@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -320,12 +321,22 @@ def test_a_folder_keeps_to_its_settings(people, tmp_path):
     assert (tmp_path / "photos" / "a.png").exists()
 
 
-def test_a_changed_file_is_measured_again(people, tmp_path):
-    (pair,) = plan_experiments(people / "subjects.csv", ("ED:ES",), None, 1, "labels", 0).popitem()[1]
-    before = digest_of(pair)
+def test_changed_content_is_measured_again(people, tmp_path):
+    """A copy elsewhere, and a file touched, are the same; a changed byte is not."""
+    shutil.copytree(people, tmp_path / "copy")
+    (known,) = plan_experiments(people / "subjects.csv", ("ED:ES",), None, 1, "labels", 0).popitem()[1]
+    (pair,) = plan_experiments(tmp_path / "copy" / "subjects.csv", ("ED:ES",), None, 1, "labels", 0).popitem()[1]
+    before = digest_of(known)
     assert digest_of(pair) == before
     stat = pair.fixed_labels.stat()
     os.utime(pair.fixed_labels, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    assert digest_of(pair) == before
+    content = bytearray(pair.fixed_labels.read_bytes())
+    content[-9] ^= 1
+    pair.fixed_labels.write_bytes(content)
+    os.utime(pair.fixed_labels, ns=(stat.st_atime_ns, stat.st_mtime_ns + 2))
+    assert digest_of(pair) != before
+    pair.fixed_labels.unlink()
     assert digest_of(pair) != before
 
 
@@ -335,6 +346,7 @@ def test_a_changed_file_is_measured_again(people, tmp_path):
         (["--workers", "0"], "--workers 0: give a positive number"),
         (["--init", "magic"], "--init magic: choose header, centre, moments"),
         (["--baselines", "warp9"], "--baselines warp9: choose greedy"),
+        (["--refine", "--similarity", "likeness"], "refinement: `similarity`: "),
         (["--labels", "tumours"], "column tumours is missing"),
         (["--model", "nowhere"], "nowhere: holds no trained model"),
     ],

@@ -120,7 +120,7 @@ def validation_of(network, config, data):
     The pairs are prepared as `tfreg register` prepares them.
     """
     losses, overlaps = [], []
-    for pair in workflow._pairs(config, data)[1]:
+    for pair in workflow.pairs_by_split(config, data)[1]:
         prepared = prepare_pair(read_volume(pair.fixed), read_volume(pair.moving), config.preprocessing)
         inputs = {"fixed": prepared.fixed[None, ..., None], "moving": prepared.moving[None, ..., None]}
         predicted = {name: np.asarray(value)[0] for name, value in network.predict_on_batch(inputs).items()}
@@ -392,7 +392,7 @@ def test_pairs_follow_the_config(data):
     subjects = {s.image: s for s in read_subjects(data)}
 
     def kinds(**config):
-        found = workflow._pairs(tiny(**config), data)
+        found = workflow.pairs_by_split(tiny(**config), data)
         for pairs, split in zip(found, ("train", "validation"), strict=True):
             assert {subjects[image].split for pair in pairs for image in (pair.fixed, pair.moving)} == {split}
         sides = [(subjects[pair.moving], subjects[pair.fixed]) for pair in found[0]]
@@ -408,10 +408,10 @@ def test_pairs_follow_the_config(data):
 
 def test_validation_pairs_are_bounded_and_the_same_every_time(data):
     config = tiny(pairs="all", training={"validation_pairs": 5})
-    chosen = workflow._pairs(config, data)[1]
-    everything = workflow._pairs(tiny(pairs="all", training={"validation_pairs": 99}), data)[1]
+    chosen = workflow.pairs_by_split(config, data)[1]
+    everything = workflow.pairs_by_split(tiny(pairs="all", training={"validation_pairs": 99}), data)[1]
     assert (len(chosen), len(everything)) == (5, 24)
-    assert workflow._pairs(config, data)[1] == chosen
+    assert workflow.pairs_by_split(config, data)[1] == chosen
     places = [everything.index(pair) for pair in chosen]
     assert all(a < b for a, b in pairwise(places))
     assert places != list(range(5))
@@ -421,9 +421,11 @@ def test_without_splits_some_people_are_held_out(data, manifest):
     path = manifest(lambda subject: changed(subject, split=None))
     held_out = []
     for seed in range(4):
-        training, validation = (people(pairs, path) for pairs in workflow._pairs(tiny(pairs="all", seed=seed), path))
-        assert training | validation == people(workflow._pairs(tiny(pairs="all"), path)[0], path) | people(
-            workflow._pairs(tiny(pairs="all"), path)[1], path
+        training, validation = (
+            people(pairs, path) for pairs in workflow.pairs_by_split(tiny(pairs="all", seed=seed), path)
+        )
+        assert training | validation == people(workflow.pairs_by_split(tiny(pairs="all"), path)[0], path) | people(
+            workflow.pairs_by_split(tiny(pairs="all"), path)[1], path
         )
         assert not training & validation
         assert (len(training), len(validation)) == (4, 2)
@@ -433,7 +435,7 @@ def test_without_splits_some_people_are_held_out(data, manifest):
 
 def test_test_subjects_are_never_used(manifest):
     path = manifest(lambda subject: changed(subject, split="test") if subject.subject == "s002" else subject)
-    for pairs in workflow._pairs(tiny(pairs="all"), path):
+    for pairs in workflow.pairs_by_split(tiny(pairs="all"), path):
         assert "s002" not in people(pairs, path)
 
 

@@ -128,7 +128,7 @@ def request(
     fixed_points: FixedPoints = None,
     moving_points: MovingPoints = None,
     timeout: Annotated[float, typer.Option(help="Seconds for a call, repetitions included.")] = 300.0,
-    retries: Annotated[int, typer.Option(help="How often a call is repeated that finds no server or a busy one.")] = 6,
+    retries: Annotated[int, typer.Option(help="How often a call is repeated that finds no server or a busy one.")] = 10,
     max_message_mb: Annotated[int, typer.Option(help="Largest message.")] = 1024,
     tls_ca: Annotated[Path | None, typer.Option(help="PEM file of who signed the server's certificate.")] = None,
     tls_certificate: Annotated[Path | None, typer.Option(help="The client's own certificate, PEM, for mTLS.")] = None,

@@ -9,7 +9,7 @@ from tfreg.report.evaluation_text import explanation, headline
 from tfreg.report.page import data_uri, render
 
 CHART_DPI = 130
-CHARTS = {"dice": ("Dice %", 100.0), "tre_mm": ("TRE mm", None), "hd95_mm": ("HD95 mm", None)}
+CHARTS = {"dice": 100.0, "tre_mm": None, "hd95_mm": None}  # figure to where its axis ends, see `distribution_chart`
 # Pairs that are shown as pictures: those where the reference method did worst, and some from the middle.
 WORST, TYPICAL = 12, 4
 MISSING = "–"
@@ -134,7 +134,8 @@ def _badges(figures, pairs):
 def _charts(methods, measured):
     """(title, image) of each figure that was measured."""
     charts = []
-    for name, (title, largest) in CHARTS.items():
+    for name, largest in CHARTS.items():
+        title, scale, _ = SIGNS[name]
         values = {
             method: [
                 entry.figures[name]
@@ -145,7 +146,7 @@ def _charts(methods, measured):
         }
         if any(values.values()):
             stream = io.BytesIO()
-            figure = distribution_chart(values, title, SIGNS[name][1], largest)
+            figure = distribution_chart(values, title, scale, largest)
             figure.savefig(stream, format="png", dpi=CHART_DPI)
             charts.append((title, data_uri(stream.getvalue())))
     return charts

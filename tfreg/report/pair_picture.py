@@ -4,9 +4,10 @@ import matplotlib.image
 import numpy as np
 from scipy import ndimage
 
-from tfreg.volumes.intensity import filled, normalise
-from tfreg.volumes.resampling import sample
-from tfreg.volumes.volume import Volume
+from tfreg.report.slices import PLANES, contrast, plane_to_show, upright_slice
+from tfreg.transforms.transform import Transform
+from tfreg.volumes.intensity import filled
+from tfreg.volumes.whole_file import whole_file
 
 HEIGHT = 220  # pixels of each slice
 TILES = 6  # of the checkerboard along the shorter side
@@ -25,19 +26,20 @@ def write_pair_picture(path, fixed, moving, displacement_mm, fixed_labels=None, 
         displacement_mm: `(i, j, k, 3)` on the fixed lattice, RAS+ mm.
         fixed_labels, warped_labels: Segmentation `Volume`s on the fixed lattice, or None.
     """
-    voxels = moving.lattice.to_voxel(fixed.lattice.points() + displacement_mm)
-    warped = sample(filled(moving.array)[0], voxels, "linear", float(np.nanmin(moving.array)))
-    upright = fixed.reoriented("RAS")
-    axis = _axis(upright)
-    number = _fullest(None if fixed_labels is None else fixed_labels.reoriented("RAS").array, upright.shape, axis)
+    moving = moving.with_array(filled(moving.array)[0])
+    lattice, background = fixed.lattice, float(moving.array.min())
+    warped = Transform.identity(lattice).warp(moving, lattice, "linear", background, displacement_mm)
+    spacing = fixed.reoriented("RAS").spacing
+    plane = plane_to_show(spacing)
+    axis, (across, up), _ = PLANES[plane]
+    number = None if fixed_labels is None else _fullest(fixed_labels.reoriented("RAS").array, axis)
 
     def slice_of(array, order):
-        flat = Volume(array, fixed.affine).reoriented("RAS").array.take(number, axis)[::-1, ::-1].T
-        step = np.delete(upright.spacing, axis)[::-1]
-        zoom = HEIGHT / (flat.shape[0] * step[0]) * step
+        flat = upright_slice(fixed.with_array(array), plane, number)
+        zoom = HEIGHT / (flat.shape[0] * spacing[up]) * spacing[[up, across]]
         return ndimage.zoom(flat, zoom, order=order, grid_mode=True, mode="nearest")
 
-    fixed_slice, warped_slice = (slice_of(_contrast(array), 1) for array in (fixed.array, warped))
+    fixed_slice, warped_slice = (slice_of(np.nan_to_num(contrast(v.array)), 1) for v in (fixed, warped))
     tile = max(8, min(fixed_slice.shape) // TILES)
     rows, columns = np.indices(fixed_slice.shape) // tile
     board = np.where((rows + columns) % 2 == 0, fixed_slice, warped_slice)
@@ -49,30 +51,16 @@ def write_pair_picture(path, fixed, moving, displacement_mm, fixed_labels=None, 
         panels[1][found] = WARPED_COLOUR
     gap = np.ones((panels[0].shape[0], 4, 3))
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
-    matplotlib.image.imsave(partial, np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1), format="png")
-    partial.replace(path)
+    with whole_file(path) as partial:
+        picture = np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1)
+        matplotlib.image.imsave(partial, picture, format="png")
 
 
-def _axis(volume):
-    """The axis to look along: that of the thickest slices, else from front to back."""
-    thickest = int(np.argmax(volume.spacing))
-    return thickest if volume.spacing[thickest] >= 2 * np.median(volume.spacing) else 1
-
-
-def _fullest(labels, shape, axis):
-    """The slice with most labelled voxels; the middle one without labels."""
-    if labels is None or not labels.any():
-        return shape[axis] // 2
+def _fullest(labels, axis):
+    """The slice with most labelled voxels; None without any."""
+    if not labels.any():
+        return None
     return int(np.argmax((labels != 0).sum(axis=tuple(a for a in range(3) if a != axis))))
-
-
-def _contrast(array):
-    """Intensities in [0, 1]."""
-    try:
-        return normalise(filled(array)[0], percentiles=(0.5, 99.5))[0]
-    except ValueError:  # nothing of the moving image lies on the fixed lattice
-        return np.zeros(array.shape, np.float32)
 
 
 def _outline(labels):

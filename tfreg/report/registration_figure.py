@@ -3,17 +3,11 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from tfreg.volumes.intensity import normalise
+from tfreg.report.slices import PLANES, contrast, plane_to_show, upright_slice
 
-THICK = 2.0  # from this ratio of spacings on, a stack is shown in the plane of its slices
 GRID_LINES = 24  # along the longer side
 AREA = 14.0  # square inches of a panel
 NOT_COMPARED = "0.75"  # grey: the moving image does not reach here
-PLANES = {
-    "coronal": (1, (0, 2), ("R", "L", "S", "I")),
-    "axial": (2, (0, 1), ("R", "L", "A", "P")),
-    "sagittal": (0, (1, 2), ("A", "P", "S", "I")),
-}
 
 
 def registration_figure(fixed, moving, warped, displacement_mm, title=""):
@@ -34,13 +28,13 @@ def registration_figure(fixed, moving, warped, displacement_mm, title=""):
         A `matplotlib.figure.Figure`.
     """
     upright = fixed.reoriented("RAS").lattice
-    plane = _plane(upright.spacing)
+    plane = plane_to_show(upright.spacing)
     fixed_slice, moving_slice, warped_slice = (
-        _slice(fixed.with_array(_contrast(volume.array)), plane) for volume in (fixed, moving, warped)
+        upright_slice(fixed.with_array(contrast(volume.array)), plane) for volume in (fixed, moving, warped)
     )
     # Millimetres along the fixed volume's own axes, so that without a deformation the lines are straight.
     reached_mm = upright.to_voxel(fixed.lattice.points() + displacement_mm) * upright.spacing
-    mapped = [_slice(fixed.with_array(reached_mm[..., d]), plane) for d in PLANES[plane][1]]
+    mapped = [upright_slice(fixed.with_array(reached_mm[..., d]), plane) for d in PLANES[plane][1]]
     across, up = (upright.spacing[d] for d in PLANES[plane][1])
     rows, columns = fixed_slice.shape
     tallness = rows * up / (columns * across)
@@ -82,32 +76,6 @@ def registration_figure(fixed, moving, warped, displacement_mm, title=""):
         panel.title.set_fontsize(10)
     figure.suptitle(f"{title} ({plane})" if title else plane)
     return figure
-
-
-def _plane(spacing):
-    """The plane to show, by the spacing along the axes R, A, S."""
-    thickest = int(np.argmax(spacing))
-    if spacing[thickest] < THICK * np.median(spacing):
-        return "coronal"
-    return next(name for name, (axis, _, _) in PLANES.items() if axis == thickest)
-
-
-def _slice(volume, plane):
-    """The middle slice, rows from top to bottom, columns from the patient's right (or front) on."""
-    axis, _, _ = PLANES[plane]
-    array = volume.reoriented("RAS").array
-    middle = array.take(array.shape[axis] // 2, axis)
-    return middle[::-1, ::-1].T
-
-
-def _contrast(array):
-    """Intensities in [0, 1]; NaN stays."""
-    missing = ~np.isfinite(array)
-    try:
-        shown = normalise(array, percentiles=(0.5, 99.5))[0]
-    except ValueError:  # nothing of the moving image lies on the fixed lattice
-        shown = np.zeros(array.shape, np.float32)
-    return np.where(missing, np.nan, shown)
 
 
 def _mark_directions(panel, letters):

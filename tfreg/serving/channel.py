@@ -66,7 +66,7 @@ class Patience:
     """
 
     timeout_seconds: float = 300.0
-    retries: int = 6
+    retries: int = 10
 
 
 def open_channel(address, certificates=None, max_message_mb=1024):
@@ -84,7 +84,7 @@ def open_channel(address, certificates=None, max_message_mb=1024):
         UserError: If the address is not HOST:PORT, or a certificate cannot be read.
     """
     host, separator, port = address.rpartition(":")
-    if not separator or not host or not port.isdigit() or int(port) > 65535:
+    if not separator or not host or not (port.isascii() and port.isdecimal()) or int(port) > 65535:
         raise UserError(f"--address {address}: give HOST:PORT, such as 127.0.0.1:8500")
     options = [
         ("grpc.max_receive_message_length", max_message_mb * MEGABYTE),

@@ -156,7 +156,7 @@ class ServedRun:
         Raises:
             UserError: If there is no answer, the server refuses, or it has another model by now.
         """
-        inputs = {"fixed": pair.fixed[None, ..., None], "moving": pair.moving[None, ..., None]}
+        inputs = pair.batch
         if self.client.encoding == "int16":
             inputs = {name: whole_numbers(volume) for name, volume in inputs.items()}
         signature = SIGNATURES[self.client.encoding]

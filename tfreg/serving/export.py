@@ -12,6 +12,7 @@ from tfreg.layers.acceleration import portable
 from tfreg.native_output import STDERR, STDOUT, silenced
 from tfreg.serving.saved_model_checks import check_operations, difference_in_fresh_process
 from tfreg.serving.signatures import NAMES, Signatures
+from tfreg.serving.version_folders import version_of
 from tfreg.serving.warm_up import write_warm_up
 from tfreg.workflows.result_folder import result_folder
 from tfreg.workflows.runtime import set_up, versions
@@ -96,8 +97,8 @@ def next_version(out):
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file; name a folder for the model's versions")
-    names = [path.name for path in out.iterdir()] if out.is_dir() else []
-    return 1 + max((int(name) for name in names if name.isdigit()), default=0)
+    versions_there = (version_of(path) for path in out.iterdir()) if out.is_dir() else ()
+    return 1 + max((version for version in versions_there if version is not None), default=0)
 
 
 def _save(signatures, folder):

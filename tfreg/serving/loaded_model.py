@@ -6,8 +6,7 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tfreg.serving import prediction
-
-WARM_UP = "assets.extra/tf_serving_warmup_requests"
+from tfreg.serving.warm_up import FILE
 
 
 class LoadedModel:
@@ -53,7 +52,7 @@ def load(path, version):
         Exception: If the folder or one of its warm-up requests is not valid.
     """
     model = LoadedModel(path, version)
-    warm_up = path / WARM_UP
+    warm_up = path / FILE
     if warm_up.is_file():
         for record in tf.data.TFRecordDataset(str(warm_up)).as_numpy_iterator():
             log = prediction_log_pb2.PredictionLog.FromString(record)

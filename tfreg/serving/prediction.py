@@ -3,7 +3,7 @@
 import grpc
 from tensorflow_serving.apis import predict_pb2
 
-from tfreg.serving.server_status import StatusError
+from tfreg.serving.server_status import StatusError, invalid
 from tfreg.serving.tensors import dtype_name, to_array, to_proto
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -47,13 +47,13 @@ def check_names(signatures, request):
     signature = signatures[name]
     sent, wanted = set(request.inputs), set(signature.inputs)
     if len(sent) != len(wanted):
-        raise _invalid(
+        raise invalid(
             f"input size does not match signature: {len(sent)}!={len(wanted)} "
             f"len({_braces(sent)}) != len({_braces(wanted)}). "
             f"Sent extra: {_braces(sent - wanted)}. Missing but required: {_braces(wanted - sent)}."
         )
     for alias in sorted(wanted - sent):
-        raise _invalid(
+        raise invalid(
             f"Signature input alias: {alias}(feed name: {signature.inputs[alias].name}) not found in request "
             f"and no default value provided. Inputs expected to be in the request {_braces(sent)}, "
             "or default input alias set: "
@@ -61,12 +61,12 @@ def check_names(signatures, request):
     outputs = list(request.output_filter) or sorted(signature.outputs)
     for place, alias in enumerate(outputs):
         if alias not in signature.outputs:
-            raise _invalid(
+            raise invalid(
                 f"output tensor alias not found in signature: {alias} Outputs expected to be in the set "
                 f"{_braces(signature.outputs)}."
             )
         if alias in outputs[:place]:
-            raise _invalid(f"duplicate output tensor alias: {alias}")
+            raise invalid(f"duplicate output tensor alias: {alias}")
     return name, signature, outputs
 
 
@@ -89,14 +89,14 @@ def decode_inputs(signature, inputs, max_bytes=None):
         wanted, proto = signature.inputs[alias], inputs[alias]
         if proto.dtype != wanted.dtype and proto.dtype:
             names = f"{dtype_name(wanted.dtype)} but {dtype_name(proto.dtype)}"
-            raise _invalid(f"Expects arg[{place}] to be {names} is provided: {alias}")
+            raise invalid(f"Expects arg[{place}] to be {names} is provided: {alias}")
         try:
             arrays[alias] = to_array(proto, max_bytes)
         except (ValueError, OverflowError) as error:
-            raise _invalid(f"tensor parsing error: {alias}: {error}") from error
+            raise invalid(f"tensor parsing error: {alias}: {error}") from error
         shape = [dim.size for dim in wanted.tensor_shape.dim]
         if not wanted.tensor_shape.unknown_rank and not _fits(arrays[alias].shape, shape):
-            raise _invalid(f"input {alias} has shape {list(arrays[alias].shape)}, and the signature wants {shape}")
+            raise invalid(f"input {alias} has shape {list(arrays[alias].shape)}, and the signature wants {shape}")
     return arrays
 
 
@@ -126,7 +126,3 @@ def _fits(shape, wanted):
 
 def _braces(names):
     return "{" + ",".join(sorted(names)) + "}"
-
-
-def _invalid(text):
-    return StatusError(grpc.StatusCode.INVALID_ARGUMENT, text)

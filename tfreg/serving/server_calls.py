@@ -47,7 +47,8 @@ class Calls(grpc.ServerInterceptor):
             version = _version(response)
             answer = handler.response_serializer(response)
             if len(answer) > self._max_bytes:
-                text = f"the answer has {len(answer)} bytes and the server sends at most {self._max_bytes}; "
+                # As gRPC says it of requests, so that clients know that it is of no use to try again.
+                text = f"Sent message larger than max ({len(answer)} vs. {self._max_bytes}); "
                 raise StatusError(grpc.StatusCode.RESOURCE_EXHAUSTED, text + "ask for fewer outputs (output_filter)")
         except Exception as error:
             code, text = status_of(error)

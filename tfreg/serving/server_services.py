@@ -11,7 +11,7 @@ from tensorflow_serving.apis import (
 )
 
 from tfreg.serving import prediction
-from tfreg.serving.server_status import StatusError
+from tfreg.serving.server_status import StatusError, invalid
 
 SIGNATURES = "signature_def"
 NAMES = tuple(
@@ -51,10 +51,10 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         """Answers with the signatures of a version."""
         _must_have_model_spec(request)
         if not request.metadata_field:
-            raise _invalid("GetModelMetadataRequest must specify at least one metadata_field")
+            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
         for field in request.metadata_field:
             if field != SIGNATURES:
-                raise _invalid(f"Metadata field {field} is not supported")
+                raise invalid(f"Metadata field {field} is not supported")
         signatures = get_model_metadata_pb2.SignatureDefMap()
         response = get_model_metadata_pb2.GetModelMetadataResponse()
         with self._versions.lease(request.model_spec) as model:
@@ -116,11 +116,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
 def _must_have_model_spec(request):
     if not request.HasField("model_spec"):
-        raise _invalid("Missing ModelSpec")
-
-
-def _invalid(text):
-    return StatusError(grpc.StatusCode.INVALID_ARGUMENT, text)
+        raise invalid("Missing ModelSpec")
 
 
 def _unimplemented(method):

@@ -5,7 +5,7 @@ import re
 import grpc
 import tensorflow as tf
 
-_LONGEST = 2000  # characters; the status travels in a header of at most 8 kB
+_LONGEST = 2000  # bytes; the status travels in a header of at most 8 kB, in which one byte can take three
 # Lines of TensorFlow that say where in the graph, and the tail of every message.
 _PLACE = re.compile(r"Graph execution error|Detected at node|<stack traces|File \"|\[\[\{\{|\(most recent call")
 _TAIL = re.compile(r"\s*\[\[\{\{.*?\}\}\]\]|\s*\[Op:\w+\]")
@@ -25,6 +25,11 @@ class StatusError(Exception):
         self.text = text
 
 
+def invalid(text):
+    """The `StatusError` of a request that the client must change."""
+    return StatusError(grpc.StatusCode.INVALID_ARGUMENT, text)
+
+
 def status_of(error):
     """(code, one line of text) for an exception; the text tells nothing of this machine.
 
@@ -41,7 +46,7 @@ def status_of(error):
         code, text = grpc.StatusCode.RESOURCE_EXHAUSTED, "not enough memory for this request"
     else:
         code, text = grpc.StatusCode.INTERNAL, "the request failed; the server's log says more"
-    return code, " ".join(text.split())[:_LONGEST]
+    return code, " ".join(text.split()).encode()[:_LONGEST].decode(errors="ignore")
 
 
 def plain_text(message):

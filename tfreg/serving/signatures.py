@@ -12,6 +12,7 @@ from tfreg.serving.encoding import INT16_SCALE
 
 VOLUME = (None, None, None, None, 1)
 NAMES = ("serving_default", "int16", "warp", "config")
+MOST_KEYS = 256  # of one `config` request, since few bytes can ask for many copies of the answer
 
 
 class Signatures(tf.Module):
@@ -23,8 +24,8 @@ class Signatures(tf.Module):
     `int16` takes the same as whole numbers from 0 to 32767, in half the bytes.
     `warp` takes `image` `(batch, i, j, k, 1)` float32, `labels` (the same shape) int32, and `linear` and `logits` of an
     earlier answer; it returns `image`, interpolated linearly, and `labels`, by nearest neighbour.
-    `config` takes `key`, `(batch,)` strings that are ignored, and returns `config`, `(batch,)`: what a client must
-    know, as JSON.
+    `config` takes `key`, `(batch,)` strings that are ignored, 256 at most, and returns `config`, `(batch,)`: what a
+    client must know, as JSON.
 
     Args:
         network: The registration network, a `keras.Model`.
@@ -72,8 +73,8 @@ class Signatures(tf.Module):
 
     def register(self, fixed, moving):
         """`serving_default`."""
-        self._check_sizes(fixed, moving, ("fixed", "moving"))
-        checks = [finite(fixed, "fixed"), finite(moving, "moving")]
+        with tf.control_dependencies(self._size_checks(fixed, moving, ("fixed", "moving"))):
+            checks = [finite(fixed, "fixed"), finite(moving, "moving")]
         with tf.control_dependencies(checks):
             found = dict(self.head({"fixed": tf.identity(fixed), "moving": tf.identity(moving)}))
         shape = tf.shape(fixed)
@@ -88,14 +89,14 @@ class Signatures(tf.Module):
 
     def warp(self, image, labels, linear, logits):
         """`warp`."""
-        self._check_sizes(image, labels, ("image", "labels"))
         expected = -(-tf.shape(image)[1:4] // self.stride)
-        tf.debugging.assert_equal(
+        fitting = tf.debugging.assert_equal(
             tf.shape(logits)[1:4],
             expected,
             f"logits must have the sizes of the image divided by {self.stride}, rounded up",
         )
-        checks = [finite(image, "image"), finite(linear, "linear"), finite(logits, "logits")]
+        with tf.control_dependencies([fitting, *self._size_checks(image, labels, ("image", "labels"))]):
+            checks = [finite(image, "image"), finite(linear, "linear"), finite(logits, "logits")]
         with tf.control_dependencies(checks):
             image = tf.identity(image)
         grid = None if self.linear_grid is None else self.linear_grid(linear, image)
@@ -109,17 +110,24 @@ class Signatures(tf.Module):
 
     def describe(self, key):
         """`config`."""
-        return {"config": tf.fill(tf.shape(key), self.config)}
+        few = tf.debugging.assert_less_equal(tf.size(key), MOST_KEYS, f"at most {MOST_KEYS} keys a request")
+        with tf.control_dependencies([few]):
+            return {"config": tf.fill(tf.identity(tf.shape(key)), self.config)}
 
-    def _check_sizes(self, first, second, names):
-        tf.debugging.assert_equal(
-            tf.shape(first), tf.shape(second), f"{names[0]} and {names[1]} must have the same shape"
-        )
+    def _size_checks(self, first, second, names):
+        """Operations that fail; what must not be computed before them has to depend on them."""
         sizes = tf.cast(tf.shape(first), tf.int64)
-        tf.debugging.assert_positive(sizes, f"{names[0]} must not be empty")
-        tf.debugging.assert_less_equal(
-            tf.reduce_prod(sizes), tf.constant(self.max_voxels, tf.int64), f"at most {self.max_voxels} voxels a request"
-        )
+        return [
+            tf.debugging.assert_equal(
+                tf.shape(first), tf.shape(second), f"{names[0]} and {names[1]} must have the same shape"
+            ),
+            tf.debugging.assert_positive(sizes, f"{names[0]} must not be empty"),
+            tf.debugging.assert_less_equal(
+                tf.reduce_prod(sizes),
+                tf.constant(self.max_voxels, tf.int64),
+                f"at most {self.max_voxels} voxels a request",
+            ),
+        ]
 
 
 def finite(tensor, name):

@@ -40,13 +40,19 @@ class VersionFolders:
         """
         found = {}
         for path in sorted(self.base_path.iterdir()):
-            if path.name.isascii() and path.name.isdecimal() and path.is_dir():
+            version = version_of(path)
+            if version is not None and path.is_dir():
                 files = _files(path)
-                version = int(path.name)
                 complete = "saved_model.pb" in files and self._before.get(version) == files
                 found[version] = VersionFolder(version, path, files, complete)
         self._before = {version: folder.files for version, folder in found.items()}
         return found
+
+
+def version_of(path):
+    """The number that a path's name is; None if it is none, or beyond the API's 64 bits."""
+    version = int(path.name) if path.name.isascii() and path.name.isdecimal() else None
+    return None if version is None or version >= 2**63 else version
 
 
 def _files(folder):

@@ -4,7 +4,7 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-FILE = "tf_serving_warmup_requests"
+FILE = "assets.extra/tf_serving_warmup_requests"  # in a version folder
 
 
 def write_warm_up(folder, model_name, shapes):
@@ -15,8 +15,8 @@ def write_warm_up(folder, model_name, shapes):
         model_name: What the server calls the model.
         shapes: Spatial shapes, three numbers each.
     """
-    (folder / "assets.extra").mkdir(exist_ok=True)
-    with tf.io.TFRecordWriter(str(folder / "assets.extra" / FILE)) as writer:
+    (folder / FILE).parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(folder / FILE)) as writer:
         for shape in shapes:
             log = prediction_log_pb2.PredictionLog()
             request = log.predict_log.request

@@ -1,6 +1,5 @@
 """`transform.npz`: tfreg's own file, from which the transform is rebuilt exactly."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import numpy as np
 from tfreg.errors import UserError
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.transform import Transform
+from tfreg.volumes.npz import read_archive, write_archive
 from tfreg.volumes.volume import Lattice
 
 FORMAT = 1
@@ -22,7 +22,7 @@ def save_transform(path, transform, fixed, moving):
         fixed, moving: `Lattice`s of the volumes that were registered.
     """
     deformation = transform.deformation
-    header = {"format": FORMAT}
+    header = {}
     arrays = {
         "network_shape": np.array(transform.lattice.shape),
         "network_affine": transform.lattice.affine,
@@ -34,13 +34,13 @@ def save_transform(path, transform, fixed, moving):
         arrays[f"{name}_affine"] = lattice.affine
     if deformation is not None:
         arrays["logits"] = deformation.logits
-        header |= {
+        header = {
             "stride": deformation.stride,
             "integration": deformation.integration,
             "anchor": deformation.anchor,
             "damping": deformation.damping,
         }
-    np.savez_compressed(path, header=np.array(json.dumps(header)), **arrays)
+    write_archive(path, FORMAT, header, arrays)
 
 
 def load_transform(path):
@@ -60,12 +60,7 @@ def load_transform(path):
         path = path / "transform.npz"
     if not path.exists():
         raise UserError(f"{path}: does not exist; name a folder that `tfreg register` wrote")
-    try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = dict(file)
-        header = json.loads(str(arrays["header"]))
-        if header["format"] != FORMAT:
-            raise UserError(f"{path}: has format {header['format']}, this tfreg reads {FORMAT}; update tfreg")
+    with read_archive(path, FORMAT, "is not a tfreg transform, or is damaged") as (header, arrays):
         lattices = {
             name: Lattice(tuple(arrays[f"{name}_shape"].tolist()), arrays[f"{name}_affine"])
             for name in ("network", "fixed", "moving")
@@ -75,9 +70,4 @@ def load_transform(path):
             options = {name: header[name] for name in ("stride", "integration", "anchor", "damping")}
             deformation = Deformation(arrays["logits"], lattices["network"].shape, **options)
         transform = Transform(lattices["network"], arrays["linear"], deformation, arrays["init"])
-    except UserError:
-        raise
-    # Whatever a garbage file makes NumPy and zipfile raise, the file is what is wrong.
-    except Exception as error:
-        raise UserError(f"{path}: is not a tfreg transform, or is damaged; register again") from error
     return transform, lattices["fixed"], lattices["moving"]

@@ -11,6 +11,7 @@ from tfreg.volumes.header_checks import MAX_VOXELS
 from tfreg.volumes.itk_images import read_dicom, read_itk, write_itk
 from tfreg.volumes.nifti import read_nifti, write_nifti
 from tfreg.volumes.points import read_points, write_points
+from tfreg.volumes.whole_file import whole_file
 
 __all__ = ["MAX_VOXELS", "header_size", "read_points", "read_volume", "write_points", "write_volume"]
 
@@ -99,15 +100,12 @@ def write_volume(path, volume):
         raise UserError(f"{path}: unknown extension; give .nii.gz, .nii, .mha or .nrrd")
     if not path.parent.is_dir():
         raise UserError(f"{path}: its folder does not exist; create {path.parent}")
-    partial = path.with_name(f".partial-{path.name}")
     try:
-        write(partial, _storable(volume.array), volume.affine)
-        partial.replace(path)
+        with whole_file(path) as partial:
+            write(partial, _storable(volume.array), volume.affine)
     except (OSError, RuntimeError, nib.spatialimages.HeaderDataError) as error:
         reason = getattr(error, "strerror", None) or "the format does not hold this volume"
         raise UserError(f"{path}: cannot be written ({reason}); choose another place or format") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _extension(path):

@@ -45,6 +45,11 @@ class PreparedPair:
     init: np.ndarray
     notes: tuple[str, ...] = ()
 
+    @property
+    def batch(self):
+        """What a network takes: dictionary of `fixed` and `moving`, `(1, i, j, k, 1)`."""
+        return {"fixed": self.fixed[None, ..., None], "moving": self.moving[None, ..., None]}
+
 
 def normalised(volume, intensity, name="volume"):
     """A volume with intensities in [0, 1].

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfreg.errors import UserError
+from tfreg.volumes.formats import read_points, read_volume
 from tfreg.volumes.volume import Volume
 
 
@@ -27,6 +28,25 @@ class Case:
     moving_points: np.ndarray | None = None
     fixed_mask: Volume | None = None
     moving_mask: Volume | None = None
+
+
+def read_input(name, path, read_volume=read_volume):
+    """Reads what one of a `Case`'s names stands for.
+
+    Args:
+        name: A name of a `Case`'s.
+        path: The file.
+        read_volume: Reads an image, or with `labels=True` a segmentation or a mask.
+
+    Returns:
+        Points `(n, 3)` in world RAS+ mm, or a `Volume`.
+
+    Raises:
+        UserError: If the file is bad.
+    """
+    if name.endswith("_points"):
+        return read_points(path)
+    return read_volume(path, labels=name.endswith(("_labels", "_mask")))
 
 
 def check_case(case, names):

@@ -1,9 +1,7 @@
 """`tfreg evaluate`: the paper's tables for several methods on many pairs, resumable."""
 
 import importlib.metadata
-import multiprocessing
 import os
-from concurrent.futures import as_completed
 
 import numpy as np
 
@@ -16,13 +14,11 @@ from tfreg.workflows.evaluation_methods import READERS, Method, plan_methods, re
 from tfreg.workflows.evaluation_results import PICTURES, write_evaluation
 from tfreg.workflows.evaluation_store import Store, digest_of
 from tfreg.workflows.evaluation_summary import summarise
-from tfreg.workflows.evaluation_worker import Resources, Task, blank_row, measure
+from tfreg.workflows.evaluation_worker import Task, blank_row, measure
 from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.runtime import versions
 from tfreg.workflows.trained_run import find_run
-
-# Processes are replaced after this many sizes of fixed images: TensorFlow keeps what it compiled for each of them.
-SIZES_A_PROCESS = 10
+from tfreg.workflows.worker_pool import Resources, batches_by_size, in_processes
 
 
 def evaluate(
@@ -155,51 +151,22 @@ def _tasks(experiments, methods, init, reference, folder):
                 if method.kind == "readers" and not (pair.moving_points and pair.moving_points_second):
                     continue
                 picture = folder / PICTURES / f"{pair.id}.png" if method.name == reference else None
-                yield Task(experiment, pair, method, digest, init, picture)
+                yield Task(experiment, pair, method, digest, init, sizes[pair.fixed], picture)
 
 
 def _work(tasks, store, workers, resources, progress):
     """Measures all tasks; each row is kept as soon as it is there."""
     if not tasks:
         return
-    from pebble import ProcessExpired, ProcessPool
+    from pebble import ProcessExpired
 
-    # ITK and OpenMP read these when they are loaded, which in a new process is before anything else.
-    limits = {name: str(resources.threads) for name in ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")}
-    os.environ.update(limits | {"TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3")})
     failed = 0
     with progress_bar(progress) as bar:
         line = bar.add_task("evaluating", total=len(tasks), status="")
-        for batch in _batches(tasks):
-            pool = ProcessPool(workers, context=multiprocessing.get_context("spawn"))
-            try:
-                waiting = {pool.schedule(measure, args=(task, resources)): task for task in batch}
-                for future in as_completed(waiting):
-                    task = waiting[future]
-                    try:
-                        row = future.result()
-                    except ProcessExpired as error:
-                        row = blank_row(task) | {"error": f"the process ended with exit code {error.exitcode}"}
-                    store.add(row)
-                    failed += "error" in row
-                    status = " ".join(task.key[1:]) + (f", {failed} failed" if failed else "")
-                    bar.update(line, advance=1, status=status)
-                pool.close()
-            except BaseException:
-                pool.stop()
-                raise
-            finally:
-                pool.join()
-
-
-def _batches(tasks):
-    """The tasks in lists that new processes start with."""
-    sizes, batch = set(), []
-    for task in tasks:
-        size = header_size(task.pair.fixed)
-        if len(sizes | {size}) > SIZES_A_PROCESS:
-            yield batch
-            sizes, batch = set(), []
-        sizes.add(size)
-        batch.append(task)
-    yield batch
+        for task, row in in_processes(measure, batches_by_size(tasks), resources, workers):
+            if isinstance(row, ProcessExpired):
+                row = blank_row(task) | {"error": f"the process ended with exit code {row.exitcode}"}
+            store.add(row)
+            failed += "error" in row
+            status = " ".join(task.key[1:]) + (f", {failed} failed" if failed else "")
+            bar.update(line, advance=1, status=status)

@@ -5,7 +5,7 @@ import re
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 
-from tfreg.config import PRESETS
+from tfreg.config import refinement_settings
 from tfreg.errors import UserError
 from tfreg.workflows.baselines import BASELINES, check_baselines
 from tfreg.workflows.trained_run import find_run
@@ -80,13 +80,12 @@ def plan_methods(
         A list of `Method`.
 
     Raises:
-        UserError: If a model cannot be found, a name is not known or occurs twice, or a baseline is not installed.
+        UserError: If a model cannot be found, an option is not valid, a name occurs twice, or a baseline is missing.
     """
     for transform in transforms:
         if transform not in TRANSFORMS:
             raise UserError(f"--transforms {transform}: choose {', '.join(TRANSFORMS)}")
-    if preset not in PRESETS:
-        raise UserError(f"--preset {preset}: choose {' or '.join(PRESETS)}")
+    refinement_settings(preset, **refinement)
     check_baselines(baselines)
     optimised = {"refine": True, "preset": preset, **refinement}
     found = [Method(INITIAL, "initial")]

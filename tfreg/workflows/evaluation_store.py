@@ -1,5 +1,7 @@
 """The folder of an evaluation: what was measured so far, safe against a kill."""
 
+import functools
+import hashlib
 import json
 import os
 import shutil
@@ -7,25 +9,40 @@ from hashlib import sha256
 from pathlib import Path
 
 from tfreg.errors import UserError
+from tfreg.volumes.whole_file import whole_file
 
 SETTINGS, ROWS = "evaluation.json", "rows.jsonl"
 
 
 def digest_of(pair):
-    """A text that changes when one of a pair's files does.
+    """A text that changes when the content of one of a pair's files does.
 
     Args:
         pair: A `tfreg.volumes.manifest.Pair`.
 
     Returns:
-        16 hexadecimal digits, of names, sizes and times of change.
+        16 hexadecimal digits, of the files' bytes; a copy elsewhere has the same.
     """
-    state = []
-    for name, path in vars(pair).items():
-        if isinstance(path, Path):
-            known = path.stat() if path.exists() else None
-            state.append((name, path.name, *((known.st_size, known.st_mtime_ns) if known else ())))
-    return sha256(repr(sorted(state)).encode()).hexdigest()[:16]
+    contents = [(name, _content(path)) for name, path in vars(pair).items() if isinstance(path, Path)]
+    return sha256(repr(sorted(contents)).encode()).hexdigest()[:16]
+
+
+def _content(path):
+    """The digest of a file, or of all files of a folder; None where there is nothing to read."""
+    if path.is_dir():  # a DICOM series
+        return [_content(file) for file in sorted(path.iterdir())]
+    try:
+        known = path.stat()
+        return _file_digest(path, known.st_size, known.st_mtime_ns)
+    except OSError:
+        return None
+
+
+@functools.lru_cache(maxsize=10_000)
+def _file_digest(path, size, changed):
+    """The digest of a file's bytes, computed anew when its size or its time of change is another."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Store:
@@ -74,9 +91,8 @@ class Store:
 
     def write(self, name, text):
         """Writes a text file of the folder whole or not at all."""
-        partial = self.folder / f".partial-{name}"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(self.folder / name)
+        with whole_file(self.folder / name) as partial:
+            partial.write_text(text, encoding="utf-8")
 
     def _joined(self, settings):
         """The settings of this and of all earlier runs in the folder."""

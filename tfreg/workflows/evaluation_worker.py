@@ -16,13 +16,14 @@ from tfreg.volumes.initial_alignment import initial_alignment
 from tfreg.volumes.manifest import Pair
 from tfreg.workflows.assessment import displacement_quality
 from tfreg.workflows.baselines import BASELINES
-from tfreg.workflows.case import Case, check_case
+from tfreg.workflows.case import Case, check_case, read_input
 from tfreg.workflows.evaluation_methods import Method
 from tfreg.workflows.metrics import summary_of_errors
-from tfreg.workflows.runtime import set_up
+from tfreg.workflows.worker_pool import run_once, set_up_once
 
 # Volumes that a process keeps, because the next method or pair needs them again.
 KEPT_VOLUMES = 6
+_read_volume = functools.lru_cache(maxsize=KEPT_VOLUMES)(read_volume)
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Task:
         method: A `Method`.
         digest: Of the pair's files as they were when the task was made.
         init: "header", "centre" or "moments".
+        size: Of the fixed image, by its header.
         picture: The PNG file to draw, or None.
     """
 
@@ -43,6 +45,7 @@ class Task:
     method: Method
     digest: str
     init: str
+    size: tuple = ()
     picture: Path | None = None
 
     @property
@@ -51,21 +54,12 @@ class Task:
         return self.experiment, self.pair.id, self.method.name
 
 
-@dataclass(frozen=True)
-class Resources:
-    """What a process may use: `seed`, `threads` and `device` as in `tfreg.workflows.runtime.set_up`."""
-
-    seed: int = 0
-    threads: int | None = None
-    device: str | None = None
-
-
 def measure(task, resources):
     """Registers and measures; whatever goes wrong is in the result.
 
     Args:
         task: A `Task`.
-        resources: A `Resources`.
+        resources: A `tfreg.workflows.worker_pool.Resources`.
 
     Returns:
         A dictionary that JSON holds: the task's names, and either `error` or `seconds`, `peak_mb` (of the process so
@@ -130,9 +124,9 @@ def _by_tfreg(case, task, resources):
     from tfreg.workflows.register import register
 
     method, run = task.method, None
-    _set_up(resources)
+    set_up_once(resources)
     if method.model is not None:
-        run = _run(method.model)
+        run = run_once(method.model)
     started = time.perf_counter()
     result = register(
         case.fixed,
@@ -156,27 +150,6 @@ def _case(pair):
     names = {
         name: path for name, path in vars(pair).items() if isinstance(path, Path) and name != "moving_points_second"
     }
-    inputs = {
-        name: read_points(path) if name.endswith("_points") else _volume(path, name.endswith("_labels"))
-        for name, path in names.items()
-    }
-    case = Case(**inputs)
+    case = Case(**{name: read_input(name, path, _read_volume) for name, path in names.items()})
     check_case(case, names)
     return case
-
-
-@functools.lru_cache(maxsize=KEPT_VOLUMES)
-def _volume(path, labels):
-    return read_volume(path, labels=labels)
-
-
-@functools.lru_cache(maxsize=1)
-def _set_up(resources):
-    set_up(resources.seed, resources.threads, resources.device)
-
-
-@functools.lru_cache(maxsize=4)
-def _run(path):
-    from tfreg.workflows.trained_run import load_run
-
-    return load_run(path)

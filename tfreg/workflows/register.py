@@ -6,20 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from tfreg.config import PRESETS, Preprocessing, Refinement, parse_section
+from tfreg.config import Preprocessing, refinement_settings
 from tfreg.errors import UserError
 from tfreg.transforms.certificate import certify
 from tfreg.transforms.itk_files import read_linear
 from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform
-from tfreg.volumes.formats import read_points, read_volume
 from tfreg.volumes.initial_alignment import KINDS
 from tfreg.volumes.intensity import filled
 from tfreg.volumes.network_grid import network_grid
 from tfreg.volumes.preprocessing import AlignedPair, align_pair, on_network_grid
 from tfreg.volumes.pyramid import cube_lattice, onto_level
 from tfreg.workflows.assessment import agreement, log_jacobian_summary
-from tfreg.workflows.case import Case, check_case
+from tfreg.workflows.case import Case, check_case, read_input
 from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.refine import refine_pair, steps_of
 from tfreg.workflows.result import REPORT, Registration, write_result
@@ -92,7 +91,7 @@ def register(
     preprocessing = run.config.preprocessing if run is not None else Preprocessing()
     if init is not None:
         preprocessing = preprocessing.model_copy(update={"init": init})
-    settings = _settings(preset, similarity, smoothness)
+    settings = refinement_settings(preset, similarity, smoothness)
     masks = _masks(case)
     with progress_bar(progress) as bar:
         with _timed(seconds, "prepare"):
@@ -218,11 +217,11 @@ def register_files(
         "fixed_mask": fixed_mask,
         "moving_mask": moving_mask,
     }
-    inputs = {name: _read(name, path) for name, path in paths.items() if path is not None}
+    inputs = {name: read_input(name, path) for name, path in paths.items() if path is not None}
     read_seconds = time.perf_counter() - started
     # Whatever can be wrong is found before the seconds that Keras takes to load.
     check_case(Case(**inputs), paths)
-    _settings(preset, similarity, smoothness)
+    refinement_settings(preset, similarity, smoothness)
     if open_run is None:
         if model is not None:
             find_run(model)
@@ -268,25 +267,10 @@ class _timed:
         self.seconds[self.name] = time.perf_counter() - self.started
 
 
-def _read(name, path):
-    if name.endswith("_points"):
-        return read_points(path)
-    return read_volume(path, labels=name.endswith(("_labels", "_mask")))
-
-
 def _init_from_file(name):
     if not Path(name).is_file():
         raise UserError(f"--init {name}: choose {', '.join(KINDS)}, or give an ITK transform file")
     return read_linear(name)
-
-
-def _settings(preset, similarity, smoothness):
-    """A preset with what was asked for otherwise."""
-    if preset not in PRESETS:
-        raise UserError(f"--preset {preset}: choose {' or '.join(PRESETS)}")
-    changes = {"similarity": similarity, "smoothness": smoothness}
-    content = PRESETS[preset].model_dump() | {name: value for name, value in changes.items() if value is not None}
-    return parse_section(Refinement, content, "refinement")
 
 
 def _masks(case):

@@ -1,6 +1,7 @@
 """`tfreg report`: the page of a result or of an evaluation, and the picture of a result."""
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from tfreg.errors import UserError
 from tfreg.transforms.itk_files import read_displacement
 from tfreg.volumes.nifti import read_nifti
+from tfreg.volumes.whole_file import whole_file
 from tfreg.workflows.evaluation_results import PICTURES, SUMMARY, read_evaluation
 from tfreg.workflows.result import REPORT
 from tfreg.workflows.views import block_means, load_views
@@ -122,14 +124,10 @@ def _check_target(path, extensions, force):
 
 def _write_whole(contents):
     """Writes every file under another name, and renames them once all are whole."""
-    partial = {path: path.with_name(f".partial-{path.name}") for path, _ in contents}
     try:
-        for path, write in contents:
-            write(partial[path])
-        for path, _ in contents:
-            partial[path].replace(path)
+        with ExitStack() as files:
+            for path, write in contents:
+                write(files.enter_context(whole_file(path)))
     except OSError as error:
+        path = error.filename2 or path  # of a renaming that failed
         raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
-    finally:
-        for path in partial.values():
-            path.unlink(missing_ok=True)

@@ -5,7 +5,6 @@ import csv
 import hashlib
 import json
 import math
-import os
 import resource
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from tfreg.volumes.formats import read_volume
 from tfreg.volumes.manifest import pairs_from_subjects, read_subjects
 from tfreg.volumes.network_grid import network_grid
 from tfreg.volumes.preprocessing import normalised
+from tfreg.volumes.whole_file import whole_file
 from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.runtime import set_up, versions
 
@@ -46,7 +46,7 @@ def train(config, data, run, *, threads=None, device=None, several_gpus=False, d
     """
     run = Path(run)
     _check_run(run, config)
-    train_pairs, validation_pairs = _pairs(config, data)
+    train_pairs, validation_pairs = pairs_by_split(config, data)
     set_up(config.seed, threads, device)
 
     from tfreg.models.pair_dataset import PairDataset, PairSource
@@ -103,9 +103,9 @@ def train(config, data, run, *, threads=None, device=None, several_gpus=False, d
         "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         "resumed_after_epoch": finished_epochs or None,
     }
-    # Its presence says that the run is finished: it appears whole.
-    (run / "report.json.part").write_text(json.dumps(report, indent=2) + "\n")
-    os.replace(run / "report.json.part", run / "report.json")
+    # Its presence says that the run is finished.
+    with whole_file(run / "report.json") as partial:
+        partial.write_text(json.dumps(report, indent=2) + "\n")
     return report
 
 
@@ -157,6 +157,43 @@ def make_pairs(config, subjects):
     return pairs_from_subjects(subjects, phase=config.phase, same_subject=config.pairs == "images")
 
 
+def pairs_by_split(config, data):
+    """The pairs that a training learns from, and those that it is measured on.
+
+    Args:
+        config: A `tfreg.config.Config`.
+        data: Subjects manifest (CSV).
+
+    Returns:
+        Two lists of `tfreg.volumes.manifest.Pair`.
+
+    Raises:
+        UserError: If the manifest cannot be read, or makes no pairs of either kind.
+    """
+    subjects = read_subjects(data)
+    if any(subject.split for subject in subjects):
+        training = [subject for subject in subjects if subject.split == "train"]
+        validation = [subject for subject in subjects if subject.split == "validation"]
+        if not training or not validation:
+            raise UserError(f"{data}: column `split` needs subjects in both `train` and `validation`")
+        both = sorted({subject.subject for subject in training} & {subject.subject for subject in validation})
+        if both:
+            raise UserError(f"{data}: subject {both[0]} is in `train` and in `validation`; choose one of them")
+    else:
+        names = sorted({subject.subject for subject in subjects})
+        if len(names) < 4:
+            raise UserError(f"{data}: lists fewer than 4 subjects; fill its column `split` (train, validation)")
+        held_out = set(np.random.default_rng(config.seed).permutation(names)[: max(2, int(len(names) * HELD_OUT))])
+        training = [subject for subject in subjects if subject.subject not in held_out]
+        validation = [subject for subject in subjects if subject.subject in held_out]
+    train_pairs, validation_pairs = make_pairs(config, training), make_pairs(config, validation)
+    if len(validation_pairs) > config.training.validation_pairs:
+        rng = np.random.default_rng(config.seed)
+        chosen = rng.choice(len(validation_pairs), config.training.validation_pairs, replace=False)
+        validation_pairs = [validation_pairs[number] for number in sorted(chosen)]
+    return train_pairs, validation_pairs
+
+
 def _check_run(run, config):
     """Refuses a folder that holds something else than this run, interrupted."""
     if not run.exists():
@@ -181,32 +218,6 @@ def _start_run(run, config):
             (run / "config.yaml").write_text(dump_config(config))
     except OSError as error:
         raise UserError(f"{run}: cannot be written ({error.strerror}); choose another place") from error
-
-
-def _pairs(config, data):
-    """Training and validation pairs of the manifest."""
-    subjects = read_subjects(data)
-    if any(subject.split for subject in subjects):
-        training = [subject for subject in subjects if subject.split == "train"]
-        validation = [subject for subject in subjects if subject.split == "validation"]
-        if not training or not validation:
-            raise UserError(f"{data}: column `split` needs subjects in both `train` and `validation`")
-        both = sorted({subject.subject for subject in training} & {subject.subject for subject in validation})
-        if both:
-            raise UserError(f"{data}: subject {both[0]} is in `train` and in `validation`; choose one of them")
-    else:
-        names = sorted({subject.subject for subject in subjects})
-        if len(names) < 4:
-            raise UserError(f"{data}: lists fewer than 4 subjects; fill its column `split` (train, validation)")
-        held_out = set(np.random.default_rng(config.seed).permutation(names)[: max(2, int(len(names) * HELD_OUT))])
-        training = [subject for subject in subjects if subject.subject not in held_out]
-        validation = [subject for subject in subjects if subject.subject in held_out]
-    train_pairs, validation_pairs = make_pairs(config, training), make_pairs(config, validation)
-    if len(validation_pairs) > config.training.validation_pairs:
-        rng = np.random.default_rng(config.seed)
-        chosen = rng.choice(len(validation_pairs), config.training.validation_pairs, replace=False)
-        validation_pairs = [validation_pairs[number] for number in sorted(chosen)]
-    return train_pairs, validation_pairs
 
 
 def _volumes(pairs, config):

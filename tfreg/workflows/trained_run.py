@@ -67,8 +67,7 @@ class TrainedRun:
         Raises:
             UserError: If the predicted linear part mirrors or collapses space.
         """
-        batch = {"fixed": pair.fixed[None, ..., None], "moving": pair.moving[None, ..., None]}
-        predicted = {name: np.asarray(value)[0] for name, value in self._head.predict_on_batch(batch).items()}
+        predicted = {name: np.asarray(value)[0] for name, value in self._head.predict_on_batch(pair.batch).items()}
         return predicted_transform(predicted, pair, self.config.model, f"model {self.name}")
 
 

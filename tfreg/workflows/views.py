@@ -1,6 +1,5 @@
 """`views.npz`: the images of a result in 8 bits, from which `tfreg report` draws."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import numpy as np
 from tfreg.errors import UserError
 from tfreg.report.pair_views import IMAGES, PairViews, block_factors, coded
 from tfreg.volumes.intensity import normalise
+from tfreg.volumes.npz import read_archive, write_archive
 from tfreg.volumes.pyramid import coarsened
 from tfreg.volumes.volume import Volume
 
@@ -34,15 +34,13 @@ def save_views(path, fixed, moving, warped, labels=None, most_voxels=MOST_VOXELS
     """
     factors = block_factors(fixed.lattice, most_voxels)
     windows = {"fixed": _window(fixed.array), "moving": _window(warped.array, moving.array)}
-    arrays = {
+    arrays = {"affine": coarsened(fixed.lattice, factors).affine} | {
         name: coded(block_means(volume.array, factors), windows["fixed" if name == "fixed" else "moving"])
         for name, volume in zip(IMAGES, (fixed, moving, warped), strict=True)
     }
     if labels is not None:
         arrays["labels"], arrays["label_values"] = _label_codes(labels.array, factors)
-    header = {"format": FORMAT, "factors": factors, "fixed_shape": fixed.shape, "windows": windows}
-    affine = coarsened(fixed.lattice, factors).affine
-    np.savez_compressed(path, header=np.array(json.dumps(header)), affine=affine, **arrays)
+    write_archive(path, FORMAT, {"factors": factors, "fixed_shape": fixed.shape, "windows": windows}, arrays)
 
 
 def load_views(folder):
@@ -60,12 +58,7 @@ def load_views(folder):
     path = Path(folder) / VIEWS
     if not path.is_file():
         raise UserError(f"{path}: is missing, as in results of earlier versions; register again with this version")
-    try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = dict(file)
-        header = json.loads(str(arrays["header"]))
-        if header["format"] != FORMAT:
-            raise UserError(f"{path}: has format {header['format']}, this tfreg reads {FORMAT}; update tfreg")
+    with read_archive(path, FORMAT, "cannot be read, or is damaged") as (header, arrays):
         volumes = {
             name: Volume(arrays[name], arrays["affine"]) if name in arrays else None for name in (*IMAGES, "labels")
         }
@@ -73,11 +66,6 @@ def load_views(folder):
         values = tuple(int(value) for value in arrays.get("label_values", ()))
         views = PairViews(**volumes, windows=windows, label_values=values, factors=tuple(header["factors"]))
         return views, tuple(header["fixed_shape"])
-    except UserError:
-        raise
-    # Whatever a garbage file makes NumPy and zipfile raise, the file is what is wrong.
-    except Exception as error:
-        raise UserError(f"{path}: cannot be read, or is damaged; register again") from error
 
 
 def block_means(array, factors):

@@ -1,0 +1,48 @@
+"""The schema of runs, refinements and classifiers, the only place with defaults.
+
+A config file names only what it changes; an unknown key or a wrong type is one clear error.
+"""
+
+from tfreg.config.classification import Classification, ClassifierNetwork, PairRegistration, ResidualGrid
+from tfreg.config.files import config_with, dump_config, load_config, parse_config, parse_section
+from tfreg.config.refinement import PRESETS, Refinement, refinement_settings
+from tfreg.config.run import (
+    Augmentation,
+    Config,
+    Intensity,
+    Loss,
+    Model,
+    NetworkGrid,
+    PhasePair,
+    Preprocessing,
+    Training,
+)
+from tfreg.config.search import DEFAULT_SEARCH, SearchRange
+from tfreg.config.sections import SIMILARITIES
+
+__all__ = [
+    "DEFAULT_SEARCH",
+    "PRESETS",
+    "SIMILARITIES",
+    "Augmentation",
+    "Classification",
+    "ClassifierNetwork",
+    "Config",
+    "Intensity",
+    "Loss",
+    "Model",
+    "NetworkGrid",
+    "PairRegistration",
+    "PhasePair",
+    "Preprocessing",
+    "Refinement",
+    "ResidualGrid",
+    "SearchRange",
+    "Training",
+    "config_with",
+    "dump_config",
+    "load_config",
+    "parse_config",
+    "parse_section",
+    "refinement_settings",
+]

@@ -1,0 +1,74 @@
+"""The schema of a classifier."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from tfreg.config.run import PhasePair
+from tfreg.config.sections import Count, NotNegative, Positive, Section, Similarity, not_a_truth_value, three_letters
+
+
+class PairRegistration(Section):
+    """How the classifier's deformations are found: options of `tfreg register`."""
+
+    model: str | None = None  # a run's folder
+    refine: bool = True
+    preset: Literal["fast", "quality"] = "fast"
+    similarity: Similarity | None = None  # of the refinement; None takes the preset's
+    smoothness: NotNegative | None = None
+    init: Literal["header", "centre", "moments"] = "header"
+    transform: Literal["linear", "deformable", "both"] = "both"
+
+    @model_validator(mode="after")
+    def _finds_something(self):
+        if self.model is None and not self.refine:
+            raise ValueError("name a `model`, or say `refine: true`")
+        return self
+
+
+class ResidualGrid(Section):
+    """The lattice on which all deformations are compared, along each fixed volume's own axes."""
+
+    orientation: str = "RAS"
+    spacing: Positive | tuple[Positive, Positive, Positive] = 6.0  # mm
+    shape: tuple[Count, Count, Count] = (32, 32, 32)  # voxels
+    centre: Literal["image", "labels"] = "image"  # of the fixed field of view, or of its segmentation
+
+    _three_axes = field_validator("orientation")(three_letters)
+
+
+class ClassifierNetwork(Section):
+    """The paper's classifier, section 3.3. It leaves open filters, epochs, batch size and the balance of the groups."""
+
+    filters: Count = 8  # a cohort of tens of people feeds few: 8 make 1.6 million weights of 32x32x32 voxels
+    hidden_units: Count = 100
+    epochs: Count = 100  # two halvings of the rate; the loss of 40 people has long settled
+    batch_size: Annotated[int, Field(gt=1), BeforeValidator(not_a_truth_value)] = 8  # batch normalisation needs some
+    learning_rate: Positive = 1e-4
+    halve_after: Count = 50  # epochs
+    balanced: bool = True  # both groups weigh the same, so that 0.5 lies between them
+
+
+class Classification(Section):
+    """A classifier of healthy and ill by residual deformations."""
+
+    pairs: PhasePair
+    healthy: Annotated[tuple[str, ...], Field(min_length=1)]  # values of the manifest's column `group`
+    ill: tuple[str, ...] | None = None  # None: all others
+    registration: PairRegistration = PairRegistration()
+    grid: ResidualGrid = ResidualGrid()
+    inputs: Annotated[tuple[Literal["displacement", "log_jacobian"], ...], Field(min_length=1)] = (
+        "displacement",  # the paper's; the first one predicts, the others are compared with it
+        "log_jacobian",
+    )
+    network: ClassifierNetwork = ClassifierNetwork()
+    folds: Annotated[int, Field(gt=1), BeforeValidator(not_a_truth_value)] = 5  # as many networks are averaged
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _two_groups(self):
+        both = set(self.healthy) & set(self.ill or ())
+        if both:
+            raise ValueError(f"{sorted(both)[0]} is in `healthy` and in `ill`")
+        return self

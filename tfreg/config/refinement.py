@@ -1,0 +1,45 @@
+"""The options of the refinement, and its presets."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tfreg.config.files import parse_section
+from tfreg.config.sections import Count, NotNegative, Positive, Section, Similarity
+from tfreg.errors import UserError
+
+
+class Refinement(Section):
+    """Optimisation for one pair of similarity + smoothness times the mean squared slope of the displacement."""
+
+    similarity: Similarity = "lncc"
+    window: Count = 7  # side of the window of lncc, voxels, odd
+    smoothness: NotNegative = 0.25
+    steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (60, 60, 20)  # most steps a level, coarse to fine
+    learning_rate: Positive = 0.3  # voxels a step
+    tolerance: NotNegative = 2e-5  # a level stops when a step improves the loss by less
+    most_voxels: Count = 4_000_000  # beyond, the finest level is coarser than the fixed image
+
+
+# Trade-offs of time and accuracy, by name.
+PRESETS = {"quality": Refinement(), "fast": Refinement(steps=(40, 30, 6))}
+
+
+def refinement_settings(preset, similarity=None, smoothness=None):
+    """A preset of the refinement with what was asked for otherwise.
+
+    Args:
+        preset: A name in `PRESETS`.
+        similarity, smoothness: What replaces the preset's; None keeps it.
+
+    Returns:
+        A `Refinement`.
+
+    Raises:
+        UserError: If a value does not fit; names the option.
+    """
+    if preset not in PRESETS:
+        raise UserError(f"--preset {preset}: choose {' or '.join(PRESETS)}")
+    changes = {"similarity": similarity, "smoothness": smoothness}
+    content = PRESETS[preset].model_dump() | {name: value for name, value in changes.items() if value is not None}
+    return parse_section(Refinement, content, "refinement")

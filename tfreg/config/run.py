@@ -1,0 +1,131 @@
+"""The schema of a run: every option of training, its type and its default."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from tfreg.config.search import DEFAULT_SEARCH, SearchSpace
+from tfreg.config.sections import Count, NotNegative, Positive, Section, Similarity, three_letters
+
+
+class NetworkGrid(Section):
+    """The lattice on which the network sees both volumes, centred on the fixed field of view."""
+
+    orientation: str | None = None  # three letters such as RAS; None: the fixed volume's
+    spacing: Positive | tuple[Positive, Positive, Positive] | None = None  # mm; None: the fixed volume's
+    shape: tuple[Count, Count, Count] | None = None  # voxels; None: covers the fixed field of view
+
+    _three_axes = field_validator("orientation")(three_letters)
+
+
+class Intensity(Section):
+    """How intensities become [0, 1]: a fixed window, or percentiles of each volume."""
+
+    window: tuple[float, float] | None = None
+    percentiles: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _one_rule(self):
+        if self.window is not None and self.percentiles is not None:
+            raise ValueError("give `window` or `percentiles`, not both")
+        low, high = self.window or self.percentiles or (0.5, 99.5)
+        if not low < high:
+            raise ValueError("the first number must be smaller than the second")
+        if self.window is None and (low < 0 or high > 100):
+            raise ValueError("percentiles lie between 0 and 100")
+        if self.window is None and self.percentiles is None:
+            object.__setattr__(self, "percentiles", (0.5, 99.5))
+        return self
+
+
+class Preprocessing(Section):
+    """From the volumes as they are to the network's input."""
+
+    network_grid: NetworkGrid = NetworkGrid()
+    intensity: Intensity = Intensity()
+    interpolation: Literal["linear", "cubic"] = "linear"
+    init: Literal["header", "centre", "moments"] = "header"
+
+
+class Model(Section):
+    """Arguments of `build_registration_network`."""
+
+    transform: Literal["linear", "deformable", "both"] = "both"
+    integration: Literal["composed", "axiswise"] = "composed"
+    anchor: Literal["centre", "start"] = "centre"
+    stride: Count = 2
+    encoder_filters: Annotated[tuple[Count, ...], Field(min_length=1)] = (32, 64, 128, 32, 32)
+    encoder_dilations: tuple[Count, ...] = (1, 1, 2, 3, 5)
+    squeeze_ratio: Count = 10
+    decoder_filters: tuple[Count, ...] = (128, 64, 32, 32, 32)
+    border: Literal["edge", "zero"] = "edge"
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+
+    @model_validator(mode="after")
+    def _same_length(self):
+        if len(self.encoder_filters) != len(self.encoder_dilations):
+            raise ValueError("`encoder_filters` and `encoder_dilations` must have the same length")
+        return self
+
+
+class Loss(Section):
+    """similarity + alpha |A - I| + beta |Φ - 1| + smoothness |∇Φ|², the L1 norms summed over a volume."""
+
+    similarity: Similarity = "mse"
+    window: Count = 9  # side of the window of lncc, voxels, odd
+    alpha: NotNegative = 1e-6
+    beta: NotNegative = 1e-6
+    smoothness: NotNegative = 0.0
+
+    @field_validator("window")
+    @classmethod
+    def _odd(cls, window):
+        if window % 2 == 0:
+            raise ValueError("give an odd number")
+        return window
+
+
+class PhasePair(Section):
+    """Pairs within each subject: the phase that moves and the phase that is kept."""
+
+    moving: str
+    fixed: str
+
+
+class Augmentation(Section):
+    """Random changes of each training pair; the same for fixed and moving unless said otherwise."""
+
+    flip_axes: tuple[Literal[0, 1, 2], ...] = ()  # network grid axes that are flipped in half of the pairs
+    rotation_degrees: NotNegative = 0.0  # largest rotation about each axis, both volumes alike
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0  # largest relative change of size, both volumes alike
+    moving_rotation_degrees: NotNegative = 0.0  # further rotation of the moving volume alone
+    moving_translation: NotNegative = 0.0  # further shift of the moving volume alone, voxels
+
+
+class Training(Section):
+    """Optimiser and schedule; an epoch is `steps_per_epoch` batches of random pairs."""
+
+    batch_size: Count = 2
+    steps_per_epoch: Count = 100
+    epochs: Count = 1000
+    learning_rate: Positive = 1e-3
+    learning_rate_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    learning_rate_patience: Count = 50
+    stop_patience: Count = 100
+    monitor: Literal["val_loss", "val_dice"] = "val_loss"
+    validation_pairs: Count = 20
+    workers: Count = 2
+
+
+class Config(Section):
+    """A whole run."""
+
+    preprocessing: Preprocessing = Preprocessing()
+    pairs: PhasePair | Literal["all", "images"] = "all"
+    phase: str | None = None  # with pairs `all`: only images of this phase
+    model: Model = Model()
+    loss: Loss = Loss()
+    augmentation: Augmentation = Augmentation()
+    training: Training = Training()
+    seed: Annotated[int, Field(ge=0)] = 0
+    search: SearchSpace = Field(DEFAULT_SEARCH, exclude=True)  # only for `tfreg tune`: no run's config holds it

@@ -1,0 +1,50 @@
+"""tfreg's own .npz files: arrays, and a header that says what they mean."""
+
+import contextlib
+import json
+
+import numpy as np
+
+from tfreg.errors import UserError
+
+
+def write_archive(path, version, header, arrays):
+    """Writes arrays with their header.
+
+    Args:
+        path: File ending in .npz.
+        version: Of the kind of file, a positive integer.
+        header: A dictionary that JSON holds.
+        arrays: Dictionary of name to array.
+    """
+    header = {"format": version, **header}
+    np.savez_compressed(path, header=np.array(json.dumps(header)), **arrays)
+
+
+@contextlib.contextmanager
+def read_archive(path, version, damaged):
+    """Reads what `write_archive` wrote, for a block that makes something of it.
+
+    Args:
+        path: The file.
+        version: What the reader knows.
+        damaged: What to say of a file of which nothing can be made, such as "is damaged".
+
+    Yields:
+        The header and the arrays, two dictionaries.
+
+    Raises:
+        UserError: If the file has another version or cannot be read, or the block makes nothing of it.
+    """
+    try:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+            arrays = dict(file)
+        header = json.loads(str(arrays.pop("header")))
+        if header["format"] != version:
+            raise UserError(f"{path}: has format {header['format']}, this tfreg reads {version}; update tfreg")
+        yield header, arrays
+    except UserError:
+        raise
+    # Whatever a garbage file makes NumPy, zipfile and the block raise, the file is what is wrong.
+    except Exception as error:
+        raise UserError(f"{path}: {damaged}; register again") from error
