@@ -1,0 +1,115 @@
+"""The subjects of a table whose deformations are known, healthy and ill."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfreg.errors import UserError
+from tfreg.volumes.manifest import read_subjects
+from tfreg.workflows.deformations import Registered, register_subjects
+from tfreg.workflows.worker_pool import Resources
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """The subjects of a table whose deformations are known.
+
+    Args:
+        registered: List of `Registered`.
+        targets: `(n,)`, 0 healthy, 1 ill, -1 where the group is neither.
+        failures: Dictionary of subject to what went wrong.
+    """
+
+    registered: list[Registered]
+    targets: np.ndarray
+    failures: dict[str, str]
+
+    @property
+    def keys(self):
+        """What tells each subject's images from all others: the names of the deformations' folders."""
+        return [subject.folder.name for subject in self.registered]
+
+    def without(self, keys):
+        """The `Cohort` without the subjects of those keys."""
+        kept = np.array([key not in keys for key in self.keys])
+        registered = [subject for subject, stays in zip(self.registered, kept, strict=True) if stays]
+        return Cohort(registered, self.targets[kept], self.failures)
+
+    @property
+    def to_review(self):
+        """Names of the subjects whose registration should not be trusted unseen."""
+        return [subject.subject for subject in self.registered if subject.record["verdict"] != "pass"]
+
+
+def read_cohort(config, data, cache, *, split=None, least=1, workers=1, threads=None, device=None, progress=True):
+    """Registers a whole table of subjects to deformations, those known already apart.
+
+    Args:
+        config: A `tfreg.config.Classification`.
+        data: Subjects manifest (CSV).
+        cache: Folder where deformations are kept by the content of their images.
+        split: Only subjects of this split, or None.
+        least: How many healthy and how many ill subjects there must be, others being left out; 0 takes all subjects,
+            whatever their group.
+        workers: Processes side by side.
+        threads, device: Of each process; see `tfreg.workflows.runtime.set_up`.
+        progress: Shows a progress bar.
+
+    Returns:
+        A `Cohort`.
+
+    Raises:
+        UserError: If the manifest does not fit the config, groups are too small, or no registration succeeds.
+    """
+    if workers < 1:
+        raise UserError(f"--workers {workers}: give a positive number")
+    subjects = read_subjects(data, must_exist=False)
+    if split is not None:
+        subjects = [subject for subject in subjects if subject.split == split]
+        if not subjects:
+            raise UserError(f"{data}: no subject has split {split!r}; choose another --split")
+    groups = _groups(subjects, data)
+    if least:
+        for name in (*config.healthy, *(config.ill or ())):
+            if name not in groups.values():
+                known = ", ".join(sorted(set(groups.values()) - {None})) or "none"
+                raise UserError(f"{data}: no subject has group {name!r}; there are {known}")
+        subjects = [subject for subject in subjects if _target(subject.group, config) >= 0]
+        # Before the registrations, which take their time, and after them, because some may fail.
+        _check_size([_target(groups[name], config) for name in {s.subject for s in subjects}], least, config, data)
+    resources = Resources(config.seed, threads, device)
+    found = register_subjects(subjects, config.pairs, config.registration, cache, workers, resources, progress)
+    usable = [subject for subject in found if subject.folder is not None]
+    failures = {subject.subject: subject.record["error"] for subject in found if subject.folder is None}
+    if not usable:
+        raise UserError(f"{data}: no pair could be registered; the first: {next(iter(failures.values()))}")
+    targets = np.array([_target(subject.group, config) for subject in usable])
+    _check_size(targets, least, config, data)
+    return Cohort(usable, targets, failures)
+
+
+def _groups(subjects, data):
+    """{subject: group}; both phases of a person must say the same."""
+    groups = {}
+    for subject in subjects:
+        if groups.setdefault(subject.subject, subject.group) != subject.group:
+            raise UserError(f"{data}: subject {subject.subject} has two groups; give all its rows the same one")
+    return groups
+
+
+def _check_size(targets, least, config, data):
+    """Refuses groups that are too small to be divided."""
+    for target, name in enumerate(("healthy", "ill")):
+        count = int((np.asarray(targets) == target).sum())
+        if count < least:
+            names = ", ".join(config.healthy if target == 0 else config.ill or ("all others",))
+            raise UserError(
+                f"{data}: {count} {name} subjects ({names}), and {least} are needed; add some, or set folds"
+            )
+
+
+def _target(group, config):
+    """0 for a healthy group, 1 for an ill one, -1 for neither."""
+    if group in config.healthy:
+        return 0
+    return 1 if group is not None and (config.ill is None or group in config.ill) else -1
