@@ -33,9 +33,10 @@ HEARTS = {"cardiac_nor_dcm_minf": "", "cardiac_nor_all": "ill=null"}
 
 def tfreg(text, runs):
     """Runs a command, prints it, and returns it as it can be repeated."""
+    text = text.replace("RUNS", str(runs))
     command = f"tfreg {text}"
     print(command, file=sys.stderr, flush=True)
-    words = [word.replace("DATA/", f"{data_folder()}/").replace("RUNS", str(runs)) for word in shlex.split(text)]
+    words = [word.replace("DATA/", f"{data_folder()}/") for word in shlex.split(text)]
     subprocess.run([str(Path(sys.executable).with_name("tfreg")), *words], check=True)
     return command
 

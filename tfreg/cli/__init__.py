@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tfreg import __version__
-from tfreg.cli import classification, cohorts, pairs, serving
+from tfreg.cli import classification, cohorts, pairs, serving, tuning
 from tfreg.errors import InputWarning, UserError
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
     add_completion=False,
     help="Registers 3D medical volumes: linear and deformable part in one forward pass. Not a medical device.",
 )
-for commands in (pairs, cohorts, classification, serving):
+for commands in (pairs, cohorts, classification, tuning, serving):
     app.add_typer(commands.app)
 
 

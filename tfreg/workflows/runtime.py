@@ -25,9 +25,7 @@ def set_up(seed=None, threads=None, device=None):
         raise UserError(f"--seed {seed}: give a whole number from 0 to {2**32 - 1}")
     if threads is not None and threads < 1:
         raise UserError(f"--threads {threads}: give a positive number")
-    if threads:
-        os.environ["OMP_NUM_THREADS"] = str(threads)
-        os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
+    limit_native_threads(threads)
     # What TensorFlow tells its developers, such as which compiler it starts.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with silenced():
@@ -41,6 +39,17 @@ def set_up(seed=None, threads=None, device=None):
         jax.config.update("jax_platforms", "cpu")
     if seed is not None:
         keras.utils.set_random_seed(seed)
+
+
+def limit_native_threads(threads):
+    """Limits the threads of OpenMP and ITK here, where they are not loaded yet, and in processes that begin later.
+
+    Args:
+        threads: The largest number, or None for no limit.
+    """
+    if threads:
+        names = ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+        os.environ.update(dict.fromkeys(names, str(threads)))
 
 
 def set_up_tensorflow(threads=None, device=None):

@@ -6,7 +6,7 @@ import os
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 
-from tfreg.workflows.runtime import set_up
+from tfreg.workflows.runtime import limit_native_threads, set_up
 
 # Processes are replaced after this many sizes of fixed images: TensorFlow keeps what it compiled for each of them.
 SIZES_A_PROCESS = 10
@@ -36,9 +36,8 @@ def in_processes(function, batches, resources, workers):
     """
     from pebble import ProcessExpired, ProcessPool
 
-    # ITK and OpenMP read these when they are loaded, which in a new process is before anything else.
-    limits = {name: str(resources.threads) for name in ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")}
-    os.environ.update(limits | {"TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3")})
+    limit_native_threads(resources.threads)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for batch in batches:
         pool = ProcessPool(workers, context=multiprocessing.get_context("spawn"))
         try:

@@ -1,0 +1,65 @@
+"""The command that searches the values of a config."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tfreg.cli.options import Device, Force
+
+app = typer.Typer()
+
+
+@app.command()
+def tune(
+    config: Annotated[Path, typer.Argument(help="YAML config; its `search:` block names keys and values.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, such as training.epochs=20.")] = None,
+    data: Annotated[Path, typer.Option(help="Subjects manifest (CSV).")] = ...,
+    out: Annotated[Path, typer.Option(help="Folder of the search; an interrupted one goes on.")] = ...,
+    tuner: Annotated[str, typer.Option(help="random, bayesian or hyperband.")] = "bayesian",
+    trials: Annotated[
+        int | None, typer.Option(help="How many, 20 if not given; Hyperband's follow from training.epochs.")
+    ] = None,
+    objective: Annotated[
+        str,
+        typer.Option(
+            help="Of the validation pairs: dice, tre, or loss, which is the similarity alone: the whole loss, of "
+            "training or validation, contains the penalties that alpha and beta weigh, and is least without them."
+        ),
+    ] = "dice",
+    workers: Annotated[int, typer.Option(help="Trials side by side.")] = 1,
+    force: Force = False,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of each trial.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the draws; the trainings have the config's.")] = 0,
+    device: Device = None,
+):
+    """Search alpha and beta, or any keys, for the best trained network; an interrupted search goes on."""
+    from tfreg.config import load_config
+    from tfreg.workflows.tune import tune as search
+    from tfreg.workflows.tuning_results import BEST, PICTURE, TEXT
+
+    given = {"--tuner": tuner, "--trials": trials, "--objective": objective, "--seed": seed}
+    given = {"--data": data.name, "--out": out.name, **{k: v for k, v in given.items() if v is not None}}
+    words = [config.name, *(overrides or ()), *(str(word) for option in given.items() for word in option)]
+    found = search(
+        load_config(config, overrides or ()),
+        data,
+        out,
+        tuner=tuner,
+        trials=trials,
+        objective=objective,
+        seed=seed,
+        workers=workers,
+        threads=threads,
+        device=device,
+        force=force,
+        source=str(config),
+        command=shlex.join(["tfreg", "tune", *words]),
+    )
+    if found["best"] is None:
+        print("this process has run its trials; the chief writes the results")
+        return
+    print((out / TEXT).read_text(encoding="utf-8"))
+    print(f"train with {out / BEST}")
+    print(f"look at {out / PICTURE}")

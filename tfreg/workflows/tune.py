@@ -1,0 +1,152 @@
+"""`tfreg tune`: Keras Tuner over α and β, or over any key of a config; resumable."""
+
+import json
+from pathlib import Path
+
+from tfreg.config import config_with
+from tfreg.errors import UserError
+from tfreg.native_output import silenced
+from tfreg.workflows.progress import progress_bar
+from tfreg.workflows.train import pairs_by_split
+from tfreg.workflows.tuning_loop import limit_processes, run_trials
+from tfreg.workflows.tuning_objectives import OBJECTIVES, check_objective, trial_config
+from tfreg.workflows.tuning_results import best_of, row_of, write_search
+from tfreg.workflows.tuning_space import check_space, drawn_values, hyperparameters, searched
+from tfreg.workflows.tuning_store import SearchFolder, digest_of_pairs
+from tfreg.workflows.tuning_trial import TrialTask
+
+TUNERS = ("random", "bayesian", "hyperband")
+DEVICES = ("cpu", "gpu")
+TRIALS = 20
+EARLIER, EPOCHS = "tuner/trial_id", "tuner/epochs"  # what Hyperband says of a trial that it continues
+
+
+def tune(
+    config,
+    data,
+    out,
+    *,
+    tuner="bayesian",
+    trials=None,
+    objective="dice",
+    seed=0,
+    workers=1,
+    threads=None,
+    device=None,
+    force=False,
+    source="config",
+    command="tfreg tune",
+    progress=True,
+):
+    """Searches the values of a config's keys that give the best trained network.
+
+    Every trial is a run of `tfreg train`, in a process of its own. With KERASTUNER_ORACLE_IP, KERASTUNER_ORACLE_PORT
+    and KERASTUNER_TUNER_ID set, as Keras Tuner documents them, several processes or machines that share `out` share
+    the trials: the one whose ID contains "chief" hands them out and writes the results.
+
+    Args:
+        config: A `tfreg.config.Config`; its `search` says what varies.
+        data: Subjects manifest (CSV).
+        out: Folder of the search; an interrupted one goes on where it stopped.
+        tuner: One of `TUNERS`.
+        trials: How many trials; None for `TRIALS`. More than before may be asked for when a search is resumed.
+            Hyperband's follow from `training.epochs`.
+        objective: A name in `tfreg.workflows.tuning_objectives.OBJECTIVES`.
+        seed: Of the draws; the trainings have the config's.
+        workers: Trials side by side.
+        threads: Of each trial; None divides the machine among the workers.
+        device: "cpu", "gpu" or None.
+        force: Starts anew.
+        source: What error messages call the config.
+        command: What the results say of how they came about.
+        progress: Shows a progress bar.
+
+    Returns:
+        A dictionary: `trials`, a list of rows (see `tfreg.workflows.tuning_results.row_of`), and `best`, the best of
+        them. In a process that only runs trials for a chief both are empty.
+
+    Raises:
+        UserError: If an option, the config, the manifest or the folder is bad, or many trials fail one after the other.
+            One trial that fails is recorded instead.
+    """
+    _check_options(tuner, trials, objective, seed, workers, threads, device, searched(config))
+    check_space(config, source)
+    pairs = pairs_by_split(config, data)
+    check_objective(objective, searched(config), pairs[1], data)
+    settings = {
+        "config": config.model_dump(mode="json"),
+        "search": {k: v if isinstance(v, tuple) else v.model_dump() for k, v in searched(config).items()},
+        "tuner": tuner,
+        "objective": objective,
+        "seed": seed,
+        "data": digest_of_pairs([*pairs[0], *pairs[1]]),
+    }
+    folder = SearchFolder(out, json.loads(json.dumps(settings)), force)
+    config = trial_config(config, objective)
+    with silenced():
+        from tfreg.workflows.tuning_oracle import Oracle
+
+    target, most_epochs = OBJECTIVES[objective], config.training.epochs
+    trials = None if tuner == "hyperband" else trials or TRIALS
+    oracle = Oracle(tuner, hyperparameters(config), target, folder.folder, seed, trials, most_epochs)
+    threads = limit_processes(workers, threads)
+
+    def make_task(trial):
+        values = trial.hyperparameters.values
+        changes = drawn_values(config, values)
+        if EPOCHS in values:
+            changes["training.epochs"] = int(values[EPOCHS])
+        drawn = config_with(config, changes, f"trial {trial.trial_id}")
+        earlier = folder.run(values[EARLIER]) if EARLIER in values else None
+        return TrialTask(drawn, Path(data), folder.run(trial.trial_id), target.figure, earlier, threads, device)
+
+    def table():
+        return [
+            row_of(t, config, target.figure, folder.outcome(t.trial_id), t.hyperparameters.values.get(EARLIER))
+            for t in oracle.trials
+        ]
+
+    with progress_bar(progress) as bar:
+        line = bar.add_task("tuning", total=trials, status="")
+
+        def ended():
+            if oracle.is_remote:
+                bar.advance(line)
+                return
+            rows = table()
+            write_search(folder, rows, config, target, command)
+            best, done = best_of(rows, target), sum(row["status"] != "running" for row in rows)
+            status = f"best {best['objective']:.4g}, trial {best['trial']}" if best else "none has succeeded"
+            bar.update(line, completed=done, status=status)
+
+        if oracle.is_chief:
+            oracle.answer()
+        else:
+            run_trials(oracle, folder, make_task, target.figure, workers, ended)
+    if oracle.is_remote:
+        return {"trials": [], "best": None}
+    rows = table()
+    write_search(folder, rows, config, target, command)
+    best = best_of(rows, target)
+    if best is None:
+        raise UserError(
+            f"{out}: all trials failed, the last one with: {rows[-1]['error']}; mend that and start anew with --force"
+        )
+    return {"trials": rows, "best": best}
+
+
+def _check_options(tuner, trials, objective, seed, workers, threads, device, keys):
+    """Refuses options that are not valid, or do not go together."""
+    given = (("--tuner", tuner, TUNERS), ("--objective", objective, OBJECTIVES), ("--device", device or "cpu", DEVICES))
+    for option, value, choices in given:
+        if value not in choices:
+            raise UserError(f"{option} {value}: choose {', '.join(choices)}")
+    if not 0 <= seed < 2**31:
+        raise UserError(f"--seed {seed}: give a whole number from 0 to {2**31 - 1}")
+    for option, value in (("--trials", trials), ("--workers", workers), ("--threads", threads)):
+        if value is not None and value < 1:
+            raise UserError(f"{option} {value}: give a positive number")
+    if tuner == "hyperband" and trials is not None:
+        raise UserError("--trials: Hyperband's trials follow from training.epochs; leave the option out")
+    if tuner == "hyperband" and "training.epochs" in keys:
+        raise UserError("--tuner hyperband: chooses training.epochs itself; take it out of `search`")
