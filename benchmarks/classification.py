@@ -25,7 +25,7 @@ RESULTS = Path("benchmarks/results/classification")
 SEVERITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 CHEST = "--shape 48 40 48 --spacing 7.5 7.5 7.5 --diseased 0.5 --threads 2 --force"
 CHEST_CONFIG = "configs/classify_chest.yaml"
-SHUFFLES = 5
+SHUFFLES = 3
 METHODS = ("network, displacement", "network, log Jacobian", "logistic regression")
 COLOURS = ("#1f5fa8", "#3c9d6f", "#c8641b")
 HEARTS = {"cardiac_nor_dcm_minf": "", "cardiac_nor_all": "ill=null"}
@@ -59,7 +59,7 @@ def chests(runs, train, test, workers):
         found[severity] = json.loads((runs / f"severity_{severity:g}_result" / "summary.json").read_text())["methods"]
     control = {method: [] for method in METHODS}
     for seed in range(SHUFFLES):
-        text = f"classify evaluate {CHEST_CONFIG} seed={seed} --shuffled --data RUNS/train/subjects.csv"
+        text = f"classify evaluate {CHEST_CONFIG} seed={seed} folds=3 --shuffled --data RUNS/train/subjects.csv"
         commands.append(tfreg(f"{text} --out RUNS/shuffled {options}", runs))
         for method, figures in json.loads((runs / "shuffled" / "summary.json").read_text())["methods"].items():
             control[method].append(figures["auc"])

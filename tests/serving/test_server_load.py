@@ -178,6 +178,37 @@ def test_clients_that_leave_early_harm_nobody(served):
     assert predict(request_of(), timeout=SECONDS).model_spec.version.value == served.version
 
 
+def half_a_request():
+    """The bytes of an HTTP/2 connection that begins a Predict call and never sends its message."""
+
+    def frame(kind, flags, stream, content):
+        return len(content).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + content
+
+    def field(name, value):
+        return name + bytes([len(value)]) + value
+
+    method = b"/tensorflow.serving.PredictionService/Predict"
+    # Indexed :method POST and :scheme http, then literals: :path, :authority, content-type, te (RFC 7541).
+    headers = b"\x83\x86" + field(b"\x04", method) + field(b"\x01", b"here") + field(b"\x0f\x10", b"application/grpc")
+    headers += field(field(b"\x00", b"te"), b"trailers")
+    return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + frame(1, 4, 1, headers)
+
+
+def test_clients_that_vanish_while_they_send_are_dropped(start_server, base_path):
+    """More than there are threads: they hold them all until they are asked for a sign."""
+    server = start_server(base_path, "--queue", "0", "--silence-seconds", "2")
+    predict = server.connect()[0].Predict
+    host, port = server.address.rsplit(":", 1)
+    with contextlib.ExitStack() as stack:
+        for _ in range(12):
+            silent = stack.enter_context(socket.create_connection((host, int(port))))
+            silent.sendall(half_a_request())
+        time.sleep(0.5)
+        with pytest.raises(grpc.RpcError):  # what the silent ones cost
+            predict(request_of(), timeout=0.5)
+        until(lambda: code_of(predict.future(request_of(), timeout=1)) == grpc.StatusCode.OK, 30)
+
+
 def test_garbage_at_the_port_harms_nobody(served, rng):
     host, port = served.address.split(":")
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

@@ -48,6 +48,7 @@ REFUSED = {
     "message": (["--max-message-mb", 4096], r"--max-message-mb 4096: give a number from 1 to 2047"),
     "poll": (["--poll-seconds", 0], r"--poll-seconds 0\.0: give a number from 0\.05"),
     "grace": (["--grace-seconds", "nan"], r"--grace-seconds nan: give a number from 0"),
+    "silence": (["--silence-seconds", 0], r"--silence-seconds 0\.0: give a number from 1"),
     "threads": (["--threads", 0], r"--threads 0: give a positive number"),
     "device": (["--device", "tpu"], r"--device tpu: choose cpu or gpu"),
     "no key": (["--tls-certificate", "notes.txt"], r"--tls-certificate and --tls-key belong together: give both"),

@@ -67,6 +67,9 @@ def serve(
     max_message_mb: Annotated[int, typer.Option(help="Largest request and answer.")] = 256,
     poll_seconds: Annotated[float, typer.Option(help="Time between looks for a new version.")] = 2.0,
     grace_seconds: Annotated[float, typer.Option(help="Time for requests in flight when stopped.")] = 30.0,
+    silence_seconds: Annotated[
+        float, typer.Option(help="Time until a silent client is asked for a sign, and again until it is dropped.")
+    ] = 30.0,
     tensor_content: Annotated[
         bool, typer.Option("--tensor-content", help="Answer in raw bytes, which is quicker; the real server does not.")
     ] = False,
@@ -100,6 +103,7 @@ def serve(
             max_message_mb=max_message_mb,
             poll_seconds=poll_seconds,
             grace_seconds=grace_seconds,
+            silence_seconds=silence_seconds,
             tensor_content=tensor_content,
             tls_certificate=tls_certificate,
             tls_key=tls_key,

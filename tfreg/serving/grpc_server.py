@@ -68,6 +68,9 @@ def _server(versions, admission, health_service, options):
             ("grpc.max_receive_message_length", options.max_bytes),
             ("grpc.max_send_message_length", options.max_bytes),
             ("grpc.so_reuseport", 0),  # a second server at the same port would take half of the requests
+            # A client that vanished in the middle of a request would hold its thread for ever.
+            ("grpc.keepalive_time_ms", int(1000 * options.silence_seconds)),
+            ("grpc.http2.ping_timeout_ms", int(1000 * options.silence_seconds)),
         ),
     )
     prediction_service = PredictionService(versions, admission, options.max_bytes, options.tensor_content)

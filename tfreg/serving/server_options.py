@@ -26,6 +26,7 @@ class ServerOptions:
     max_message_mb: int = 256
     poll_seconds: float = 2.0
     grace_seconds: float = 30.0
+    silence_seconds: float = 30.0
     tensor_content: bool = False
     tls_certificate: Path | None = None
     tls_key: Path | None = None
@@ -53,6 +54,7 @@ class ServerOptions:
         _within("--max-message-mb", self.max_message_mb, 1, 2047)
         _within("--poll-seconds", self.poll_seconds, 0.05, 86400)
         _within("--grace-seconds", self.grace_seconds, 0, 86400)
+        _within("--silence-seconds", self.silence_seconds, 1, 86400)
         if self.threads is not None and self.threads < 1:
             raise UserError(f"--threads {self.threads}: give a positive number")
         if self.device not in (None, "cpu", "gpu"):
