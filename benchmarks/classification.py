@@ -5,8 +5,8 @@
 Simulates chests, trains on one cohort and judges another, which differs from severity to severity in the stiffness of
 the ill alone; cross-validates with shuffled groups as a control; and cross-validates the hearts, healthy against
 dilated (DCM) or infarcted (MINF), and healthy against all. Tables and pictures go to
-benchmarks/results/classification/. The hearts lie where `peer_pairs` looks for them. What is in RUNS already is not
-registered again.
+benchmarks/results/classification/. The hearts lie where `peer_pairs` looks for them. An interrupted run goes on when
+the script is started again: what is in RUNS already is not made anew.
 """
 
 import argparse
@@ -23,46 +23,56 @@ from peer_pairs import data_folder
 
 RESULTS = Path("benchmarks/results/classification")
 SEVERITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
-CHEST = "--shape 48 40 48 --spacing 7.5 7.5 7.5 --diseased 0.5 --threads 2 --force"
+CHEST = "--shape 48 40 48 --spacing 7.5 7.5 7.5 --diseased 0.5 --threads 2"
 CHEST_CONFIG = "configs/classify_chest.yaml"
 SHUFFLES = 3
+NULL_SEEDS = (2, 3, 4)  # of the cohorts in which the ill are not stiff at all
 METHODS = ("network, displacement", "network, log Jacobian", "logistic regression")
 COLOURS = ("#1f5fa8", "#3c9d6f", "#c8641b")
 HEARTS = {"cardiac_nor_dcm_minf": "", "cardiac_nor_all": "ill=null"}
 
 
-def tfreg(text, runs):
-    """Runs a command, prints it, and returns it as it can be repeated."""
-    text = text.replace("RUNS", str(runs))
+def tfreg(text, out, runs):
+    """Runs a command unless its folder, which appears whole or not at all, is there; returns it as one types it."""
+    text = f"{text} --out {runs / out}".replace("RUNS", str(runs))
     command = f"tfreg {text}"
-    print(command, file=sys.stderr, flush=True)
-    words = [word.replace("DATA/", f"{data_folder()}/") for word in shlex.split(text)]
-    subprocess.run([str(Path(sys.executable).with_name("tfreg")), *words], check=True)
+    if not (runs / out).exists():
+        print(command, file=sys.stderr, flush=True)
+        words = [word.replace("DATA/", f"{data_folder()}/") for word in shlex.split(text)]
+        subprocess.run([str(Path(sys.executable).with_name("tfreg")), *words], check=True)
     return command
 
 
+def methods_of(runs, name):
+    """The figures of every method in an evaluation's folder."""
+    return json.loads((runs / name / "summary.json").read_text(encoding="utf-8"))["methods"]
+
+
 def chests(runs, train, test, workers):
-    """The curve of the area under the ROC curve over the severity, and the control."""
-    options = f"--deformations RUNS/deformations --workers {workers} --threads 1 --force"
+    """The curve of the area under the ROC curve over the severity, and the controls."""
+    options = f"--deformations RUNS/deformations --workers {workers} --threads 1"
     commands = [
-        tfreg(f"simulate --out RUNS/train --subjects {train} --severity 0.5 1 --seed 1 {CHEST}", runs),
-        tfreg(f"classify train {CHEST_CONFIG} --data RUNS/train/subjects.csv --out RUNS/classifier {options}", runs),
+        tfreg(f"simulate --subjects {train} --severity 0.5 1 --seed 1 {CHEST}", "train", runs),
+        tfreg(f"classify train {CHEST_CONFIG} --data RUNS/train/subjects.csv {options}", "classifier", runs),
     ]
+    # One seed for the curve: the healthy are the same people for every severity, and so are the ill but for their
+    # stiffness.
+    cohorts = {(severity, NULL_SEEDS[0]): f"severity_{severity:g}" for severity in SEVERITIES}
+    cohorts |= {(0.0, seed): f"none_{seed}" for seed in NULL_SEEDS[1:]}
     found = {}
-    for severity in SEVERITIES:
-        # One seed: the healthy are the same people for every severity, and so are the ill but for their stiffness.
-        folder = f"RUNS/severity_{severity:g}"
-        simulate = f"simulate --out {folder} --subjects {test} --severity {severity:g} {severity:g} --seed 2 {CHEST}"
-        commands.append(tfreg(simulate, runs))
-        evaluate = f"classify evaluate RUNS/classifier --data {folder}/subjects.csv --out {folder}_result {options}"
-        commands.append(tfreg(evaluate, runs))
-        found[severity] = json.loads((runs / f"severity_{severity:g}_result" / "summary.json").read_text())["methods"]
+    for (severity, seed), folder in cohorts.items():
+        people = f"simulate --subjects {test} --severity {severity:g} {severity:g} --seed {seed} {CHEST}"
+        judged = f"classify evaluate RUNS/classifier --data RUNS/{folder}/subjects.csv {options}"
+        commands += [tfreg(people, folder, runs), tfreg(judged, f"{folder}_result", runs)]
+        found[severity, seed] = methods_of(runs, f"{folder}_result")
     control = {method: [] for method in METHODS}
     for seed in range(SHUFFLES):
         text = f"classify evaluate {CHEST_CONFIG} seed={seed} folds=3 --shuffled --data RUNS/train/subjects.csv"
-        commands.append(tfreg(f"{text} --out RUNS/shuffled {options}", runs))
-        for method, figures in json.loads((runs / "shuffled" / "summary.json").read_text())["methods"].items():
+        commands.append(tfreg(f"{text} {options}", f"shuffled_{seed}", runs))
+        for method, figures in methods_of(runs, f"shuffled_{seed}").items():
             control[method].append(figures["auc"])
+    null = {method: [found[0.0, seed][method]["auc"] for seed in NULL_SEEDS] for method in METHODS}
+    found = {severity: figures for (severity, seed), figures in found.items() if seed == NULL_SEEDS[0]}
     shutil.copyfile(runs / "severity_1_result" / "report.png", RESULTS / "chest_severity_1.png")
     curve(found).savefig(RESULTS / "chest.png", dpi=120)
     lines = [
@@ -80,12 +90,20 @@ def chests(runs, train, test, workers):
             for m in (methods[name] for name in METHODS)
         ]
         lines.append(f"| {severity:g} | " + " | ".join(cells) + " |")
-    lines += ["", f"Control: the training cohort cross-validated {SHUFFLES} times, the groups shuffled:", ""]
     lines += [
-        f"- {name}: AUC {np.mean(areas):.3f} on average ({min(areas):.3f} to {max(areas):.3f})"
-        for name, areas in control.items()
+        "",
+        f"Severity 0 in {len(NULL_SEEDS)} cohorts of {test} people each, the curve's first:",
+        "",
+        *_each(null),
     ]
+    lines += ["", f"The training cohort cross-validated {SHUFFLES} times, the groups shuffled:", "", *_each(control)]
     (RESULTS / "chest.md").write_text("\n".join([*lines, "", "Commands:", "", *(f"    {c}" for c in commands)]) + "\n")
+
+
+def _each(areas):
+    """A line a method with its areas and their mean."""
+    for name, values in areas.items():
+        yield f"- {name}: AUC {', '.join(f'{value:.3f}' for value in values)}; mean {np.mean(values):.3f}"
 
 
 def curve(found):
@@ -108,8 +126,8 @@ def hearts(runs, workers):
     """The cross-validated figures of both questions."""
     for name, override in HEARTS.items():
         text = f"classify evaluate configs/classify_cardiac.yaml {override} --data DATA/cardiac/subjects.csv"
-        options = f"--out RUNS/{name} --deformations RUNS/deformations --workers {workers} --threads 1 --force"
-        command = tfreg(f"{' '.join(text.split())} {options}", runs)
+        options = f"--deformations RUNS/deformations --workers {workers} --threads 1"
+        command = tfreg(f"{' '.join(text.split())} {options}", name, runs)
         tables = (runs / name / "tables.md").read_text(encoding="utf-8")
         (RESULTS / f"{name}.md").write_text(f"# {name}\n\nCommand: `{command}`\n\n{tables}", encoding="utf-8")
         shutil.copyfile(runs / name / "report.png", RESULTS / f"{name}.png")
