@@ -21,11 +21,10 @@ def classification_text(summary):
         "",
         *_figures(methods).markdown(),
         "",
-        "Accuracy: share of all, with Wilson's 95 % interval. AUC: area under the ROC curve, with the 95 % interval of "
-        "a bootstrap within the groups; p: of 10,000 permutations of the held-out groups within each fold. Brier: mean "
-        "squared error of the probabilities; telling everyone the share of the ill has "
-        f"{first['brier_of_prevalence']:.3f}. Calibration: slope (1: as sure as it should be) and intercept (above 0: "
-        "probabilities are too low).",
+        "Accuracy: share of all, with Wilson's 95 % interval. AUC: area under the ROC curve, with Newcombe's 95 % "
+        "interval; p: of 10,000 permutations of the held-out groups within each fold. Brier: mean squared error of the "
+        f"probabilities; telling everyone the share of the ill has {first['brier_of_prevalence']:.3f}. Calibration: "
+        "slope (1: as sure as it should be) and intercept (above 0: probabilities are too low).",
         "",
         *_against(summary["against_regression"]),
         "",
