@@ -26,7 +26,7 @@ SEVERITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 CHEST = "--shape 48 40 48 --spacing 7.5 7.5 7.5 --diseased 0.5 --threads 2"
 CHEST_CONFIG = "configs/classify_chest.yaml"
 SHUFFLES = 3
-NULL_SEEDS = (2, 3, 4)  # of the cohorts in which the ill are not stiff at all
+NULL_SEEDS = (2, 3, 4, 5, 6)  # of the cohorts in which the ill are not stiff at all
 METHODS = ("network, displacement", "network, log Jacobian", "logistic regression")
 COLOURS = ("#1f5fa8", "#3c9d6f", "#c8641b")
 HEARTS = {"cardiac_nor_dcm_minf": "", "cardiac_nor_all": "ill=null"}
