@@ -74,7 +74,7 @@ def chests(runs, train, test, workers):
     null = {method: [found[0.0, seed][method]["auc"] for seed in NULL_SEEDS] for method in METHODS}
     found = {severity: figures for (severity, seed), figures in found.items() if seed == NULL_SEEDS[0]}
     shutil.copyfile(runs / "severity_1_result" / "report.png", RESULTS / "chest_severity_1.png")
-    curve(found).savefig(RESULTS / "chest.png", dpi=120)
+    curve(found, null).savefig(RESULTS / "chest.png", dpi=120)
     lines = [
         "# Simulated chests",
         "",
@@ -106,8 +106,8 @@ def _each(areas):
         yield f"- {name}: AUC {', '.join(f'{value:.3f}' for value in values)}; mean {np.mean(values):.3f}"
 
 
-def curve(found):
-    """The picture of the area under the ROC curve over the severity."""
+def curve(found, null):
+    """The picture of the area under the ROC curve over the severity; open circles are all cohorts without illness."""
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     panel = figure.subplots()
     severities = np.array(list(found))
@@ -115,6 +115,7 @@ def curve(found):
         areas = np.array([found[severity][name]["auc"] for severity in severities])
         ends = np.array([found[severity][name]["auc_interval"] for severity in severities]).T
         panel.errorbar(severities + shift, areas, np.abs(ends - areas), color=colour, marker="o", capsize=3, label=name)
+        panel.scatter(np.full(len(null[name]), shift), null[name], s=22, facecolors="none", edgecolors=colour)
     panel.axhline(0.5, color="#8a93a0", linewidth=1, linestyle=":")
     panel.set(xlabel="severity of the stiff lung bases", ylabel="area under the ROC curve", ylim=(0.2, 1.03))
     panel.legend(loc="lower right", frameon=False)
