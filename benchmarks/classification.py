@@ -21,14 +21,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from peer_pairs import data_folder
 
+from tfreg.report.classification_charts import COLOURS
+from tfreg.workflows.trained_classifier import NETWORKS, REGRESSION
+
 RESULTS = Path("benchmarks/results/classification")
 SEVERITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 CHEST = "--shape 48 40 48 --spacing 7.5 7.5 7.5 --diseased 0.5 --threads 2"
 CHEST_CONFIG = "configs/classify_chest.yaml"
 SHUFFLES = 3
 NULL_SEEDS = (2, 3, 4, 5, 6)  # of the cohorts in which the ill are not stiff at all
-METHODS = ("network, displacement", "network, log Jacobian", "logistic regression")
-COLOURS = ("#1f5fa8", "#3c9d6f", "#c8641b")
+METHODS = (*NETWORKS.values(), REGRESSION)
 HEARTS = {"cardiac_nor_dcm_minf": "", "cardiac_nor_all": "ill=null"}
 
 

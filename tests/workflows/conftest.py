@@ -1,4 +1,4 @@
-"""Pairs of volumes under unlike headers, and a run whose prediction is chosen."""
+"""Pairs of volumes under unlike headers, a run whose prediction is chosen, and people to train on."""
 
 from types import SimpleNamespace
 from typing import ClassVar
@@ -12,6 +12,7 @@ from tfreg.config import parse_config
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.volume import Volume
+from tfreg.workflows.simulate import simulate
 
 OBLIQUE = Rotation.from_euler("xyz", [20, -35, 50], degrees=True).as_matrix()
 HEADERS = {
@@ -73,3 +74,17 @@ def pair(tools):
     fixed = tools.textured(rng, (18, 22, 14), tools.placed("oblique", (18, 22, 14), [-30.0, 20, 100]))
     moving = tools.textured(rng, (20, 19, 16), tools.placed("LAS", (20, 19, 16), [-28.0, 21, 101]))
     return fixed, moving
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A manifest of six breathing people, three of them for validation."""
+    return simulate(
+        tmp_path_factory.mktemp("data") / "chests",
+        subjects=6,
+        shape=(24, 20, 22),
+        spacing=(15, 16, 17),
+        splits=(0.5, 0.5, 0),
+        seed=1,
+        progress=False,
+    )

@@ -24,7 +24,6 @@ from tfreg.volumes.preprocessing import labels_onto_network_grid, prepare_pair
 from tfreg.volumes.volume import Volume
 from tfreg.workflows import train as workflow
 from tfreg.workflows.metrics import dice_by_label
-from tfreg.workflows.simulate import simulate
 from tfreg.workflows.trained_run import load_run
 
 TINY = {
@@ -54,20 +53,6 @@ def history_of(run):
     """The columns of history.csv by name."""
     rows = list(csv.DictReader((run / "history.csv").read_text().splitlines()))
     return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """A manifest of six breathing people, three of them for validation."""
-    return simulate(
-        tmp_path_factory.mktemp("data") / "chests",
-        subjects=6,
-        shape=(24, 20, 22),
-        spacing=(15, 16, 17),
-        splits=(0.5, 0.5, 0),
-        seed=1,
-        progress=False,
-    )
 
 
 @pytest.fixture

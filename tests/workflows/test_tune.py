@@ -19,7 +19,6 @@ import pytest
 from tfreg.config import config_with, load_config, parse_config
 from tfreg.errors import UserError
 from tfreg.workflows import tuning_loop
-from tfreg.workflows.simulate import simulate
 from tfreg.workflows.train import train
 from tfreg.workflows.tune import tune
 from tfreg.workflows.tuning_oracle import Oracle
@@ -36,20 +35,6 @@ model:
 training: {learning_rate: 0.02, steps_per_epoch: 2, epochs: 4}
 search: {loss.beta: {low: 1e-8, high: 1e-4, scale: log}, loss.smoothness: [0.0, 0.01]}
 """
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """A manifest of six breathing people, three of them for validation."""
-    return simulate(
-        tmp_path_factory.mktemp("data") / "chests",
-        subjects=6,
-        shape=(24, 20, 22),
-        spacing=(15, 16, 17),
-        splits=(0.5, 0.5, 0),
-        seed=1,
-        progress=False,
-    )
 
 
 @pytest.fixture

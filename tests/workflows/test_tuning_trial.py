@@ -11,7 +11,6 @@ import pytest
 from tfreg.config import config_with, dump_config, parse_config
 from tfreg.volumes.formats import write_points, write_volume
 from tfreg.volumes.manifest import Pair
-from tfreg.workflows.simulate import simulate
 from tfreg.workflows.train import train
 from tfreg.workflows.tuning_trial import TrialTask, continue_run, run_trial, validation_figures
 
@@ -27,20 +26,6 @@ SETTINGS = {
     },
     "training": {"learning_rate": 0.02, "steps_per_epoch": 2, "epochs": 3, "monitor": "val_dice"},
 }
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """A manifest of six breathing people, three of them for validation."""
-    return simulate(
-        tmp_path_factory.mktemp("data") / "chests",
-        subjects=6,
-        shape=(24, 20, 22),
-        spacing=(15, 16, 17),
-        splits=(0.5, 0.5, 0),
-        seed=1,
-        progress=False,
-    )
 
 
 def history_of(run):

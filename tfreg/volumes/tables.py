@@ -1,6 +1,7 @@
 """CSV files with a header line."""
 
 import csv
+import io
 
 from tfreg.errors import UserError
 
@@ -44,3 +45,20 @@ def read_table(path, required):
     return [
         (number, {name: row[i] if i < len(row) else "" for i, name in enumerate(columns)}) for number, row in lines[1:]
     ]
+
+
+def table_text(columns, rows):
+    """The text of a CSV file with a header line.
+
+    Args:
+        columns: Their names.
+        rows: Sequences of as many cells; None is an empty cell.
+
+    Returns:
+        A string.
+    """
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return file.getvalue()

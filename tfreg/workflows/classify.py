@@ -1,7 +1,5 @@
 """`tfreg classify`: healthy or ill, by the residual deformation between two phases of each subject."""
 
-import csv
-import io
 import json
 import time
 from hashlib import sha256
@@ -12,6 +10,7 @@ import numpy as np
 from tfreg.config import Classification, load_config
 from tfreg.errors import UserError
 from tfreg.report.classification_text import classification_text
+from tfreg.volumes.tables import table_text
 from tfreg.volumes.whole_file import whole_file
 from tfreg.workflows.classification_statistics import area_difference, calibration_bins, figures_of
 from tfreg.workflows.classifiers import stratified_folds
@@ -115,10 +114,14 @@ def evaluate_classifier(
     check_free(out, force, SUMMARY)
     started = time.perf_counter()
     trained = Path(source).is_dir()
-    config = _config_of(source, model) if trained else load_config(source, overrides, Classification)
+    if trained:
+        report, config = _trained(source, model)
+        training = set(report["training"])
+    else:
+        config, training = load_config(source, overrides, Classification), set()
     options = {"workers": workers, "threads": threads, "device": device, "progress": progress}
     cohort = read_cohort(config, data, cache, split=split, least=1 if trained else config.folds + 1, **options)
-    known = set(read_report(source)[0]["training"] if trained else ()) & set(cohort.keys)
+    known = training & set(cohort.keys)
     cohort = cohort.without(known)
     if set(cohort.targets) != {0, 1}:
         raise UserError(f"{data}: the classifier was trained on these very images; give it others")
@@ -204,7 +207,7 @@ def predict_health(
         raise UserError(f"{out}: cannot be written; name a file in a folder that is there")
     if out.exists() and not force:
         raise UserError(f"{out}: already exists; name another file, or replace it with --force")
-    config = _config_of(source, model)
+    _, config = _trained(source, model)
     options = {"workers": workers, "threads": threads, "device": device, "progress": progress}
     cohort = read_cohort(config, data, cache, split=split, least=0, **options)
     set_up(config.seed, threads, device)
@@ -232,8 +235,8 @@ def predict_health(
     return rows
 
 
-def _config_of(folder, model):
-    """A classifier's config, with the registration network where it lies now."""
+def _trained(folder, model):
+    """A classifier's report, and its config with the registration network where it lies now."""
     report, config = read_report(folder)
     if model is not None:
         registration = config.registration.model_copy(update={"model": str(model)})
@@ -244,7 +247,7 @@ def _config_of(folder, model):
             raise UserError(
                 f"{file}: is not the network that the classifier was trained with; name that one by --model"
             )
-    return config
+    return report, config
 
 
 def _cross_validated(seen, targets, config, progress):
@@ -289,9 +292,4 @@ def _groups(cohort, probabilities, threshold):
 
 
 def _csv(rows):
-    """The text of a CSV file."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return table_text(list(rows[0]), [row.values() for row in rows])

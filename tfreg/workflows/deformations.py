@@ -121,8 +121,6 @@ def register_subjects(subjects, pairs, registration, cache, workers, resources, 
                 bar.advance(line)
         batches = batches_by_size(sorted(waiting, key=lambda task: task.size))
         for task, record in in_processes(_register, batches, resources, workers):
-            if isinstance(record, Exception):
-                record = {"error": f"the process ended with exit code {record.exitcode}"}
             found[task.pair.id] = record
             bar.update(line, advance=1, status=task.pair.id)
     return [_registered(pair, groups, found[pair.id], cache) for pair in made]

@@ -158,15 +158,11 @@ def _work(tasks, store, workers, resources, progress):
     """Measures all tasks; each row is kept as soon as it is there."""
     if not tasks:
         return
-    from pebble import ProcessExpired
-
     failed = 0
     with progress_bar(progress) as bar:
         line = bar.add_task("evaluating", total=len(tasks), status="")
         for task, row in in_processes(measure, batches_by_size(tasks), resources, workers):
-            if isinstance(row, ProcessExpired):
-                row = blank_row(task) | {"error": f"the process ended with exit code {row.exitcode}"}
-            store.add(row)
+            store.add(blank_row(task) | row)
             failed += "error" in row
             status = " ".join(task.key[1:]) + (f", {failed} failed" if failed else "")
             bar.update(line, advance=1, status=status)

@@ -1,11 +1,10 @@
 """The files that an evaluation ends with: writing and reading."""
 
-import csv
-import io
 import json
 
 from tfreg.errors import UserError
 from tfreg.report.evaluation_text import evaluation_text
+from tfreg.volumes.tables import table_text
 from tfreg.workflows.evaluation_store import read_rows
 from tfreg.workflows.evaluation_summary import COMPARED, FIGURES, LABEL_FIGURES, figure, labels_of
 from tfreg.workflows.result import without_nan
@@ -75,12 +74,10 @@ def measurements(rows):
     told = ("certified", "verdict", "reasons", "error")
     columns = {name: (path, None) for name, path in FIGURES.items()}
     columns |= {f"{name}_{label}": (path, label) for label in labels for name, path in LABEL_FIGURES.items()}
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*texts, *columns, *told])
+    lines = []
     for row in rows:
         values = [figure(row, path, label) for path, label in columns.values()]
         numbers = ["" if value is None else f"{value:.6g}" for value in values]
         row = row | {"reasons": "; ".join(row.get("reasons", ()))}
-        writer.writerow([*(row[name] for name in texts), *numbers, *(row.get(name, "") for name in told)])
-    return file.getvalue()
+        lines.append([*(row[name] for name in texts), *numbers, *(row.get(name, "") for name in told)])
+    return table_text([*texts, *columns, *told], lines)

@@ -4,12 +4,12 @@ import functools
 import hashlib
 import json
 import os
-import shutil
 from hashlib import sha256
 from pathlib import Path
 
 from tfreg.errors import UserError
 from tfreg.volumes.whole_file import whole_file
+from tfreg.workflows.result_folder import claim_folder
 
 SETTINGS, ROWS = "evaluation.json", "rows.jsonl"
 
@@ -59,13 +59,7 @@ class Store:
 
     def __init__(self, folder, settings, force=False):
         self.folder = Path(folder)
-        if self.folder.exists() and not self.folder.is_dir():
-            raise UserError(f"{folder}: is a file; name a folder")
-        if self.folder.is_dir() and any(self.folder.iterdir()):
-            if not (self.folder / SETTINGS).is_file():
-                raise UserError(f"{folder}: holds something else than an evaluation; name another folder")
-            if force:
-                shutil.rmtree(self.folder)
+        claim_folder(self.folder, SETTINGS, "an evaluation", force)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.settings = self._joined(settings)

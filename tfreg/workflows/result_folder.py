@@ -38,6 +38,32 @@ def check_free(out, force, marker):
             raise UserError(f"{out}: {parent} is a file; choose another place")
 
 
+def claim_folder(folder, marker, kind, force):
+    """Refuses a folder in which work cannot go on, and with `force` deletes what earlier work left there.
+
+    Args:
+        folder: Its `Path`; it need not be there.
+        marker: Name of a file that tells earlier work of the same kind.
+        kind: What error messages call such work, such as "an evaluation".
+        force: True begins anew.
+
+    Returns:
+        True if there is earlier work, which goes on.
+
+    Raises:
+        UserError: If the folder is a file, or holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file; name a folder")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return False
+    if not (folder / marker).is_file():
+        raise UserError(f"{folder}: holds something else than {kind}; name another folder")
+    if force:
+        shutil.rmtree(folder)
+    return not force
+
+
 @contextlib.contextmanager
 def result_folder(out):
     """Yields a temporary folder beside `out` and renames it to `out` if the block succeeds.

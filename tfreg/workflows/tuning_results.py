@@ -1,12 +1,11 @@
 """What a search leaves: a table, a picture, and the best config."""
 
-import csv
-import io
 import json
 
 from tfreg.config import SearchRange, config_with, dump_config
 from tfreg.report.search_chart import Axis, search_chart
 from tfreg.report.search_text import search_text
+from tfreg.volumes.tables import table_text
 from tfreg.volumes.whole_file import whole_file
 from tfreg.workflows.tuning_space import drawn_values, searched
 
@@ -91,16 +90,14 @@ def write_search(folder, rows, config, objective, command):
 
 def _csv(rows, config):
     """The text of the table: one line a trial, in the order in which they began."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
     keys = list(searched(config))
-    writer.writerow(["trial", *keys, "objective", *FIGURES, "continues", "status", "error"])
+    told = ("objective", *FIGURES, "continues", "status", "error")
+    lines = []
     for row in rows:
         values = [row["values"][key] for key in keys]
         values = [value if isinstance(value, int | float | str) else json.dumps(value) for value in values]
-        others = [row[name] for name in ("objective", *FIGURES, "continues", "status", "error")]
-        writer.writerow([row["trial"], *values, *("" if other is None else other for other in others)])
-    return file.getvalue()
+        lines.append([row["trial"], *values, *(row[name] for name in told)])
+    return table_text(["trial", *keys, *told], lines)
 
 
 def _note(rows, best, objective, command):

@@ -1,13 +1,13 @@
 """The folder of a search: its settings and the outcome of every trial, safe against a kill."""
 
 import json
-import shutil
 from hashlib import sha256
 from pathlib import Path
 
 from tfreg.errors import UserError
 from tfreg.volumes.whole_file import whole_file
 from tfreg.workflows.evaluation_store import digest_of
+from tfreg.workflows.result_folder import claim_folder
 
 SETTINGS, TRIALS, OUTCOMES = "search.json", "trials", "outcomes"
 
@@ -38,15 +38,8 @@ class SearchFolder:
 
     def __init__(self, folder, settings, force=False):
         self.folder = Path(folder)
-        if self.folder.exists() and not self.folder.is_dir():
-            raise UserError(f"{folder}: is a file; name a folder")
-        if self.folder.is_dir() and any(self.folder.iterdir()):
-            if not (self.folder / SETTINGS).is_file():
-                raise UserError(f"{folder}: holds something else than a search; name another folder")
-            if force:
-                shutil.rmtree(self.folder)
-            else:
-                self._compare(settings)
+        if claim_folder(self.folder, SETTINGS, "a search", force):
+            self._compare(settings)
         try:
             for part in (TRIALS, OUTCOMES):
                 (self.folder / part).mkdir(parents=True, exist_ok=True)

@@ -31,8 +31,8 @@ def in_processes(function, batches, resources, workers):
         workers: Processes side by side.
 
     Yields:
-        (task, result) as they come. Where a process died, the result is a `pebble.ProcessExpired`; other exceptions
-        of the function are raised here.
+        (task, result) as they come. Where a process died, the result is a dictionary with `error`, one line;
+        exceptions of the function are raised here.
     """
     from pebble import ProcessExpired, ProcessPool
 
@@ -46,7 +46,7 @@ def in_processes(function, batches, resources, workers):
                 try:
                     result = future.result()
                 except ProcessExpired as error:
-                    result = error
+                    result = {"error": f"the process ended with exit code {error.exitcode}"}
                 yield waiting[future], result
             pool.close()
         except BaseException:
