@@ -117,6 +117,28 @@ def tree(folder):
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
+@pytest.mark.parametrize("heavy", [False, True])
+@pytest.mark.parametrize(
+    ("end", "code"), [("pass", 0), ("sys.exit(2)", 2), ("sys.exit()", 0), ("sys.exit('why')", 1), ("1 / 0", 1)]
+)
+def test_the_command_ends_with_its_code_and_all_that_it_wrote(end, code, heavy):
+    """Also where it leaves TensorFlow, here an empty module of that name, as it stands."""
+    program = (
+        "import atexit, sys, types\n"
+        "from tfreg import cli\n"
+        f"if {heavy}: sys.modules['tensorflow'] = types.ModuleType('tensorflow')\n"
+        "atexit.register(lambda: print('last words'))\n"
+        "def main():\n"
+        "    print('result')\n"
+        f"    {end}\n"
+        "cli.main = main\n"
+        "cli.run()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert done.returncode == code
+    assert done.stdout == "result\nlast words\n"
+
+
 def test_help_loads_nothing_heavy():
     code = (
         "import sys; sys.argv = ['tfreg', '--help']\n"

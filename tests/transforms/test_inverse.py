@@ -8,11 +8,11 @@ from scipy.optimize import brentq
 from scipy.spatial.transform import Rotation
 
 from tfreg.transforms import inverse as module
-from tfreg.transforms import transform as transform_module
 from tfreg.transforms.archive import load_transform, save_transform
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.inverse import CONVERGED_VOXELS, inverse_axiswise, inverse_composed, inverted
 from tfreg.transforms.transform import Transform
+from tfreg.volumes import threads
 from tfreg.volumes.volume import Lattice, Volume
 
 SHAPE = (8, 11, 9)
@@ -229,7 +229,7 @@ def test_the_residual_is_measured_in_network_voxels(lattice, init):
 
 @pytest.mark.parametrize("chunk", [2**21, 1])
 def test_the_inverse_field_lies_on_the_moving_grid(lattice, init, smooth_deformation, monkeypatch, chunk):
-    monkeypatch.setattr(transform_module, "CHUNK_VOXELS", chunk)
+    monkeypatch.setattr(threads, "SLAB_VOXELS", chunk)
     transform = Transform(lattice, LINEAR, smooth_deformation(SHAPE), init)
     moving = oblique((5, 6, 4), [0, 15, -10], [-2.0, 1.5, 3.0], transform(lattice.centre_world))
     done = []

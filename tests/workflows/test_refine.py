@@ -1,5 +1,7 @@
 """Refinement: known transforms are recovered, from nothing and from a network's, in any frame."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -14,7 +16,7 @@ from tfreg.volumes.preprocessing import AlignedPair
 from tfreg.volumes.pyramid import coarsened, cube_lattice, level_factors, onto_level
 from tfreg.volumes.resampling import sample
 from tfreg.volumes.volume import Lattice, Volume
-from tfreg.workflows.refine import LEAD, identity_start, refine_deformation, refine_pair
+from tfreg.workflows.refine import LEAD, identity_start, refine_deformation, refine_pair, steps_of
 from tfreg.workflows.refine_linear import refine_linear
 from tfreg.workflows.register import register
 
@@ -198,12 +200,31 @@ def test_fast_is_a_preset_and_unknown_ones_are_refused():
         register(fixed, moving, refine=True, smoothness=-1)
 
 
-def test_progress_is_told(rng):
+@pytest.mark.parametrize("transform", ["deformable", "both", "linear"])
+def test_progress_is_told(transform):
     fixed, moving = pair_of(smooth_map)
     pair = AlignedPair(_normal(fixed), _normal(moving), np.eye(4))
     done = []
-    refine_pair(pair, QUICK, "deformable", progress=done.append)
-    assert sum(done) == sum(QUICK.steps)
+    refine_pair(pair, QUICK, transform, progress=done.append)
+    assert sum(done) == steps_of(QUICK, transform, None)
+
+
+def test_coarse_levels_go_both_ways_and_meet():
+    """The two ways' errors differ, so that their mean is nearer to the truth than the way that goes alone."""
+    fixed, moving = pair_of(smooth_map)
+    volumes = _normal(fixed), _normal(moving)
+    settings = Refinement(steps=(30, 30, 1), tolerance=0)
+    start, lead = identity_start(FIXED, np.eye(4), settings)
+    found, levels = refine_deformation(*volumes, start, settings, lead=lead)
+    assert len(level_factors(start.lattice, 3)) == 2
+    assert [level["way"] for level in levels] == ["fixed to moving", "moving to fixed", "fixed to moving"]
+    assert all(level["loss_last"] < level["loss_first"] for level in levels[:2])
+    # A start that is not quite the identity goes one way.
+    logits = start.deformation.logits + 1e-9
+    start = replace(start, deformation=replace(start.deformation, logits=logits))
+    alone, levels = refine_deformation(*volumes, start, settings, lead=lead)
+    assert [level["way"] for level in levels] == ["fixed to moving"] * 2
+    assert errors_mm(found, smooth_map, fixed).mean() < errors_mm(alone, smooth_map, fixed).mean()
 
 
 def test_folds_are_smoothed_away(rng):

@@ -15,14 +15,14 @@ class Refinement(Section):
     similarity: Similarity = "lncc"
     window: Count = 7  # side of the window of lncc, voxels, odd
     smoothness: NotNegative = 0.25
-    steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (60, 60, 20)  # most steps a level, coarse to fine
+    steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (20, 20, 16)  # most steps a level, coarse to fine
     learning_rate: Positive = 0.3  # voxels a step
     tolerance: NotNegative = 2e-5  # a level stops when a step improves the loss by less
     most_voxels: Count = 4_000_000  # beyond, the finest level is coarser than the fixed image
 
 
 # Trade-offs of time and accuracy, by name.
-PRESETS = {"quality": Refinement(), "fast": Refinement(steps=(40, 30, 6))}
+PRESETS = {"quality": Refinement(), "fast": Refinement(steps=(20, 15, 6))}
 
 
 def refinement_settings(preset, similarity=None, smoothness=None):

@@ -11,7 +11,11 @@ import os
 
 import keras
 
+# XLA takes two seconds for a model; on volumes of fewer voxels a few dozen steps do not win them back.
+WORTH_COMPILING = 300_000
+
 _accelerated = contextvars.ContextVar("accelerated", default=True)
+_compiles = contextvars.ContextVar("compiles", default=True)
 _native_dilation = contextvars.ContextVar("native_dilation", default=True)
 
 
@@ -28,6 +32,20 @@ def portable(native_dilation=False):
     finally:
         _accelerated.reset(tokens[0])
         _native_dilation.reset(tokens[1])
+
+
+@contextlib.contextmanager
+def compiling(voxels):
+    """Within this context `compiled` functions are compiled only for volumes that are worth it.
+
+    Args:
+        voxels: Size of the volumes.
+    """
+    token = _compiles.set(_compiles.get() and voxels >= WORTH_COMPILING)
+    try:
+        yield
+    finally:
+        _compiles.reset(token)
 
 
 def is_accelerated():
@@ -80,6 +98,6 @@ def compiled(function):
 
     @functools.wraps(function)
     def call(*tensors, **options):
-        return (with_xla() if is_accelerated() else function)(*tensors, **options)
+        return (with_xla() if is_accelerated() and _compiles.get() else function)(*tensors, **options)
 
     return call

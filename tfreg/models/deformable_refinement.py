@@ -1,11 +1,12 @@
 """A Keras model whose weights are one pair's transform."""
 
-import functools
+import math
 
 import keras
+import numpy as np
 from keras import ops
 
-from tfreg.layers.acceleration import compiles_models
+from tfreg.layers.acceleration import compiles_models, compiling
 from tfreg.layers.control_points import logits_from_displacement
 from tfreg.layers.gradient_head import GradientHead
 from tfreg.layers.grids import identity_grid, linear_displacement
@@ -13,6 +14,7 @@ from tfreg.layers.integration import anchored
 from tfreg.layers.trilinear_sampler import sample_trilinear
 from tfreg.losses.regularisers import displacement_roughness
 from tfreg.losses.similarities import build_similarity
+from tfreg.models.compiled_models import CompiledModels
 from tfreg.models.field_adam import FieldAdam
 from tfreg.models.registration_network import INTEGRATIONS
 
@@ -88,19 +90,8 @@ class DeformableRefinement(keras.Model):
         self.built = True  # all weights are here: Keras need not trace `call` to find some
 
     def call(self, pair):
-        linear = self.linear(pair["linear"])
-        grid = self.grid(linear)
-        warped = sample_trilinear(pair["moving"], grid, constant=True)
-        # Weights are data: leaving the moving image must not look like an improvement.
-        weights = pair["fixed_weights"] * sample_trilinear(
-            pair["moving_weights"], ops.stop_gradient(grid), constant=True
-        )
-        similarity = self.similarity.compare(pair["fixed"], warped, ops.stop_gradient(weights))
-        self.add_loss(ops.sum(similarity))
-        if self.smoothness:
-            displacement = self.centred_displacement()
-            self.add_loss(self.smoothness * ops.sum(displacement_roughness(displacement, step=self.stride)))
-        return {"warped": warped, "similarity": similarity, "linear": linear}
+        with compiling(math.prod(self.shape)):
+            return self._compared(pair)
 
     def linear(self, start):
         """The matrix `(1, 3, 4)` after the change found so far."""
@@ -126,21 +117,39 @@ class DeformableRefinement(keras.Model):
         components = ops.split(self.displacement + 0.0, 3, axis=-1)  # of a tensor, which compiled functions take
         return ops.concatenate([anchored(c, d, self.anchor) for d, c in enumerate(components)], axis=-1)
 
+    def blank_pair(self):
+        """A pair without any structure, of the sizes that the model takes."""
+        fixed = [n - ahead for n, ahead in zip(self.shape, self.lead, strict=True)]
+        moving = [n + 2 * around for n, around in zip(self.shape, self.reach, strict=True)]
+        images = {"fixed": fixed, "fixed_weights": fixed, "moving": moving, "moving_weights": moving}
+        blank = {name: np.ones((1, *sizes, 1), np.float32) for name, sizes in images.items()}
+        return blank | {"linear": np.eye(3, 4, dtype=np.float32)[None]}
+
+    def _compared(self, pair):
+        linear = self.linear(pair["linear"])
+        grid = self.grid(linear)
+        warped = sample_trilinear(pair["moving"], grid, constant=True)
+        # Weights are data: leaving the moving image must not look like an improvement.
+        weights = pair["fixed_weights"] * sample_trilinear(
+            pair["moving_weights"], ops.stop_gradient(grid), constant=True
+        )
+        similarity = self.similarity.compare(pair["fixed"], warped, ops.stop_gradient(weights))
+        self.add_loss(ops.sum(similarity))
+        if self.smoothness:
+            displacement = self.centred_displacement()
+            self.add_loss(self.smoothness * ops.sum(displacement_roughness(displacement, step=self.stride)))
+        return {"warped": warped, "similarity": similarity, "linear": linear}
+
     def _without_lead(self):
         return (slice(None), *(slice(n, None) for n in self.lead))
 
 
-@functools.lru_cache(maxsize=8)
-def compiled_refinement(shape, lead, reach, **options):
-    """A compiled `DeformableRefinement`, traced once for all pairs of a shape.
-
-    Args:
-        shape, lead, reach, options: See `DeformableRefinement`; all hashable.
-
-    Returns:
-        The model; its weights and its optimizer are those of its last use.
-    """
+def _compiled(shape, lead, reach, **options):
     model = DeformableRefinement(shape, lead, reach, **options)
     model.compile(FieldAdam(), jit_compile=compiles_models())
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+# Takes what `DeformableRefinement` takes, all of it hashable.
+compiled_refinement = CompiledModels(_compiled)

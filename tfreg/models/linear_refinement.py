@@ -1,14 +1,15 @@
 """A Keras model whose weights are linear transforms of one pair, from several starts at once."""
 
-import functools
+import math
 
 import keras
 from keras import ops
 
-from tfreg.layers.acceleration import compiles_models
+from tfreg.layers.acceleration import compiles_models, compiling
 from tfreg.layers.grids import identity_grid, linear_displacement
 from tfreg.layers.trilinear_sampler import sample_trilinear
 from tfreg.losses.similarities import build_similarity
+from tfreg.models.compiled_models import CompiledModels
 
 
 class LinearRefinement(keras.Model):
@@ -47,6 +48,23 @@ class LinearRefinement(keras.Model):
         self.built = True  # all weights are here: Keras need not trace `call` to find some
 
     def call(self, pair):
+        with compiling(self.change.shape[0] * math.prod(self.shape)):
+            return self._compared(pair)
+
+    def linear(self, start):
+        """The matrices `(starts, 3, 4)` after the changes found so far."""
+        change = ops.convert_to_tensor(self.change)
+        if self.rigid:
+            matrix, shift = rotation_matrix(change[:, :3] * self.scale), change[:, 3:]
+        else:
+            matrix = ops.eye(3) + ops.reshape(change[:, :9], (-1, 3, 3)) * self.scale
+            shift = change[:, 9:]
+        shift = shift + ops.sum(matrix * ops.expand_dims(start[..., 3], 1), axis=-1)
+        # Multiply-add, because a GPU may round matrix products.
+        product = ops.sum(ops.expand_dims(matrix, -1) * ops.expand_dims(start[..., :3], 1), axis=2)
+        return ops.concatenate([product, ops.expand_dims(shift, -1)], axis=-1)
+
+    def _compared(self, pair):
         linear = self.linear(pair["start"])
         starts = self.change.shape[0]
         identity = identity_grid(self.shape)
@@ -61,19 +79,6 @@ class LinearRefinement(keras.Model):
         dissimilarity = self.similarity.compare(fixed[..., :1], warped[..., :1], weights)
         self.add_loss(ops.sum(dissimilarity))
         return {"dissimilarity": dissimilarity, "linear": linear}
-
-    def linear(self, start):
-        """The matrices `(starts, 3, 4)` after the changes found so far."""
-        change = ops.convert_to_tensor(self.change)
-        if self.rigid:
-            matrix, shift = rotation_matrix(change[:, :3] * self.scale), change[:, 3:]
-        else:
-            matrix = ops.eye(3) + ops.reshape(change[:, :9], (-1, 3, 3)) * self.scale
-            shift = change[:, 9:]
-        shift = shift + ops.sum(matrix * ops.expand_dims(start[..., 3], 1), axis=-1)
-        # Multiply-add, because a GPU may round matrix products.
-        product = ops.sum(ops.expand_dims(matrix, -1) * ops.expand_dims(start[..., :3], 1), axis=2)
-        return ops.concatenate([product, ops.expand_dims(shift, -1)], axis=-1)
 
 
 def rotation_matrix(vector):
@@ -97,17 +102,12 @@ def rotation_matrix(vector):
     return ops.eye(3) + sine * cross + cosine * twice
 
 
-@functools.lru_cache(maxsize=8)
-def compiled_linear_refinement(shape, reach, **options):
-    """A compiled `LinearRefinement`, traced once for all pairs of a shape.
-
-    Args:
-        shape, reach, options: See `LinearRefinement`; all hashable.
-
-    Returns:
-        The model; its weights and its optimizer are those of its last use.
-    """
+def _compiled(shape, reach, **options):
     model = LinearRefinement(shape, reach, **options)
     model.compile(keras.optimizers.Adam(beta_2=0.98), jit_compile=compiles_models())
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+# Takes what `LinearRefinement` takes, all of it hashable.
+compiled_linear_refinement = CompiledModels(_compiled)

@@ -7,6 +7,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import expit
 
+from tfreg.volumes.threads import in_threads
+
 LOGIT_LIMIT = 7.0
 
 
@@ -106,9 +108,15 @@ class Deformation:
     @cached_property
     def gradients(self):
         """`(i, j, k, 3)` float64, voxels per voxel, after damping."""
-        i, j, k = self.shape
-        fine = upsampled(self.logits, self.stride)[:i, :j, :k]
-        return 1 + self.damping * (2 * expit(np.clip(fine, -LOGIT_LIMIT, LOGIT_LIMIT)) - 1)
+        result = np.empty((*self.shape, 3))
+
+        def fill(component):
+            i, j, k = self.shape
+            fine = upsampled(self.logits[..., component, None], self.stride)[:i, :j, :k, 0]
+            result[..., component] = 1 + self.damping * (2 * expit(np.clip(fine, -LOGIT_LIMIT, LOGIT_LIMIT)) - 1)
+
+        in_threads(fill, range(3))
+        return result
 
     @cached_property
     def displacements(self):
@@ -122,6 +130,11 @@ class Deformation:
                 total = total - middle
             results.append(total)
         return tuple(results)
+
+    @cached_property
+    def lines(self):
+        """The displacements with each component's own axis last: the voxels of one line lie together in memory."""
+        return tuple(np.ascontiguousarray(np.moveaxis(part, d, -1)) for d, part in enumerate(self.displacements))
 
     def __call__(self, points_voxel):
         """Maps voxel coordinates `(..., 3)` of the lattice, exactly, wherever they lie.

@@ -46,12 +46,10 @@ def inverse_composed(deformation, points_voxel):
     """
     points = _finite_points(points_voxel)
     result = points.copy()
-    # Each component's own axis last: the voxels of one line lie together in memory.
-    lines = [np.ascontiguousarray(np.moveaxis(part, d, -1)) for d, part in enumerate(deformation.displacements)]
     for part in _chunks(result):
         for d in (2, 1, 0):
             across = [axis for axis in range(3) if axis != d]
-            part[:, d] = _inverse_along_lines(lines[d], part[:, across], part[:, d])
+            part[:, d] = _inverse_along_lines(deformation.lines[d], part[:, across], part[:, d])
     return _all_points(points_voxel, result)
 
 

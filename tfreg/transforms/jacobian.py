@@ -16,14 +16,19 @@ def jacobian_determinant(displacement_mm, affine):
         `(i, j, k)` float32; 1 where volume is kept, above 1 where the moving image is larger. Along an
         axis of one voxel the transform counts as constant.
     """
-    inverse = np.linalg.inv(affine[:3, :3])
-    shape = displacement_mm.shape[:3]
-    derivative = np.empty((*shape, 3, 3), np.float32)
-    for axis in range(3):
-        slope = np.gradient(displacement_mm, axis=axis) if shape[axis] > 1 else 0.0
-        derivative[..., axis] = slope
+    to_voxel = np.linalg.inv(affine[:3, :3]).astype(np.float32)
     # d(displacement)/d(world) = d(displacement)/d(voxel) · d(voxel)/d(world)
-    return np.linalg.det(np.eye(3, dtype=np.float32) + derivative @ inverse.astype(np.float32))
+    derivative = np.zeros((3, 3, *displacement_mm.shape[:3]), np.float32)  # world axis, component
+    for axis in range(3):
+        if displacement_mm.shape[axis] > 1:
+            for component in range(3):
+                slope = np.gradient(displacement_mm[..., component], axis=axis)
+                for world in range(3):
+                    derivative[world, component] += slope * to_voxel[axis, world]
+    for axis in range(3):
+        derivative[axis, axis] += 1
+    x, y, z = derivative
+    return x[0] * (y[1] * z[2] - y[2] * z[1]) + x[1] * (y[2] * z[0] - y[0] * z[2]) + x[2] * (y[0] * z[1] - y[1] * z[0])
 
 
 def log_jacobian(displacement_mm, affine):

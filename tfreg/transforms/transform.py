@@ -7,9 +7,8 @@ import numpy as np
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.inverse import inverted
 from tfreg.volumes.resampling import sample
+from tfreg.volumes.threads import in_slabs
 from tfreg.volumes.volume import Lattice, Volume
-
-CHUNK_VOXELS = 2**21
 
 
 class WorldMap:
@@ -26,14 +25,14 @@ class WorldMap:
             `(i, j, k, 3)` float32, RAS+ mm.
         """
         result = np.empty((*lattice.shape, 3), np.float32)
-        slabs = max(1, CHUNK_VOXELS // (lattice.shape[1] * lattice.shape[2]))
-        for start in range(0, lattice.shape[0], slabs):
-            stop = min(start + slabs, lattice.shape[0])
-            slab = lattice.extended((-start, 0, 0), (stop - lattice.shape[0], 0, 0))
-            points = slab.points()
-            result[start:stop] = self(points) - points
+
+        def fill(slab, points):
+            result[slab] = self(points) - points
             if progress is not None:
-                progress(slab.shape[0] * slab.shape[1] * slab.shape[2])
+                progress(points[..., 0].size)
+
+        self(lattice.centre_world)  # what all points have in common is computed now, not by every thread
+        in_slabs(fill, lattice)
         return result
 
     def warp(self, moving, lattice, interpolation="linear", fill=0.0, displacement_mm=None):
@@ -51,8 +50,19 @@ class WorldMap:
         """
         if displacement_mm is None:
             displacement_mm = self.displacement_mm(lattice)
-        points = moving.lattice.to_voxel(lattice.points() + displacement_mm)
-        return Volume(sample(moving.array, points, interpolation, fill), lattice.affine, frame=moving.frame)
+        if interpolation == "cubic":
+            # Its coefficients belong to the whole array.
+            points = moving.lattice.to_voxel(lattice.points() + displacement_mm)
+            warped = sample(moving.array, points, interpolation, fill)
+        else:
+
+            def read(slab, points):
+                return sample(
+                    moving.array, moving.lattice.to_voxel(points + displacement_mm[slab]), interpolation, fill
+                )
+
+            warped = np.concatenate(in_slabs(read, lattice))
+        return Volume(warped, lattice.affine, frame=moving.frame)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from isal import igzip
 
 from tfreg.errors import UserError
 from tfreg.volumes.header_checks import MAX_DEFLATE_RATIO, check_bytes, checked_lattice
@@ -86,7 +87,11 @@ def write_nifti(path, array, affine, frame=1, intent=None):
     image.set_qform(affine, code)
     if _disagreement_mm(array.shape, image.get_qform(), affine) > AGREEMENT_MM / 10:
         image.set_qform(affine, 0)
-    image.to_filename(path)
+    if str(path).endswith(".gz"):
+        with igzip.open(path, "wb", compresslevel=1) as stream:
+            image.to_stream(stream)
+    else:
+        image.to_filename(path)
 
 
 def _nifti_class(stream):

@@ -1,10 +1,15 @@
 """Refinement: one pair's transform found by optimisation, from nothing or from a network's."""
 
+import math
 import time
+from dataclasses import replace
 
 import numpy as np
 
+from tfreg.models.compiled_models import compiling_ahead
+from tfreg.transforms.decomposition import control_centres, control_displacements
 from tfreg.transforms.deformation import Deformation, displacement_from_logits, logits_from_displacement, upsampled
+from tfreg.transforms.inverse import inverted
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.pyramid import coarsened, cube_lattice, level_factors, onto_level
 from tfreg.workflows import refine_linear
@@ -19,8 +24,12 @@ STRIDE = 2
 
 def steps_of(settings, transform, start):
     """How many optimiser steps `refine_pair` takes at most, with the same arguments."""
-    deformable = transform != "linear"
-    return refine_linear.STEPS * _has_linear_stage(transform, start) + sum(settings.steps) * deformable
+    steps = refine_linear.STEPS * _has_linear_stage(transform, start)
+    if transform != "linear":
+        steps += sum(settings.steps)
+        if start is None or start.deformation is None:
+            steps += sum(settings.steps[:-1])  # those levels go both ways
+    return steps
 
 
 def _has_linear_stage(transform, start):
@@ -45,33 +54,33 @@ def refine_pair(pair, settings, transform="both", start=None, masks=(None, None)
     """
     report = {"settings": settings.model_dump(mode="json"), "seconds": {}, "levels": []}
     begun = time.perf_counter()
-    init = pair.init
-    if _has_linear_stage(transform, start):
-        init = refine_linear.refine_linear(
-            pair.fixed,
-            pair.moving,
-            init if start is None else start.linear_world,
-            settings.similarity,
-            masks,
-            far=start is None,
-            progress=progress,
-        )
-        report["seconds"]["linear"] = round(time.perf_counter() - begun, 3)
-        begun = time.perf_counter()
-    if transform == "linear":
-        return Transform.identity(pair.fixed.lattice, init), report
+    has_linear_stage = _has_linear_stage(transform, start)
+    far = start is None
+    init = pair.init if far else start.linear_world
     lead = (0, 0, 0)
-    if start is not None and start.deformation is None:
-        start, init = None, start.linear_world
-    if start is None:
+    if far or start.deformation is None:
         start, lead = identity_start(pair.fixed.lattice, init, settings)
-    found, report["levels"] = refine_deformation(pair.fixed, pair.moving, start, settings, masks, lead, progress)
+    with compiling_ahead() as pool:
+        if transform != "linear":
+            for level in _levels(start, lead, settings):
+                level.compile_ahead(pool)
+        if has_linear_stage:
+            init = refine_linear.refine_linear(pair.fixed, pair.moving, init, settings.similarity, masks, far, progress)
+            start = replace(start, init=init)
+            report["seconds"]["linear"] = round(time.perf_counter() - begun, 3)
+            begun = time.perf_counter()
+        if transform == "linear":
+            return Transform.identity(pair.fixed.lattice, init), report
+        found, report["levels"] = refine_deformation(pair.fixed, pair.moving, start, settings, masks, lead, progress)
     report["seconds"]["deformable"] = round(time.perf_counter() - begun, 3)
     return found, report
 
 
 def refine_deformation(fixed, moving, start, settings, masks=(None, None), lead=(0, 0, 0), progress=None):
     """Coarse to fine, the deformation that aligns a pair.
+
+    From the identity all levels but the finest are gone through twice, fixed to moving and moving to fixed, and the
+    finest begins at the mean of the first and of the second's inverse: the errors of the two have little in common.
 
     Args:
         fixed, moving: `Volume`s with intensities in [0, 1].
@@ -84,50 +93,131 @@ def refine_deformation(fixed, moving, start, settings, masks=(None, None), lead=
     Returns:
         The refined `Transform`, and a list of one dictionary a level for the report.
     """
-    from tfreg.models.deformable_refinement import compiled_refinement
-    from tfreg.models.pair_optimization import minimise
-
+    stages = _levels(start, lead, settings)
+    factors = [level.factors for level in stages]
+    sides = ((fixed, None, masks[0]), (moving, start.init, masks[1]))
+    ways = {"fixed to moving": sides}
+    if _is_identity(start) and len(stages) > 1:
+        ways["moving to fixed"] = sides[::-1]
+    pyramid = _control_pyramid(start.deformation, factors)
+    linear, reports = start.linear, []
+    found = dict.fromkeys(ways, pyramid[0])
+    for number, (level, steps) in enumerate(zip(stages, settings.steps[-len(stages) :], strict=True)):
+        if len(found) > 1 and level is stages[-1]:
+            found = {"fixed to moving": _mean_of_both_ways(*found.values(), start, factors[number - 1])}
+        elif number:
+            known = pyramid[number - 1], factors[number - 1], factors[number], pyramid[number].shape
+            found = {way: pyramid[number] + _finer(one, *known) for way, one in found.items()}
+        for way in found:
+            found[way], linear, report = level.refined(ways[way], found[way], linear, steps, settings, progress)
+            reports.append({"way": way} | report)
     deformation = start.deformation
-    moves_linear = not np.array_equal(start.linear, np.eye(3, 4))
-    stages = level_factors(start.lattice, len(settings.steps))
-    pyramid = _control_pyramid(deformation, stages)
-    linear, levels, found = start.linear, [], None
-    for number, (factors, steps) in enumerate(zip(stages, settings.steps[-len(stages) :], strict=True)):
-        lattice = coarsened(start.lattice, factors)
-        level_lead = tuple(int(n // f) for n, f in zip(lead, factors, strict=True))
-        reach = tuple(int(np.ceil(REACH * n)) for n in lattice.shape)
-        model = compiled_refinement(
-            lattice.shape,
-            level_lead,
-            reach,
-            similarity=settings.similarity,
-            window=settings.window,
-            smoothness=settings.smoothness,
-            stride=deformation.stride,
-            integration=deformation.integration,
-            anchor=deformation.anchor,
-            linear=moves_linear,
-        )
-        known = pyramid[number]
-        if found is not None:
-            known = known + _finer(found, pyramid[number - 1], stages[number - 1], factors, known.shape)
-        model.displacement.assign(known[None])
+    logits = logits_from_displacement(found["fixed to moving"], deformation.stride)
+    refined = Deformation(logits, start.lattice.shape, deformation.stride, deformation.integration, deformation.anchor)
+    return Transform(start.lattice, linear, refined, start.init), reports
+
+
+def _is_identity(start):
+    """Whether a transform is its initial alignment alone, on a lattice from which both ways can begin."""
+    deformation = start.deformation
+    plain = deformation.integration == "composed" and deformation.anchor == "start"
+    return plain and not deformation.logits.any() and np.array_equal(start.linear, np.eye(3, 4))
+
+
+def _levels(start, lead, settings):
+    """The levels from coarse to fine, each a `_Level`."""
+    return [_Level(start, factors, lead, settings) for factors in level_factors(start.lattice, len(settings.steps))]
+
+
+class _Level:
+    """One level of the coarse-to-fine refinement, for either way between the images.
+
+    Args:
+        start: The `Transform` to begin from.
+        factors: The level's blocks of the finest voxels, three numbers.
+        lead: Voxels by which the transform's lattice begins before the fixed image, three numbers.
+        settings: `tfreg.config.Refinement`.
+    """
+
+    def __init__(self, start, factors, lead, settings):
+        self.factors = np.array(factors)
+        self.lattice = coarsened(start.lattice, factors)
+        self.lead = tuple(int(n // f) for n, f in zip(lead, factors, strict=True))
+        self.reach = tuple(int(np.ceil(REACH * n)) for n in self.lattice.shape)
+        deformation = start.deformation
+        self.options = {
+            "similarity": settings.similarity,
+            "window": settings.window,
+            "smoothness": settings.smoothness,
+            "stride": deformation.stride,
+            "integration": deformation.integration,
+            "anchor": deformation.anchor,
+            "linear": not np.array_equal(start.linear, np.eye(3, 4)),
+        }
+
+    def compile_ahead(self, pool):
+        """Has the level's model compiled by the thread of a pool, where it will be compiled at all."""
+        from tfreg.layers.acceleration import WORTH_COMPILING
+        from tfreg.models.deformable_refinement import compiled_refinement
+
+        if math.prod(self.lattice.shape) >= WORTH_COMPILING:
+            compiled_refinement.ahead(pool, self.lattice.shape, self.lead, self.reach, **self.options)
+
+    def refined(self, sides, displacement, linear, steps, settings, progress):
+        """What the optimiser makes of the control points' displacements and of the matrix.
+
+        Args:
+            sides: What is kept and what is warped, each as (volume, world map from the lattice, mask).
+            displacement: `(i, j, k, 3)`, in the level's voxels.
+            linear: `(3, 4)`, the matrix in the finest voxels.
+            steps: Most steps to take.
+            settings: `tfreg.config.Refinement`.
+            progress: Called with 1 after every step, or None.
+
+        Returns:
+            Displacements, matrix, and a dictionary for the report.
+        """
+        from tfreg.models.deformable_refinement import compiled_refinement
+        from tfreg.models.pair_optimization import minimise
+
+        kept, warped = sides
+        model = compiled_refinement(self.lattice.shape, self.lead, self.reach, **self.options)
+        model.displacement.assign(displacement[None])
         model.linear_change.assign(np.zeros((1, 3, 4)))
         images = (
-            *onto_level(fixed, lattice.extended(-np.array(level_lead), 0), None, masks[0]),
-            *onto_level(moving, lattice.extended(reach, reach), start.init, masks[1]),
+            *onto_level(kept[0], self.lattice.extended(-np.array(self.lead), 0), *kept[1:]),
+            *onto_level(warped[0], self.lattice.extended(self.reach, self.reach), *warped[1:]),
         )
         names = ("fixed", "fixed_weights", "moving", "moving_weights")
         pair = {name: image[None, ..., None] for name, image in zip(names, images, strict=True)}
-        pair["linear"] = _per_voxel(linear, factors)[None].astype(np.float32)
+        pair["linear"] = _per_voxel(linear, self.factors)[None].astype(np.float32)
         losses = minimise(model, pair, steps, settings.learning_rate, settings.tolerance, progress)
-        found = np.array(model.displacement)[0]
-        linear = _per_voxel(np.array(model.linear(pair["linear"]))[0].astype(np.float64), 1 / np.array(factors))
-        levels.append({"shape": list(lattice.shape), "spacing_mm": lattice.spacing.tolist(), "steps": len(losses)})
-        levels[-1] |= {"loss_first": losses[0], "loss_last": losses[-1]}
-    logits = logits_from_displacement(found, deformation.stride)
-    refined = Deformation(logits, start.lattice.shape, deformation.stride, deformation.integration, deformation.anchor)
-    return Transform(start.lattice, linear, refined, start.init), levels
+        linear = _per_voxel(np.array(model.linear(pair["linear"]))[0].astype(np.float64), 1 / self.factors)
+        report = {"shape": list(self.lattice.shape), "spacing_mm": self.lattice.spacing.tolist(), "steps": len(losses)}
+        report |= {"loss_first": losses[0], "loss_last": losses[-1]}
+        return np.array(model.displacement)[0], linear, report
+
+
+def _mean_of_both_ways(forward, backward, start, factors):
+    """Half way between a level's deformation and the inverse of the one that goes the other way.
+
+    Args:
+        forward, backward: The two deformations' control points' displacements, in the level's voxels.
+        start: The `Transform` that the refinement began from.
+        factors: The level's blocks of the finest voxels, three numbers.
+
+    Returns:
+        The control points' displacements of the finest level, in its voxels.
+    """
+    stride = start.deformation.stride
+    shape = coarsened(start.lattice, factors).shape
+
+    def deformation(displacement):
+        return Deformation(logits_from_displacement(displacement, stride), shape, stride, "composed", "start")
+
+    points = (control_centres(start.lattice.shape, stride) + 0.5) / factors - 0.5
+    mean = (deformation(forward)(points) + inverted(deformation(backward), points)) / 2
+    return control_displacements((mean + 0.5) * factors - 0.5, stride)
 
 
 def identity_start(fixed, init, settings):

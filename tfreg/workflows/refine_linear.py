@@ -1,5 +1,7 @@
 """The linear stage of a refinement: rigid from several starts, then all twelve parameters."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -22,9 +24,31 @@ REACH = 0.25
 # Largest stretch or compression along any direction that a linear part is believed.
 LARGEST_STRETCH = 3.0
 
-# Steps of each stage and voxels a step.
-STAGES = {"starts": (25, 0.5), "rigid": (25, 0.25), "coarse": (40, 0.25), "fine": (30, 0.25)}
-STEPS = sum(steps for steps, _ in STAGES.values())
+
+@dataclass(frozen=True)
+class Stage:
+    """A run of the optimiser.
+
+    Args:
+        steps: How many it takes.
+        learning_rate: Voxels a step.
+        rigid: True for rotations and translations, False for all twelve parameters.
+        window: Of the local correlation, voxels.
+    """
+
+    steps: int
+    learning_rate: float = 0.25
+    rigid: bool = False
+    window: int = 5
+
+
+STAGES = {
+    "starts": Stage(25, learning_rate=0.5, rigid=True),
+    "rigid": Stage(25, rigid=True),
+    "coarse": Stage(40),
+    "fine": Stage(30, window=7),
+}
+STEPS = sum(stage.steps for stage in STAGES.values())
 
 
 def refine_linear(fixed, moving, init, similarity="lncc", masks=(None, None), far=True, progress=None):
@@ -42,23 +66,22 @@ def refine_linear(fixed, moving, init, similarity="lncc", masks=(None, None), fa
         `(4, 4)`, fixed world to moving world, mm.
     """
     coarse, fine = (cube_lattice(fixed.lattice, voxels) for voxels in (COARSE, FINE))
-    far_by, near_by = _similarities(similarity)
     if far:
         starts = np.concatenate([_turned_starts(), np.zeros((7, 3, 1))], axis=-1)
         found = []
         for candidate in _candidates(fixed, moving, init, masks, coarse):
             pair = _images(fixed, moving, coarse, candidate, masks)
-            linears, values = _fitted(pair, starts, "starts", progress, rigid=True, similarity=far_by, window=5)
+            linears, values = _fitted(pair, starts, "starts", similarity, progress)
             found.append((values.min(), linears[[values.argmin()]], candidate, pair))
         _, linear, init, pair = min(found, key=lambda result: result[0])
-        linear, _ = _fitted(pair, linear, "rigid", progress, rigid=True, similarity=near_by, window=5)
+        linear, _ = _fitted(pair, linear, "rigid", similarity, progress)
     else:
         linear, pair = np.eye(3, 4)[None], _images(fixed, moving, coarse, init, masks)
     rigid = linear
-    linear, _ = _fitted(pair, linear, "coarse", progress, similarity=near_by, window=5)
+    linear, _ = _fitted(pair, linear, "coarse", similarity, progress)
     rigid, linear = (_rescaled(matrix, coarse, fine) for matrix in (rigid, linear))
     pair = _images(fixed, moving, fine, init, masks)
-    linear, _ = _fitted(pair, linear, "fine", progress, similarity=near_by, window=7)
+    linear, _ = _fitted(pair, linear, "fine", similarity, progress)
     stretch = np.linalg.svd(linear[0, :, :3], compute_uv=False)
     if np.linalg.det(linear[0, :, :3]) <= 0 or stretch.max() > LARGEST_STRETCH or stretch.min() < 1 / LARGEST_STRETCH:
         linear = rigid
@@ -103,18 +126,25 @@ def _images(fixed, moving, lattice, init, masks):
     return {name: np.stack(channels, axis=-1)[None].astype(np.float32) for name, channels in pair.items()}
 
 
-def _fitted(pair, starts, stage, progress, **options):
+def _fitted(pair, starts, name, similarity, progress):
     """The matrices `(starts, 3, 4)` after optimisation, and their dissimilarities `(starts,)` if there are several."""
     from tfreg.models.linear_refinement import compiled_linear_refinement
     from tfreg.models.pair_optimization import minimise
 
-    steps, learning_rate = STAGES[stage]
+    stage, (far_by, near_by) = STAGES[name], _similarities(similarity)
     shape = pair["fixed"].shape[1:4]
     reach = (pair["moving"].shape[1] - shape[0]) // 2
-    model = compiled_linear_refinement(shape, reach, starts=len(starts), **options)
+    model = compiled_linear_refinement(
+        shape,
+        reach,
+        starts=len(starts),
+        rigid=stage.rigid,
+        similarity=far_by if name == "starts" else near_by,
+        window=stage.window,
+    )
     model.change.assign(np.zeros(model.change.shape))
     pair = pair | {"start": starts.astype(np.float32)}
-    minimise(model, pair, steps, learning_rate, progress=progress)
+    minimise(model, pair, stage.steps, stage.learning_rate, progress=progress)
     linear = np.array(model.linear(pair["start"]), np.float64)
     return linear, np.array(model(pair)["dissimilarity"]) if len(starts) > 1 else None
 

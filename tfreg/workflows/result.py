@@ -69,14 +69,7 @@ def write_result(out, result, fixed, moving, started, fixed_labels=None):
             change = volume_change_percent(result.log_jacobian, fixed_labels.array)
             change = Volume(change, fixed.affine, frame=fixed.frame)
             files.append(pool.submit(write_volume, folder / "volume_change.nii.gz", change))
-        inverse = transform.inverse()
-        inverse_mm = inverse.displacement_mm(moving.lattice)
-        inverse_file = folder / "inverse_displacement.nii.gz"
-        files.append(pool.submit(write_displacement, inverse_file, inverse_mm, moving.affine, moving.frame))
-        if transform.deformation is not None and transform.deformation.integration == "axiswise":
-            places = moving.lattice.points()
-            residual = inverse.residual_voxels(places, places + inverse_mm)
-            result.report["inverse_residual_voxels"] = {"mean": float(residual.mean()), "max": float(residual.max())}
+        residual = pool.submit(_write_inverse, folder / "inverse_displacement.nii.gz", transform, moving)
         reached = moving.with_array(filled(moving.array)[0])
         before, after = (
             candidate.warp(reached, fixed.lattice, fill=np.nan, displacement_mm=field_mm)
@@ -91,8 +84,22 @@ def write_result(out, result, fixed, moving, started, fixed_labels=None):
         figure.savefig(folder / "report.png", dpi=110)
         for file in files:
             file.result()
+        if residual.result() is not None:
+            result.report["inverse_residual_voxels"] = residual.result()
         result.report["seconds"]["total"] = round(time.perf_counter() - started, 3)
         (folder / REPORT).write_text(json.dumps(without_nan(result.report), indent=2) + "\n")
+
+
+def _write_inverse(file, transform, moving):
+    """Writes the inverse displacement on the moving grid; gives its residual where the inverse is not exact."""
+    inverse = transform.inverse()
+    inverse_mm = inverse.displacement_mm(moving.lattice)
+    write_displacement(file, inverse_mm, moving.affine, moving.frame)
+    if transform.deformation is None or transform.deformation.integration == "composed":
+        return None
+    places = moving.lattice.points()
+    residual = inverse.residual_voxels(places, places + inverse_mm)
+    return {"mean": float(residual.mean()), "max": float(residual.max())}
 
 
 def without_nan(value):

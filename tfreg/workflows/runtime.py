@@ -28,7 +28,7 @@ def set_up(seed=None, threads=None, device=None):
     limit_native_threads(threads)
     # What TensorFlow tells its developers, such as which compiler it starts.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with silenced():
+    with silenced(), _hidden("sklearn"):
         import keras
 
     if keras.backend.backend() == "tensorflow":
@@ -39,6 +39,22 @@ def set_up(seed=None, threads=None, device=None):
         jax.config.update("jax_platforms", "cpu")
     if seed is not None:
         keras.utils.set_random_seed(seed)
+
+
+@contextlib.contextmanager
+def _hidden(package):
+    """Within this context a package that is not loaded yet counts as not installed.
+
+    Keras looks for scikit-learn only to offer wrappers for it, and loading that takes most of a second.
+    """
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None
+    try:
+        yield
+    finally:
+        del sys.modules[package]
 
 
 def limit_native_threads(threads):

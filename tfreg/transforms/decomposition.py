@@ -1,0 +1,73 @@
+"""From any smooth map to the composed deformation that follows it."""
+
+import numpy as np
+
+# Largest change of a component along its own axis, voxels per voxel: gradients keep away from 0 and 2.
+STEEPEST = 0.9
+
+
+def control_centres(shape, stride):
+    """Where the cells of a deformation's control points have their centres.
+
+    Args:
+        shape: The lattice's three sizes.
+        stride: Voxels per control point along each axis.
+
+    Returns:
+        `(ceil(i/stride), ceil(j/stride), ceil(k/stride), 3)` float64 voxel coordinates.
+    """
+    lines = [stride * np.arange(-(-n // stride)) + (stride - 1) / 2 for n in shape]
+    return np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1)
+
+
+def control_displacements(mapped, stride):
+    """The control points' displacements with which three one-dimensional maps, composed, follow a given one.
+
+    T_i moves the first coordinate to where the map takes it; T_j, which is applied after it, then has to be read
+    at places that T_i has moved, and T_k at places that both have. Where the map stretches or turns back along
+    an axis by more than a deformation can, the nearest that it can is taken.
+
+    Args:
+        mapped: `(i, j, k, 3)`, the map's values at `control_centres`, voxel coordinates.
+        stride: Voxels per control point along each axis.
+
+    Returns:
+        `(i, j, k, 3)`, voxels: for `tfreg.transforms.deformation.logits_from_displacement`, composed from the start
+        of each line.
+    """
+    centres = control_centres(np.array(mapped.shape[:3]) * stride, stride)
+    displacement = mapped - centres
+    for axis in (0, 1):
+        rest = displacement[..., axis + 1 :]
+        reached = np.maximum.accumulate(centres[..., axis] + displacement[..., axis], axis)
+        displacement[..., axis + 1 :] = _along_lines(rest, reached, centres[..., axis], axis)
+    for axis in range(3):
+        displacement[..., axis] = _within_reach(displacement[..., axis], axis, stride)
+    return displacement
+
+
+def _along_lines(values, places, wanted, axis):
+    """Values `(i, j, k, n)`, known at increasing places along the lines of an axis, at the wanted ones."""
+    lines = np.moveaxis(values, axis, -2)
+    result = np.empty_like(lines)
+    places, wanted = (np.moveaxis(array, axis, -1) for array in (places, wanted))
+    for line in np.ndindex(places.shape[:2]):
+        for component in range(values.shape[-1]):
+            result[line][:, component] = np.interp(wanted[line], places[line], lines[line][:, component])
+    return np.moveaxis(result, -2, axis)
+
+
+def _within_reach(component, axis, stride):
+    """One component at the ends of the cells, where the running sums have it, in the variables behind its logits."""
+    lines = np.moveaxis(component, axis, 0)
+    share = (stride - 1) / (2 * stride)
+    following = np.concatenate([lines[1:], lines[-1:]])
+    lines = (1 - share) * lines + share * following
+    result, reached, total = np.empty_like(lines), 0.0, 0.0
+    for number, line in enumerate(lines):
+        slope = np.clip((line - reached) / stride, -STEEPEST, STEEPEST)
+        reached = reached + stride * slope
+        # A gradient is 1 + tanh(logit / 2), and a logit 2 / stride times the variables' difference.
+        total = total + stride * np.arctanh(slope)
+        result[number] = total
+    return np.moveaxis(result, 0, axis)

@@ -1,0 +1,47 @@
+"""Work on the parts of a volume side by side; NumPy and SciPy leave Python's lock meanwhile."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+# Voxels of a slab: its temporaries stay in the processor's cache.
+SLAB_VOXELS = 2**16
+
+
+def in_threads(function, parts):
+    """What a function makes of each part.
+
+    Args:
+        function: Takes a part.
+        parts: Any iterable.
+
+    Returns:
+        A list of results, in the parts' order; the first error is raised.
+    """
+    with ThreadPoolExecutor(thread_count()) as pool:
+        return list(pool.map(function, parts))
+
+
+def in_slabs(function, lattice):
+    """What a function makes of slabs along the first axis, which together are a lattice.
+
+    Args:
+        function: Takes a slice of the first axis, and the world points `(n, j, k, 3)` of its voxels, RAS+ mm.
+        lattice: A `Lattice`.
+
+    Returns:
+        A list of results, one a slab; the first error is raised.
+    """
+    size = lattice.shape[0]
+    step = max(1, SLAB_VOXELS // (lattice.shape[1] * lattice.shape[2]))
+
+    def done(start):
+        stop = min(start + step, size)
+        return function(slice(start, stop), lattice.extended((-start, 0, 0), (stop - size, 0, 0)).points())
+
+    return in_threads(done, range(0, size, step))
+
+
+def thread_count():
+    """As many as OMP_NUM_THREADS allows, which `--threads` sets, else one for each CPU."""
+    allowed = os.environ.get("OMP_NUM_THREADS", "")
+    return int(allowed) if allowed.isdecimal() and int(allowed) else os.cpu_count() or 1
