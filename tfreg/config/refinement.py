@@ -15,7 +15,7 @@ class Refinement(Section):
     similarity: Similarity = "lncc"
     window: Count = 7  # side of the window of lncc, voxels, odd
     smoothness: NotNegative = 0.25
-    steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (20, 20, 16)  # most steps a level, coarse to fine
+    steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (20, 20, 16)  # most steps, coarse to fine
     learning_rate: Positive = 0.3  # voxels a step
     tolerance: NotNegative = 2e-5  # a level stops when a step improves the loss by less
     most_voxels: Count = 4_000_000  # beyond, the finest level is coarser than the fixed image

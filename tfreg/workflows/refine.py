@@ -26,9 +26,8 @@ def steps_of(settings, transform, start):
     """How many optimiser steps `refine_pair` takes at most, with the same arguments."""
     steps = refine_linear.STEPS * _has_linear_stage(transform, start)
     if transform != "linear":
-        steps += sum(settings.steps)
-        if start is None or start.deformation is None:
-            steps += sum(settings.steps[:-1])  # those levels go both ways
+        both_ways = start is None or start.deformation is None or _is_identity(start)
+        steps += sum(settings.steps) + sum(settings.steps[:-1]) * both_ways
     return steps
 
 
