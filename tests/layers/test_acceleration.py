@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfreg.layers.acceleration import has_native_dilation, is_accelerated, portable
+from tfreg.layers.acceleration import WORTH_COMPILING, compiling, has_native_dilation, is_accelerated, portable
 from tfreg.layers.convolution_block import DilatedConvolution
 from tfreg.layers.trilinear_sampler import sample_trilinear
 
@@ -45,6 +45,20 @@ def test_portable_graph_holds_neither_xla_nor_dilations(shape):
     with portable(native_dilation=True):
         assert special_parts(layer, shape) == native
     assert special_parts(layer, shape) == {"XLA"} | native
+
+
+@tensorflow_only
+def test_only_what_is_worth_it_is_compiled():
+    layer = keras.layers.Identity()
+    shape = (1, 7, 8, 9, 2)
+    with compiling(WORTH_COMPILING - 1):
+        assert special_parts(layer, shape) == set()
+        assert is_accelerated()
+        with compiling(WORTH_COMPILING):  # what is not worth it as a whole is not in part
+            assert special_parts(layer, shape) == set()
+    with compiling(WORTH_COMPILING):
+        assert special_parts(layer, shape) == {"XLA"}
+    assert special_parts(layer, shape) == {"XLA"}
 
 
 def test_portable_ends_with_its_context():
