@@ -61,7 +61,7 @@ def part_of(path):
 
 def imports(path):
     """(module, line, whether it is at the top of the file) of every import statement."""
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text("utf-8"))
     inside = {id(node) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for node in ast.walk(f)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -121,7 +121,7 @@ def test_heavy_packages_are_imported_where_they_belong(path):
 @every_file
 def test_names_say_what_is_inside(path):
     assert path.stem not in ("utils", "util", "helpers", "helper", "common", "misc")
-    assert len(path.read_text().splitlines()) <= 400, f"{path}: cut it"
+    assert len(path.read_text("utf-8").splitlines()) <= 400, f"{path}: cut it"
 
 
 def public_nodes(tree, path):
@@ -138,7 +138,7 @@ def public_nodes(tree, path):
 
 @every_file
 def test_everything_public_has_a_docstring(path):
-    for name, node in public_nodes(ast.parse(path.read_text()), path):
+    for name, node in public_nodes(ast.parse(path.read_text("utf-8")), path):
         text = ast.get_docstring(node)
         assert text, f"{path}: {name} has no docstring"
         first = text.splitlines()[0]

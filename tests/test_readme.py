@@ -36,9 +36,7 @@ def folder(tmp_path_factory):
     for block in blocks("bash", "Use it"):
         for text, shorter in SHORTER.items():
             block = block.replace(text, shorter)
-        done = subprocess.run(
-            block, shell=True, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8"
-        )
+        done = subprocess.run(block, shell=True, cwd=folder, env=environment, capture_output=True, encoding="utf-8")
         assert done.returncode == 0, f"{block}\n{done.stderr}"
         assert not re.search(r"^[IWE]\d{4} ", done.stderr, re.M), done.stderr  # what libraries log
     return folder
@@ -53,7 +51,7 @@ def test_the_commands_leave_what_they_promise(folder):
 
 def test_the_python_lines_run(folder):
     (block,) = blocks("python", "Use it")
-    done = subprocess.run([sys.executable, "-c", block], cwd=folder, capture_output=True, text=True, encoding="utf-8")
+    done = subprocess.run([sys.executable, "-c", block], cwd=folder, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     correlation, point = done.stdout.strip().splitlines()
     assert -1 <= float(correlation) <= 1

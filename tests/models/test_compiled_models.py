@@ -26,7 +26,7 @@ class Model:
 
 @pytest.fixture
 def built():
-    """A function that builds models, the list of them, and the signal."""
+    """The models, the list of those that were built, and the signal."""
     gate, models = threading.Event(), []
 
     def build(size, **options):
@@ -35,13 +35,12 @@ def built():
         models.append(Model(size, options, gate))
         return models[-1]
 
-    yield build, models, gate
+    yield CompiledModels(build), models, gate
     gate.set()
 
 
 def test_one_model_for_the_same_arguments(built):
-    build, models, _ = built
-    get = CompiledModels(build)
+    get, models, _ = built
     assert get(3, window=5, stride=2) is get(3, stride=2, window=5)
     assert get(3, window=7) is not get(3, window=5)
     assert len(models) == 3
@@ -49,8 +48,7 @@ def test_one_model_for_the_same_arguments(built):
 
 
 def test_what_is_compiled_ahead_has_taken_its_step(built):
-    build, models, gate = built
-    get = CompiledModels(build)
+    get, models, gate = built
     gate.set()
     with compiling_ahead() as pool:
         get.ahead(pool, 1)
@@ -61,8 +59,7 @@ def test_what_is_compiled_ahead_has_taken_its_step(built):
 
 
 def test_one_that_waits_in_line_is_built_at_once(built):
-    build, _, gate = built
-    get = CompiledModels(build)
+    get, _, gate = built
     with compiling_ahead() as pool:
         get.ahead(pool, 1)
         get.ahead(pool, 2)
@@ -74,8 +71,7 @@ def test_one_that_waits_in_line_is_built_at_once(built):
 
 
 def test_what_no_thread_began_is_built_later(built):
-    build, models, gate = built
-    get = CompiledModels(build)
+    get, models, gate = built
     with compiling_ahead() as pool:
         get.ahead(pool, 1)
         get.ahead(pool, 2)
@@ -87,8 +83,7 @@ def test_what_no_thread_began_is_built_later(built):
 
 
 def test_a_failure_reaches_whoever_asks_and_is_not_kept(built):
-    build, models, gate = built
-    get = CompiledModels(build)
+    get, models, gate = built
     gate.set()
     with compiling_ahead() as pool:
         get.ahead(pool, -1)
@@ -99,14 +94,14 @@ def test_a_failure_reaches_whoever_asks_and_is_not_kept(built):
     assert models == []
 
 
-def test_two_threads_get_the_same_model(built):
-    build, models, _ = built
-    begun = threading.Event()
+def test_two_threads_get_the_same_model():
+    begun, models = threading.Event(), []
 
     def slow(size):
         begun.set()
         time.sleep(0.2)
-        return build(size)
+        models.append(Model(size, {}, None))
+        return models[-1]
 
     get, found = CompiledModels(slow), []
     other = threading.Thread(target=lambda: found.append(get(4)))
@@ -119,8 +114,7 @@ def test_two_threads_get_the_same_model(built):
 
 
 def test_the_least_used_is_forgotten(built):
-    build, models, _ = built
-    get = CompiledModels(build)
+    get, models, _ = built
     for size in range(KEPT):
         get(size)
     get(0)

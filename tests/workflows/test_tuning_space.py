@@ -10,7 +10,6 @@ from tfreg import cli
 from tfreg.config import Config, config_with, dump_config, load_config, parse_config
 from tfreg.errors import UserError
 from tfreg.volumes.manifest import read_subjects, write_subjects
-from tfreg.workflows.simulate import simulate
 from tfreg.workflows.tuning_objectives import OBJECTIVES, check_objective, trial_config
 from tfreg.workflows.tuning_space import check_space, drawn_values, hyperparameters, searched
 
@@ -76,20 +75,6 @@ def test_draws_are_values_of_the_config():
     assert {values["loss.window"] for values in draws} == {5, 7}
     assert {values["preprocessing.network_grid.spacing"] for values in draws} == {None, 2.5}
     assert all(float(f"{values['loss.beta']:.3e}") == values["loss.beta"] for values in draws)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """A manifest of six breathing people with labels and points."""
-    return simulate(
-        tmp_path_factory.mktemp("data") / "chests",
-        subjects=6,
-        shape=(16, 17, 18),
-        spacing=(20, 19, 21),
-        splits=(0.5, 0.5, 0),
-        seed=1,
-        progress=False,
-    )
 
 
 @pytest.fixture

@@ -34,6 +34,11 @@ def portable(native_dilation=False):
         _native_dilation.reset(tokens[1])
 
 
+def is_worth_compiling(voxels):
+    """Whether XLA pays for volumes of that many voxels."""
+    return voxels >= WORTH_COMPILING
+
+
 @contextlib.contextmanager
 def compiling(voxels):
     """Within this context `compiled` functions are compiled only for volumes that are worth it.
@@ -41,7 +46,7 @@ def compiling(voxels):
     Args:
         voxels: Size of the volumes.
     """
-    token = _compiles.set(_compiles.get() and voxels >= WORTH_COMPILING)
+    token = _compiles.set(_compiles.get() and is_worth_compiling(voxels))
     try:
         yield
     finally:

@@ -31,17 +31,20 @@ class CompiledModels:
         Returns:
             The model; its weights and its optimizer are those of its last use.
         """
-        key = arguments, tuple(sorted(options.items()))
+        key = _key(arguments, options)
         with self._lock:
             future = self._models.get(key)
             # One that no thread has begun yet is built here, before those that stand in front of it.
-            builds = future is None or future.cancel() or future.cancelled()
+            builds = future is None or future.cancel()
             if builds:
                 future = self._models[key] = Future()
                 future.set_running_or_notify_cancel()
             self._used(key)
         if builds:
-            self._fulfil(future, key, lambda: self._build(*arguments, **options))
+            try:
+                future.set_result(self._built(key))
+            except BaseException as error:
+                future.set_exception(error)
         return future.result()
 
     def ahead(self, pool, *arguments, **options):
@@ -51,38 +54,34 @@ class CompiledModels:
             pool: A `ThreadPoolExecutor`.
             arguments, options: What `build` takes.
         """
-        key = arguments, tuple(sorted(options.items()))
+        key = _key(arguments, options)
         with self._lock:
             if key not in self._models or self._models[key].cancelled():
-                self._models[key] = pool.submit(self._stepped, key, arguments, options)
+                self._models[key] = pool.submit(self._built, key, step=True)
             self._used(key)
 
-    def _stepped(self, key, arguments, options):
+    def _built(self, key, step=False):
+        """A new model, after a step where asked for; one that fails is tried afresh next time."""
+        arguments, options = key
         try:
-            model = self._build(*arguments, **options)
-            model.train_on_batch(model.blank_pair())
+            model = self._build(*arguments, **dict(options))
+            if step:
+                model.train_on_batch(model.blank_pair())
         except BaseException:
-            self._forget(key)
+            with self._lock:
+                self._models.pop(key, None)
             raise
         return model
-
-    def _fulfil(self, future, key, build):
-        """Gives a future what a function returns or raises; what failed is tried afresh next time."""
-        try:
-            future.set_result(build())
-        except BaseException as error:
-            self._forget(key)
-            future.set_exception(error)
-
-    def _forget(self, key):
-        with self._lock:
-            self._models.pop(key, None)
 
     def _used(self, key):
         """Makes a model the latest used, and forgets the one that was not used for the longest time."""
         self._models.move_to_end(key)
         if len(self._models) > KEPT:
             self._models.popitem(last=False)
+
+
+def _key(arguments, options):
+    return arguments, tuple(sorted(options.items()))
 
 
 @contextlib.contextmanager

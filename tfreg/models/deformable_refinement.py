@@ -91,7 +91,19 @@ class DeformableRefinement(keras.Model):
 
     def call(self, pair):
         with compiling(math.prod(self.shape)):
-            return self._compared(pair)
+            linear = self.linear(pair["linear"])
+            grid = self.grid(linear)
+            warped = sample_trilinear(pair["moving"], grid, constant=True)
+            # Weights are data: leaving the moving image must not look like an improvement.
+            weights = pair["fixed_weights"] * sample_trilinear(
+                pair["moving_weights"], ops.stop_gradient(grid), constant=True
+            )
+            similarity = self.similarity.compare(pair["fixed"], warped, ops.stop_gradient(weights))
+            self.add_loss(ops.sum(similarity))
+            if self.smoothness:
+                displacement = self.centred_displacement()
+                self.add_loss(self.smoothness * ops.sum(displacement_roughness(displacement, step=self.stride)))
+            return {"warped": warped, "similarity": similarity, "linear": linear}
 
     def linear(self, start):
         """The matrix `(1, 3, 4)` after the change found so far."""
@@ -124,21 +136,6 @@ class DeformableRefinement(keras.Model):
         images = {"fixed": fixed, "fixed_weights": fixed, "moving": moving, "moving_weights": moving}
         blank = {name: np.ones((1, *sizes, 1), np.float32) for name, sizes in images.items()}
         return blank | {"linear": np.eye(3, 4, dtype=np.float32)[None]}
-
-    def _compared(self, pair):
-        linear = self.linear(pair["linear"])
-        grid = self.grid(linear)
-        warped = sample_trilinear(pair["moving"], grid, constant=True)
-        # Weights are data: leaving the moving image must not look like an improvement.
-        weights = pair["fixed_weights"] * sample_trilinear(
-            pair["moving_weights"], ops.stop_gradient(grid), constant=True
-        )
-        similarity = self.similarity.compare(pair["fixed"], warped, ops.stop_gradient(weights))
-        self.add_loss(ops.sum(similarity))
-        if self.smoothness:
-            displacement = self.centred_displacement()
-            self.add_loss(self.smoothness * ops.sum(displacement_roughness(displacement, step=self.stride)))
-        return {"warped": warped, "similarity": similarity, "linear": linear}
 
     def _without_lead(self):
         return (slice(None), *(slice(n, None) for n in self.lead))

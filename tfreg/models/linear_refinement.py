@@ -49,7 +49,20 @@ class LinearRefinement(keras.Model):
 
     def call(self, pair):
         with compiling(self.change.shape[0] * math.prod(self.shape)):
-            return self._compared(pair)
+            linear = self.linear(pair["start"])
+            starts = self.change.shape[0]
+            identity = identity_grid(self.shape)
+            points = identity + linear_displacement(linear, identity, self.shape) + float(self.reach)
+            # The starts are laid side by side along the first axis: they all read the same moving image.
+            points = ops.reshape(points, (1, starts * self.shape[0], *self.shape[1:], 3))
+            warped = sample_trilinear(pair["moving"], points, border="zero", constant=True)
+            warped = ops.reshape(warped, (starts, *self.shape, 2))
+            fixed = ops.repeat(pair["fixed"], starts, axis=0)
+            # Weights are data: hiding behind a mask must not look like an improvement.
+            weights = (1.0 - fixed[..., 1:]) * (1.0 - ops.stop_gradient(warped[..., 1:]))
+            dissimilarity = self.similarity.compare(fixed[..., :1], warped[..., :1], weights)
+            self.add_loss(ops.sum(dissimilarity))
+            return {"dissimilarity": dissimilarity, "linear": linear}
 
     def linear(self, start):
         """The matrices `(starts, 3, 4)` after the changes found so far."""
@@ -63,22 +76,6 @@ class LinearRefinement(keras.Model):
         # Multiply-add, because a GPU may round matrix products.
         product = ops.sum(ops.expand_dims(matrix, -1) * ops.expand_dims(start[..., :3], 1), axis=2)
         return ops.concatenate([product, ops.expand_dims(shift, -1)], axis=-1)
-
-    def _compared(self, pair):
-        linear = self.linear(pair["start"])
-        starts = self.change.shape[0]
-        identity = identity_grid(self.shape)
-        points = identity + linear_displacement(linear, identity, self.shape) + float(self.reach)
-        # The starts are laid side by side along the first axis: they all read the same moving image.
-        points = ops.reshape(points, (1, starts * self.shape[0], *self.shape[1:], 3))
-        warped = sample_trilinear(pair["moving"], points, border="zero", constant=True)
-        warped = ops.reshape(warped, (starts, *self.shape, 2))
-        fixed = ops.repeat(pair["fixed"], starts, axis=0)
-        # Weights are data: hiding behind a mask must not look like an improvement.
-        weights = (1.0 - fixed[..., 1:]) * (1.0 - ops.stop_gradient(warped[..., 1:]))
-        dissimilarity = self.similarity.compare(fixed[..., :1], warped[..., :1], weights)
-        self.add_loss(ops.sum(dissimilarity))
-        return {"dissimilarity": dissimilarity, "linear": linear}
 
 
 def rotation_matrix(vector):

@@ -40,20 +40,21 @@ def control_displacements(mapped, stride):
     for axis in (0, 1):
         rest = displacement[..., axis + 1 :]
         reached = np.maximum.accumulate(centres[..., axis] + displacement[..., axis], axis)
-        displacement[..., axis + 1 :] = _along_lines(rest, reached, centres[..., axis], axis)
+        wanted = np.moveaxis(centres[..., axis], axis, -1)[0, 0]
+        displacement[..., axis + 1 :] = _along_lines(rest, reached, wanted, axis)
     for axis in range(3):
         displacement[..., axis] = _within_reach(displacement[..., axis], axis, stride)
     return displacement
 
 
 def _along_lines(values, places, wanted, axis):
-    """Values `(i, j, k, n)`, known at increasing places along the lines of an axis, at the wanted ones."""
+    """Values `(i, j, k, n)`, known at each line's own increasing places along an axis, at those wanted on all lines."""
     lines = np.moveaxis(values, axis, -2)
     result = np.empty_like(lines)
-    places, wanted = (np.moveaxis(array, axis, -1) for array in (places, wanted))
+    places = np.moveaxis(places, axis, -1)
     for line in np.ndindex(places.shape[:2]):
         for component in range(values.shape[-1]):
-            result[line][:, component] = np.interp(wanted[line], places[line], lines[line][:, component])
+            result[line][:, component] = np.interp(wanted, places[line], lines[line][:, component])
     return np.moveaxis(result, -2, axis)
 
 

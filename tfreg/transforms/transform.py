@@ -50,19 +50,8 @@ class WorldMap:
         """
         if displacement_mm is None:
             displacement_mm = self.displacement_mm(lattice)
-        if interpolation == "cubic":
-            # Its coefficients belong to the whole array.
-            points = moving.lattice.to_voxel(lattice.points() + displacement_mm)
-            warped = sample(moving.array, points, interpolation, fill)
-        else:
-
-            def read(slab, points):
-                return sample(
-                    moving.array, moving.lattice.to_voxel(points + displacement_mm[slab]), interpolation, fill
-                )
-
-            warped = np.concatenate(in_slabs(read, lattice))
-        return Volume(warped, lattice.affine, frame=moving.frame)
+        points = voxels_reached(moving.lattice, lattice, displacement_mm)
+        return Volume(sample(moving.array, points, interpolation, fill), lattice.affine, frame=moving.frame)
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,6 +176,20 @@ class InverseTransform(WorldMap):
     def inverse(self):
         """The `Transform` itself."""
         return self.transform
+
+
+def voxels_reached(moving, lattice, displacement_mm):
+    """Where a displacement takes the voxels of the lattice on which it lies.
+
+    Args:
+        moving: The `Lattice` to which it leads.
+        lattice: The `Lattice` on which it lies.
+        displacement_mm: `(i, j, k, 3)`, RAS+ mm.
+
+    Returns:
+        `(i, j, k, 3)` float64, voxel coordinates of `moving`.
+    """
+    return np.concatenate(in_slabs(lambda slab, points: moving.to_voxel(points + displacement_mm[slab]), lattice))
 
 
 def _apply(matrix, points):

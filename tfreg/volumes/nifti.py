@@ -87,7 +87,7 @@ def write_nifti(path, array, affine, frame=1, intent=None):
     image.set_qform(affine, code)
     if _disagreement_mm(array.shape, image.get_qform(), affine) > AGREEMENT_MM / 10:
         image.set_qform(affine, 0)
-    if str(path).endswith(".gz"):
+    if str(path).lower().endswith(".gz"):
         with igzip.open(path, "wb", compresslevel=1) as stream:
             image.to_stream(stream)
     else:

@@ -96,8 +96,7 @@ class Lattice:
     def points(self):
         """`(i, j, k, 3)` float64, the world RAS+ mm of every voxel centre."""
         # Term by term, because a product of many points with a small matrix takes several times as long.
-        lines = [np.arange(n)[:, None] * column for n, column in zip(self.shape, self.affine[:3, :3].T, strict=True)]
-        i, j, k = lines
+        i, j, k = (np.arange(n)[:, None] * step for n, step in zip(self.shape, self.affine[:3, :3].T, strict=True))
         return (self.affine[:3, 3] + i)[:, None, None] + (j[:, None] + k)
 
     def extended(self, before, after):

@@ -4,10 +4,9 @@ import numpy as np
 
 from tfreg.transforms.certificate import folding_fraction
 from tfreg.transforms.jacobian import log_jacobian
-from tfreg.transforms.transform import Transform
+from tfreg.transforms.transform import Transform, voxels_reached
 from tfreg.volumes.intensity import filled
-from tfreg.volumes.resampling import sample
-from tfreg.volumes.threads import in_slabs
+from tfreg.volumes.resampling import is_inside, sample
 from tfreg.workflows.metrics import (
     correlation,
     dice_by_label,
@@ -100,16 +99,6 @@ def _at_points(displacement_mm, lattice, points_world):
     return np.stack([sample(np.ascontiguousarray(displacement_mm[..., d]), voxels) for d in range(3)], axis=-1)
 
 
-def _reaches(moving, lattice, displacement_mm):
-    """Where on a lattice a displacement leads into the field of view of another."""
-
-    def inside(slab, points):
-        voxels = moving.to_voxel(points + displacement_mm[slab])
-        return np.all((voxels >= -0.5) & (voxels <= np.array(moving.shape) - 0.5), axis=-1)
-
-    return np.concatenate(in_slabs(inside, lattice))
-
-
 def agreement(case, init, transform, displacement_mm, warped):
     """Agreement by the headers alone, after the initial alignment, and after registration.
 
@@ -135,7 +124,7 @@ def agreement(case, init, transform, displacement_mm, warped):
         if image is None:
             field_mm = candidate.displacement_mm(lattice)
             image = candidate.warp(case.moving.with_array(array), lattice, "linear", background, field_mm)
-        inside = _reaches(case.moving.lattice, lattice, field_mm)
+        inside = is_inside(voxels_reached(case.moving.lattice, lattice, field_mm), case.moving.shape)
         considered = inside & np.isfinite(case.fixed.array)
         if case.fixed_mask is not None:
             considered &= case.fixed_mask.array != 0

@@ -21,6 +21,9 @@ LEAD = 8
 REACH = 0.1
 STRIDE = 2
 
+# The ways between the images, as report.json names them.
+FORWARD, BACKWARD = "fixed to moving", "moving to fixed"
+
 
 def steps_of(settings, transform, start):
     """How many optimiser steps `refine_pair` takes at most, with the same arguments."""
@@ -95,15 +98,15 @@ def refine_deformation(fixed, moving, start, settings, masks=(None, None), lead=
     stages = _levels(start, lead, settings)
     factors = [level.factors for level in stages]
     sides = ((fixed, None, masks[0]), (moving, start.init, masks[1]))
-    ways = {"fixed to moving": sides}
+    ways = {FORWARD: sides}
     if _is_identity(start) and len(stages) > 1:
-        ways["moving to fixed"] = sides[::-1]
+        ways[BACKWARD] = sides[::-1]
     pyramid = _control_pyramid(start.deformation, factors)
     linear, reports = start.linear, []
     found = dict.fromkeys(ways, pyramid[0])
     for number, (level, steps) in enumerate(zip(stages, settings.steps[-len(stages) :], strict=True)):
         if len(found) > 1 and level is stages[-1]:
-            found = {"fixed to moving": _mean_of_both_ways(*found.values(), start, factors[number - 1])}
+            found = {FORWARD: _mean_of_both_ways(*found.values(), start, factors[number - 1])}
         elif number:
             known = pyramid[number - 1], factors[number - 1], factors[number], pyramid[number].shape
             found = {way: pyramid[number] + _finer(one, *known) for way, one in found.items()}
@@ -111,7 +114,7 @@ def refine_deformation(fixed, moving, start, settings, masks=(None, None), lead=
             found[way], linear, report = level.refined(ways[way], found[way], linear, steps, settings, progress)
             reports.append({"way": way} | report)
     deformation = start.deformation
-    logits = logits_from_displacement(found["fixed to moving"], deformation.stride)
+    logits = logits_from_displacement(found[FORWARD], deformation.stride)
     refined = Deformation(logits, start.lattice.shape, deformation.stride, deformation.integration, deformation.anchor)
     return Transform(start.lattice, linear, refined, start.init), reports
 
@@ -156,10 +159,10 @@ class _Level:
 
     def compile_ahead(self, pool):
         """Has the level's model compiled by the thread of a pool, where it will be compiled at all."""
-        from tfreg.layers.acceleration import WORTH_COMPILING
+        from tfreg.layers.acceleration import is_worth_compiling
         from tfreg.models.deformable_refinement import compiled_refinement
 
-        if math.prod(self.lattice.shape) >= WORTH_COMPILING:
+        if is_worth_compiling(math.prod(self.lattice.shape)):
             compiled_refinement.ahead(pool, self.lattice.shape, self.lead, self.reach, **self.options)
 
     def refined(self, sides, displacement, linear, steps, settings, progress):
