@@ -1,12 +1,25 @@
 """Up-sampling against SciPy, and the head's range and exact one."""
 
+import contextlib
+import functools
+
 import keras
 import numpy as np
 import pytest
 from scipy import ndimage
 
+from tfreg.layers.acceleration import portable
 from tfreg.layers.gradient_head import GradientHead
-from tfreg.layers.upsampling import upsample_trilinear
+from tfreg.layers.upsampling import upsample_lines, upsample_lines_by_product
+
+either_way = pytest.mark.parametrize("upsample", [upsample_lines, upsample_lines_by_product])
+every_path = pytest.mark.parametrize("path", [contextlib.nullcontext, portable])
+
+
+def along_all_axes(upsample, volume, factor):
+    """A volume up-sampled by a function of volume, factor and axis."""
+    volume = keras.ops.convert_to_tensor(volume)
+    return functools.reduce(lambda coarse, axis: upsample(coarse, factor, axis), range(3), volume)
 
 
 def zoomed(volume, factor):
@@ -17,21 +30,25 @@ def zoomed(volume, factor):
 
 @pytest.mark.parametrize("shape", [(4, 5, 6), (3, 1, 2)], ids=str)
 @pytest.mark.parametrize("factor", [2, 3])
-def test_upsampling_agrees_with_scipy(factor, shape, rng):
+@either_way
+def test_upsampling_agrees_with_scipy(upsample, factor, shape, rng):
     volume = rng.standard_normal((2, *shape, 3)).astype("float32")
-    found = keras.ops.convert_to_numpy(upsample_trilinear(volume, factor))
+    found = keras.ops.convert_to_numpy(along_all_axes(upsample, volume, factor))
     np.testing.assert_allclose(found, zoomed(volume, factor), atol=1e-6)
 
 
-def test_factor_of_one_changes_nothing(rng):
+@either_way
+def test_factor_of_one_changes_nothing(upsample, rng):
     volume = rng.standard_normal((2, 4, 5, 6, 3)).astype("float32")
-    np.testing.assert_array_equal(upsample_trilinear(volume, 1), volume)
+    np.testing.assert_array_equal(along_all_axes(upsample, volume, 1), volume)
 
 
 @pytest.mark.parametrize("factor", [2, 3])
-def test_upsampling_keeps_ramps(factor):
+@either_way
+def test_upsampling_keeps_ramps(upsample, factor):
     ramp = np.arange(4)[:, None, None] + 10.0 * np.arange(5)[:, None] - 3.0 * np.arange(6)
-    found = keras.ops.convert_to_numpy(upsample_trilinear(ramp[None, ..., None].astype("float32"), factor))[0, ..., 0]
+    found = along_all_axes(upsample, ramp[None, ..., None].astype("float32"), factor)
+    found = keras.ops.convert_to_numpy(found)[0, ..., 0]
     i, j, k = ((np.arange(factor * n) + 0.5) / factor - 0.5 for n in (4, 5, 6))
     expected = i[:, None, None] + 10.0 * j[:, None] - 3.0 * k
     inner = slice(factor, -factor)  # beyond the outermost coarse centres the border's value continues
@@ -39,10 +56,11 @@ def test_upsampling_keeps_ramps(factor):
 
 
 @pytest.mark.parametrize("factor", [2, 3])
-def test_gradient_of_upsampling_is_its_adjoint(factor, rng, gradient):
+@either_way
+def test_gradient_of_upsampling_is_its_adjoint(upsample, factor, rng, gradient):
     volume = rng.standard_normal((1, 2, 3, 4, 2)).astype("float32")
     weights = rng.standard_normal((1, 2 * factor, 3 * factor, 4 * factor, 2)).astype("float32")
-    (found,) = gradient(lambda v: keras.ops.sum(weights * upsample_trilinear(v, factor)), volume)
+    (found,) = gradient(lambda v: keras.ops.sum(weights * along_all_axes(upsample, v, factor)), volume)
     units = np.eye(volume.size).reshape(-1, *volume.shape)
     expected = [np.sum(weights * zoomed(unit, factor)) for unit in units]
     np.testing.assert_allclose(found.ravel(), expected, atol=1e-5)
@@ -51,9 +69,11 @@ def test_gradient_of_upsampling_is_its_adjoint(factor, rng, gradient):
 @pytest.mark.parametrize(
     ("stride", "shape"), [(1, (4, 5, 6)), (2, (4, 5, 6)), (2, (7, 3, 1)), (3, (4, 5, 6)), (3, (7, 9, 2))]
 )
-def test_agrees_with_scipy_and_is_cropped(stride, shape, rng):
+@every_path
+def test_agrees_with_scipy_and_is_cropped(path, stride, shape, rng):
     logits = 3 * rng.standard_normal((2, *(-(-n // stride) for n in shape), 3)).astype("float32")
-    found = keras.ops.convert_to_numpy(GradientHead(stride)(logits, np.zeros((2, *shape, 1), "float32")))
+    with path():
+        found = keras.ops.convert_to_numpy(GradientHead(stride)(logits, np.zeros((2, *shape, 1), "float32")))
     i, j, k = shape
     clipped = np.clip(zoomed(logits, stride)[:, :i, :j, :k], -7, 7)
     np.testing.assert_allclose(found, 2 / (1 + np.exp(-clipped)), rtol=1e-5)

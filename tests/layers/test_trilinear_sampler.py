@@ -126,10 +126,26 @@ def test_gradient_of_the_grid(shape, border, rng, gradient):
         np.testing.assert_allclose(found[..., d], (weights * change).sum(-1) / 2e-4, atol=2e-5)
 
 
-def test_gradient_outside_an_edge_is_zero(rng, gradient):
+@every_border
+@pytest.mark.parametrize("shape", [(4, 5, 6), (1, 5, 4)], ids=str)
+def test_a_constant_volume_changes_neither_values_nor_the_gradient_of_the_grid(shape, border, rng, gradient):
+    volume, points = random_volume(rng, shape), random_points(rng, shape)
+    weights = rng.standard_normal((*points.shape[:-1], 3)).astype("float32")
+    values, found = [], []
+    for constant in (False, True):
+        options = {"border": border, "constant": constant}
+        values.append(keras.ops.convert_to_numpy(sample_trilinear(volume, points, **options)))
+        (slope,) = gradient(lambda p, o=options: keras.ops.sum(weights * sample_trilinear(volume, p, **o)), points)
+        found.append(slope)
+    np.testing.assert_allclose(*values, atol=1e-6)
+    np.testing.assert_allclose(*found, atol=1e-5)
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_gradient_outside_an_edge_is_zero(constant, rng, gradient):
     volume = random_volume(rng, (4, 5, 6), batch=1)
     points = np.array([[[-0.7, 1.4, 2.3], [5.2, 0.6, 4.4]]], "float32")
-    (found,) = gradient(lambda p: keras.ops.sum(sample_trilinear(volume, p)), points)
+    (found,) = gradient(lambda p: keras.ops.sum(sample_trilinear(volume, p, constant=constant)), points)
     assert np.all(found[..., 0] == 0)
     assert np.all(found[..., 1:] != 0)
 

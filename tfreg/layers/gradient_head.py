@@ -5,13 +5,13 @@ from keras import ops
 
 from tfreg.layers.acceleration import compiled
 from tfreg.layers.grids import spatial_shape
-from tfreg.layers.upsampling import upsample_trilinear
+from tfreg.layers.line_products import multiplies_lines
+from tfreg.layers.upsampling import upsample_lines, upsample_lines_by_product
 
 LOGIT_LIMIT = 7.0
 
 
-@compiled
-def gradients_from_logits(logits, volume, *, stride):
+def gradients_from_logits(logits, volume, stride):
     """Twice the sigmoid of up-sampled and clipped logits.
 
     Args:
@@ -22,9 +22,21 @@ def gradients_from_logits(logits, volume, *, stride):
     Returns:
         `(batch, i, j, k, 3)`, in (0, 2).
     """
+    axes = (0, 1, 2)
+    if multiplies_lines(logits):
+        # Not along the last axis, where lines of vectors make for slow products.
+        for axis in (0, 1):
+            logits = upsample_lines_by_product(logits, stride, axis)
+        axes = (2,)
+    return _upsampled_gradients(logits, volume, stride=stride, axes=axes)
+
+
+@compiled
+def _upsampled_gradients(logits, volume, *, stride, axes):
+    for axis in axes:
+        logits = upsample_lines(logits, stride, axis)
     i, j, k = spatial_shape(volume)
-    fine = upsample_trilinear(logits, stride)[:, :i, :j, :k]
-    return 2.0 * ops.sigmoid(ops.clip(fine, -LOGIT_LIMIT, LOGIT_LIMIT))
+    return 2.0 * ops.sigmoid(ops.clip(logits[:, :i, :j, :k], -LOGIT_LIMIT, LOGIT_LIMIT))
 
 
 @keras.saving.register_keras_serializable(package="tfreg")
@@ -64,7 +76,7 @@ class GradientHead(keras.layers.Layer):
         super().build(logits_shape)
 
     def call(self, logits, volume):
-        return gradients_from_logits(logits, volume, stride=self.stride)
+        return gradients_from_logits(logits, volume, self.stride)
 
     def compute_output_shape(self, logits_shape, volume_shape):
         return (*volume_shape[:-1], 3)

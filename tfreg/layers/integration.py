@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfreg.layers.acceleration import has_fast_products
 from tfreg.layers.grids import spatial_shape
+from tfreg.layers.line_products import along_lines, multiplies_lines
 
 ANCHORS = ("centre", "start")
 
@@ -37,15 +37,10 @@ def running_sum(volume, axis):
     Returns:
         `(batch, i, j, k, 1)`.
     """
-    sizes = volume.shape[1:4]
-    if None in sizes or not has_fast_products():
+    if not multiplies_lines(volume):
         return ops.cumsum(volume, axis=axis + 1)
-    # As a product with a matrix of ones below the diagonal: several times faster than the sum, and its gradient too.
-    ones = ops.tril(ops.ones((sizes[axis], sizes[axis]), volume.dtype))
-    if axis == 2:
-        return ops.reshape(ops.matmul(ops.reshape(volume, (-1, sizes[2])), ops.transpose(ones)), (-1, *sizes, 1))
-    lines = ops.reshape(volume, (-1, sizes[axis], int(np.prod(sizes[axis + 1 :]))))
-    return ops.reshape(ops.matmul(ones, lines), (-1, *sizes, 1))
+    size = volume.shape[axis + 1]
+    return along_lines(np.tri(size), volume, axis)
 
 
 def anchored(displacement, axis, anchor):

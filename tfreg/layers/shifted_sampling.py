@@ -3,7 +3,7 @@
 from keras import ops
 
 from tfreg.layers.acceleration import compiled
-from tfreg.layers.trilinear_sampler import split_corners
+from tfreg.layers.trilinear_sampler import blended, neighbours
 
 
 @compiled
@@ -31,8 +31,9 @@ def sample_shifted(volume, *coordinates, start=(0, 0, 0)):
         line[d + 1] = -1
         index = start[d] + ops.arange(ops.shape(coordinates[0])[d + 1])
         base = base + ops.reshape(index * strides[d], line)
-    corners = [(base, 1.0)]
+    indices, fractions = [base], []
     for d, coordinate in enumerate(coordinates):
-        corners = split_corners(corners, coordinate, sizes[d], strides[d])
+        indices, fraction = neighbours(indices, coordinate, sizes[d], strides[d])
+        fractions.append(fraction)
     flat = ops.reshape(volume, (-1,))
-    return sum(ops.take(flat, index) * weight for index, weight in corners)
+    return blended([ops.take(flat, index) for index in indices], fractions)

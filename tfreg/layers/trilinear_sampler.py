@@ -8,28 +8,52 @@ from tfreg.layers.acceleration import compiled
 BORDERS = ("edge", "zero")
 
 
-def split_corners(corners, coordinate, size, stride):
-    """Splits what an interpolation reads between the two voxels next to a coordinate along one more axis.
+def neighbours(indices, coordinate, size, stride):
+    """What a linear interpolation reads along one more axis.
 
     Args:
-        corners: List of pairs of flat index and weight.
+        indices: List of flat indices, what it reads along the axes before.
         coordinate: Float32 voxel coordinates along the axis; outside they count as the border's.
         size: Voxels along the axis.
         stride: Flat indices from one voxel to the next along the axis.
 
     Returns:
-        The list, twice as long.
+        The list, twice as long, of each index the lower and the upper neighbour; and the share of the upper ones.
     """
     inside = ops.clip(coordinate, 0.0, ops.cast(size - 1, "float32"))
     low = ops.clip(ops.floor(inside), 0.0, ops.cast(ops.maximum(size - 2, 0), "float32"))
-    fraction = inside - low
     index = ops.cast(low, "int32") * stride
     step = ops.minimum(size - 1, 1) * stride
-    return [
-        corner
-        for base, weight in corners
-        for corner in ((base + index, weight * (1.0 - fraction)), (base + index + step, weight * fraction))
-    ]
+    return [end for base in indices for end in (base + index, base + index + step)], inside - low
+
+
+def blended(values, fractions):
+    """Linear interpolation between what `neighbours` found.
+
+    Args:
+        values: List of tensors, two to the power of the number of axes.
+        fractions: A tensor an axis, the share of the upper neighbours.
+
+    Returns:
+        A tensor.
+    """
+    for fraction in reversed(fractions):
+        values = _halved(values, fraction)
+    return values[0]
+
+
+def blended_with_slopes(values, fractions):
+    """What `blended` returns, and a list of its slopes along the axes."""
+    slopes = []
+    for fraction in reversed(fractions):
+        slopes = [_halved(slope, fraction) for slope in slopes]
+        slopes.insert(0, [high - low for low, high in zip(values[::2], values[1::2], strict=True)])
+        values = _halved(values, fraction)
+    return values[0], [slope for (slope,) in slopes]
+
+
+def _halved(values, fraction):
+    return [low * (1.0 - fraction) + high * fraction for low, high in zip(values[::2], values[1::2], strict=True)]
 
 
 @compiled
@@ -41,7 +65,8 @@ def sample_trilinear(volume, points, *, border="edge", constant=False):
         points: `(batch or 1, ..., 3)` float32 voxel coordinates. Points outside take the nearest border
             value (border "edge"), faded to zero over one voxel (border "zero", eq. 2 to the letter).
         border: "edge" or "zero".
-        constant: True spares the gradient with respect to the volume, which costs more than all the rest.
+        constant: True spares the gradient with respect to the volume, which costs more than all the rest, and takes
+            that with respect to the points from the slopes found with the values; it has no gradient of its own.
 
     Returns:
         `(batch, ..., channels)` float32. Differentiable in both arguments; outside the volume the
@@ -51,23 +76,33 @@ def sample_trilinear(volume, points, *, border="edge", constant=False):
     shape = ops.shape(volume)
     batch, channels = shape[0], shape[4]
     flat = ops.reshape(volume, (-1, channels))
-    points_shape = ops.shape(points)
-    first = ops.reshape(ops.arange(batch), (-1,) + (1,) * (len(points_shape) - 2)) * (shape[1] * shape[2] * shape[3])
-
-    corners = [(first, 1.0)]  # pairs of flat index and weight, doubled at each axis
     stride = shape[1] * shape[2] * shape[3]
-    outside = 0.0
+    indices = [ops.reshape(ops.arange(batch), (-1,) + (1,) * (len(ops.shape(points)) - 2)) * stride]
+    fractions, outside = [], 1.0
     for d in range(3):
         size = shape[1 + d]
         stride = stride // size
-        coordinate = points[..., d]
-        corners = split_corners(corners, coordinate, size, stride)
+        indices, fraction = neighbours(indices, points[..., d], size, stride)
+        fractions.append(ops.expand_dims(fraction, -1))
         if border == "zero":
-            inside = ops.clip(coordinate, 0.0, ops.cast(size - 1, "float32"))
-            fade = ops.maximum(1.0 - ops.abs(coordinate - inside), 0.0)
-            outside = fade if d == 0 else outside * fade
-    values = sum(ops.take(flat, index, axis=0) * ops.expand_dims(weight, -1) for index, weight in corners)
+            outside = outside * ops.maximum(1.0 - ops.abs(_beyond(points[..., d], size)), 0.0)
+    read = [ops.take(flat, index, axis=0) for index in indices]
+    if constant:
+        values, slopes = blended_with_slopes(read, fractions)
+        values = ops.stop_gradient(values)
+        for d, slope in enumerate(slopes):
+            # Nothing is added, but this is what the gradient with respect to the points goes by.
+            step = points[..., d] - ops.stop_gradient(points[..., d])
+            follows = ops.cast(_beyond(points[..., d], shape[1 + d]) == 0.0, "float32")
+            values = values + ops.stop_gradient(slope) * ops.expand_dims(follows * step, -1)
+    else:
+        values = blended(read, fractions)
     return values * ops.expand_dims(outside, -1) if border == "zero" else values
+
+
+def _beyond(coordinate, size):
+    """How far a coordinate lies outside of an axis' voxel centres."""
+    return coordinate - ops.clip(coordinate, 0.0, ops.cast(size - 1, "float32"))
 
 
 def sample_nearest(volume, points):

@@ -1,8 +1,10 @@
 """Squared correlation of intensities in a window around every voxel."""
 
 import keras
+import numpy as np
 from keras import ops
 
+from tfreg.layers.line_products import along_lines, multiplies_lines
 from tfreg.losses.similarity import Similarity, weighted_mean
 
 VARIANCE_FLOOR = 1e-5  # intensities are in [0, 1]: structure weaker than 0.003 counts as flat
@@ -19,6 +21,9 @@ def box_mean(volume, window):
         `(batch, i, j, k, 1)`.
     """
     for axis in range(3):
+        if multiplies_lines(volume):
+            volume = along_lines(_box_matrix(volume.shape[axis + 1], window), volume, axis)
+            continue
         kernel_shape = [1, 1, 1, 1, 1]
         kernel_shape[axis] = window
         kernel = ops.ones(kernel_shape, dtype=volume.dtype)
@@ -27,6 +32,13 @@ def box_mean(volume, window):
         count = ops.conv(ops.ones(line_shape, dtype=volume.dtype), kernel, padding="same")
         volume = ops.conv(volume, kernel, padding="same") / count
     return volume
+
+
+def _box_matrix(size, window):
+    """`(size, size)`, rows that take the mean of what lies in the window around each voxel of a line."""
+    index = np.arange(size)
+    inside = np.abs(index[:, None] - index) <= window // 2
+    return inside / inside.sum(axis=1, keepdims=True)
 
 
 @keras.saving.register_keras_serializable(package="tfreg")

@@ -28,7 +28,7 @@ def set_up(seed=None, threads=None, device=None):
     limit_native_threads(threads)
     # What TensorFlow tells its developers, such as which compiler it starts.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with silenced(), _hidden("sklearn"):
+    with silenced(), _hidden("sklearn", "pandas", "matplotlib"):
         import keras
 
     if keras.backend.backend() == "tensorflow":
@@ -42,19 +42,18 @@ def set_up(seed=None, threads=None, device=None):
 
 
 @contextlib.contextmanager
-def _hidden(package):
-    """Within this context a package that is not loaded yet counts as not installed.
+def _hidden(*packages):
+    """Within this context packages that are not loaded yet count as not installed.
 
-    Keras looks for scikit-learn only to offer wrappers for it, and loading that takes most of a second.
+    Keras looks for some only to offer more where they are there, and loading them takes over a second.
     """
-    if package in sys.modules:
-        yield
-        return
-    sys.modules[package] = None
+    packages = [package for package in packages if package not in sys.modules]
+    sys.modules.update(dict.fromkeys(packages))
     try:
         yield
     finally:
-        del sys.modules[package]
+        for package in packages:
+            del sys.modules[package]
 
 
 def limit_native_threads(threads):
