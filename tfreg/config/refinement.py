@@ -12,10 +12,11 @@ from tfreg.errors import UserError
 class Refinement(Section):
     """Optimisation for one pair of similarity + smoothness times the mean squared slope of the displacement."""
 
-    similarity: Similarity = "lncc"
+    similarity: Similarity = "lncc"  # of the linear stage and the finest level
+    coarse_similarity: Similarity = "lncc+30*mind"  # of the levels before it
     window: Count = 7  # side of the window of lncc, voxels, odd
-    smoothness: NotNegative = 0.25
-    steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (20, 20, 16)  # most steps, coarse to fine
+    smoothness: NotNegative = 0.35
+    steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (20, 15, 16)  # most steps, coarse to fine
     learning_rate: Positive = 0.3  # voxels a step
     tolerance: NotNegative = 2e-5  # a level stops when a step improves the loss by less
     most_voxels: Count = 4_000_000  # beyond, the finest level is coarser than the fixed image
@@ -30,7 +31,7 @@ def refinement_settings(preset, similarity=None, smoothness=None):
 
     Args:
         preset: A name in `PRESETS`.
-        similarity, smoothness: What replaces the preset's; None keeps it.
+        similarity, smoothness: What replaces the preset's at every level; None keeps it.
 
     Returns:
         A `Refinement`.
@@ -40,6 +41,6 @@ def refinement_settings(preset, similarity=None, smoothness=None):
     """
     if preset not in PRESETS:
         raise UserError(f"--preset {preset}: choose {' or '.join(PRESETS)}")
-    changes = {"similarity": similarity, "smoothness": smoothness}
+    changes = {"similarity": similarity, "coarse_similarity": similarity, "smoothness": smoothness}
     content = PRESETS[preset].model_dump() | {name: value for name, value in changes.items() if value is not None}
     return parse_section(Refinement, content, "refinement")

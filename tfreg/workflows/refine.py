@@ -128,7 +128,9 @@ def _is_identity(start):
 
 def _levels(start, lead, settings):
     """The levels from coarse to fine, each a `_Level`."""
-    return [_Level(start, factors, lead, settings) for factors in level_factors(start.lattice, len(settings.steps))]
+    *coarse, finest = level_factors(start.lattice, len(settings.steps))
+    levels = [_Level(start, factors, lead, settings, settings.coarse_similarity) for factors in coarse]
+    return [*levels, _Level(start, finest, lead, settings, settings.similarity)]
 
 
 class _Level:
@@ -139,16 +141,17 @@ class _Level:
         factors: The level's blocks of the finest voxels, three numbers.
         lead: Voxels by which the transform's lattice begins before the fixed image, three numbers.
         settings: `tfreg.config.Refinement`.
+        similarity: What `build_similarity` takes.
     """
 
-    def __init__(self, start, factors, lead, settings):
+    def __init__(self, start, factors, lead, settings, similarity):
         self.factors = np.array(factors)
         self.lattice = coarsened(start.lattice, factors)
         self.lead = tuple(int(n // f) for n, f in zip(lead, factors, strict=True))
         self.reach = tuple(int(np.ceil(REACH * n)) for n in self.lattice.shape)
         deformation = start.deformation
         self.options = {
-            "similarity": settings.similarity,
+            "similarity": similarity,
             "window": settings.window,
             "smoothness": settings.smoothness,
             "stride": deformation.stride,
@@ -196,7 +199,7 @@ class _Level:
         losses = minimise(model, pair, steps, settings.learning_rate, settings.tolerance, progress)
         linear = _per_voxel(np.array(model.linear(pair["linear"]))[0].astype(np.float64), 1 / self.factors)
         report = {"shape": list(self.lattice.shape), "spacing_mm": self.lattice.spacing.tolist(), "steps": len(losses)}
-        report |= {"loss_first": losses[0], "loss_last": losses[-1]}
+        report |= {"similarity": self.options["similarity"], "loss_first": losses[0], "loss_last": losses[-1]}
         return np.array(model.displacement)[0], linear, report
 
 
