@@ -1,5 +1,6 @@
 """Self-similarity context against NumPy and SciPy, its invariances, masks and finite differences."""
 
+import contextlib
 from itertools import combinations
 
 import keras
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from tfreg.layers.acceleration import portable
 from tfreg.losses.mind import MIND, VARIANCE_FLOOR, patch_distances, replicate_border
 
 SHAPE = (7, 8, 9)
@@ -64,6 +66,27 @@ def test_distances_agree_with_scipy(radius, dilation, rng):
     for b in range(2):  # the order of the twelve is free
         expected = distances(images[b], radius, dilation)
         np.testing.assert_allclose(np.sort(found[:, b], axis=0), np.sort(expected, axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize(("radius", "dilation", "stride"), [(1, 2, 2), (2, 3, 3), (1, 4, 2)])
+@pytest.mark.parametrize("path", [contextlib.nullcontext, portable])
+def test_stride_keeps_every_so_many_voxels(radius, dilation, stride, path, rng):
+    images = rng.random((2, *SHAPE, 1)).astype("float32")
+    with path():
+        found = keras.ops.convert_to_numpy(patch_distances(images, radius, dilation, stride))
+    every = keras.ops.convert_to_numpy(patch_distances(images, radius, dilation))
+    np.testing.assert_allclose(found, every[:, :, ::stride, ::stride, ::stride], atol=1e-6)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_stride_compares_every_so_many_voxels(masked, rng):
+    fixed, warped = smooth_images(rng)
+    kept = np.zeros((2, *SHAPE, 1), "float32")
+    kept[:, ::2, ::2, ::2] = 1
+    mask = rng.random(kept.shape).astype("float32") if masked else None
+    found = keras.ops.convert_to_numpy(MIND(stride=2).compare(fixed, warped, mask))
+    expected = reference(fixed, warped, mask=kept * mask if masked else kept)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_distances_of_a_ramp():
@@ -133,18 +156,22 @@ def test_flat_image_is_finite(rng, gradient):
         assert np.isfinite(gradient(lambda f, w: MIND()(f, w), *pair)).all()
 
 
-def test_gradient(rng, gradient, finite_differences):
+@pytest.mark.parametrize(("dilation", "stride"), [(1, 1), (2, 2)])
+def test_gradient(dilation, stride, rng, gradient, finite_differences):
     fixed, warped = rng.random((2, 2, 3, 4, 5, 1), "float32")
-    mask = rng.random((2, 3, 4, 5, 1)).astype("float32")
-    found = gradient(lambda f, w: keras.ops.sum(MIND(1, 1).compare(f, w, mask)), fixed, warped)
-    by_fixed = finite_differences(lambda f: reference(f, warped, 1, 1, mask).sum(), fixed)
-    by_warped = finite_differences(lambda w: reference(fixed, w, 1, 1, mask).sum(), warped)
+    mask, kept = rng.random((2, 3, 4, 5, 1)).astype("float32"), np.zeros((1, 3, 4, 5, 1), "float32")
+    kept[:, ::stride, ::stride, ::stride] = 1
+    found = gradient(lambda f, w: keras.ops.sum(MIND(1, dilation, stride).compare(f, w, mask)), fixed, warped)
+    by_fixed = finite_differences(lambda f: reference(f, warped, 1, dilation, kept * mask).sum(), fixed)
+    by_warped = finite_differences(lambda w: reference(fixed, w, 1, dilation, kept * mask).sum(), warped)
     assert np.abs(by_warped).max() > 1e-3
     np.testing.assert_allclose(found[0], by_fixed, atol=1e-5)
     np.testing.assert_allclose(found[1], by_warped, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"radius": 0}, {"radius": 1.0}, {"dilation": 0}, {"dilation": -2}])
+@pytest.mark.parametrize(
+    "options", [{"radius": 0}, {"radius": 1.0}, {"dilation": 0}, {"dilation": -2}, {"stride": 0}, {"stride": 3}]
+)
 def test_refuses_what_is_not_a_positive_integer(options):
     with pytest.raises(ValueError, match=f"Received: {next(iter(options))}="):
         MIND(**options)

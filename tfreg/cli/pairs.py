@@ -38,10 +38,13 @@ def register(
     refine: Annotated[bool, typer.Option("--refine", help="Optimise the transform for this pair.")] = False,
     preset: Annotated[str, typer.Option(help="fast or quality: how much time the refinement may take.")] = "quality",
     similarity: Annotated[
-        str | None, typer.Option(help="lncc, mse, ncc, mi, dwm, mind, or a sum such as lncc+0.5*mi; without it, lncc.")
+        str | None,
+        typer.Option(
+            help="lncc, mse, ncc, mi, dwm, mind, or a sum such as lncc+0.5*mi; without it, lncc, coarsely with MIND."
+        ),
     ] = None,
     smoothness: Annotated[
-        float | None, typer.Option(help="How stiff the refined deformation is; without it, 0.25.")
+        float | None, typer.Option(help="How stiff the refined deformation is; without it, 0.35.")
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Register the other way round too, and see whether both agree.")

@@ -1,5 +1,7 @@
 """The similarities by the names that configs and commands use."""
 
+import functools
+
 from tfreg.losses.cross_correlation import CrossCorrelation
 from tfreg.losses.local_ncc import LocalNCC
 from tfreg.losses.mean_squared_error import MeanSquaredError
@@ -14,7 +16,7 @@ SIMILARITIES = {
     "ncc": CrossCorrelation,
     "mi": MutualInformation,
     "dwm": WaveletMetric,
-    "mind": MIND,
+    "mind": functools.partial(MIND, stride=2),
 }
 
 
