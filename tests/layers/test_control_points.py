@@ -1,8 +1,12 @@
 """Control points: the integration of their logits follows their displacements."""
 
+import contextlib
+
 import numpy as np
 import pytest
+from keras import ops
 
+from tfreg.layers.acceleration import portable
 from tfreg.layers.composed_integration import ComposedIntegration
 from tfreg.layers.control_points import logits_from_displacement
 from tfreg.layers.gradient_head import GradientHead
@@ -42,15 +46,44 @@ def test_voxel_centres_take_the_short_way_to_the_same_map(rng, start):
     np.testing.assert_allclose(layer(gradients, start=start), layer(gradients, points), atol=1e-5)
 
 
+START = (1, 2, 3)
+
+
+def shifted_case(rng, moved):
+    """A volume, and points that begin at START and moved along the first axes, beyond the border too."""
+    volume = rng.normal(size=(2, *SHAPE, 1)).astype("float32")
+    points = np.moveaxis(np.indices((6, 7, 8)), 0, -1) + np.array(START)
+    points = np.broadcast_to(points, (2, 6, 7, 8, 3)).astype("float32").copy()
+    points[..., :moved] += rng.uniform(-4, 4, (2, 6, 7, 8, moved))
+    return volume, points
+
+
 @pytest.mark.parametrize("moved", [1, 2, 3])
 def test_shifted_sampling_is_trilinear(rng, moved):
-    volume = rng.normal(size=(2, *SHAPE, 1)).astype("float32")
-    start = (1, 2, 3)
-    shape = (6, 7, 8)
-    points = np.moveaxis(np.indices(shape), 0, -1) + np.array(start)
-    points = np.broadcast_to(points, (2, *shape, 3)).astype("float32").copy()
-    points[..., :moved] += rng.uniform(-4, 4, (2, *shape, moved))  # beyond the border too
+    volume, points = shifted_case(rng, moved)
     coordinates = [points[..., d : d + 1] for d in range(moved)]
     np.testing.assert_allclose(
-        sample_shifted(volume, *coordinates, start=start), sample_trilinear(volume, points), atol=1e-5
+        sample_shifted(volume, *coordinates, start=START), sample_trilinear(volume, points), atol=1e-5
     )
+
+
+@pytest.mark.parametrize("path", [contextlib.nullcontext, portable])
+@pytest.mark.parametrize("moved", [1, 2, 3])
+def test_the_gradient_of_shifted_sampling_is_that_of_trilinear_sampling(rng, gradient, moved, path):
+    volume, points = shifted_case(rng, moved)
+    seen = rng.normal(size=(2, 6, 7, 8, 1)).astype("float32")
+
+    def shifted(volume, points):
+        coordinates = ops.split(points, 3, axis=-1)[:moved]
+        return ops.sum(seen * sample_shifted(volume, *coordinates, start=START))
+
+    def trilinear(volume, points):
+        return ops.sum(seen * sample_trilinear(volume, points))
+
+    with path():
+        of_volume, of_points = gradient(shifted, volume, points)
+        expected_of_volume, expected_of_points = gradient(trilinear, volume, points)
+    np.testing.assert_allclose(of_volume, expected_of_volume, atol=1e-5)
+    np.testing.assert_allclose(of_points[..., :moved], expected_of_points[..., :moved], atol=1e-5)
+    assert np.any(of_points[..., :moved] == 0)  # points beyond the border
+    assert np.all(of_points[..., moved:] == 0)
