@@ -4,7 +4,14 @@ import keras
 import numpy as np
 import pytest
 
-from tfreg.layers.acceleration import WORTH_COMPILING, compiling, has_native_dilation, is_accelerated, portable
+from tfreg.layers.acceleration import (
+    WORTH_COMPILING,
+    compiling,
+    has_native_dilation,
+    is_accelerated,
+    keeping_graphs,
+    portable,
+)
 from tfreg.layers.convolution_block import DilatedConvolution
 from tfreg.layers.trilinear_sampler import sample_trilinear
 
@@ -67,6 +74,20 @@ def test_portable_ends_with_its_context():
         assert not is_accelerated()
         assert not has_native_dilation()
     assert is_accelerated() == before == (keras.backend.backend() == "tensorflow")
+
+
+@tensorflow_only
+def test_graphs_are_kept_until_the_last_context_ends():
+    import tensorflow as tf
+
+    def kept():
+        return tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
+
+    with keeping_graphs():
+        with keeping_graphs():
+            assert kept()
+        assert kept()
+    assert not kept()
 
 
 @tensorflow_only

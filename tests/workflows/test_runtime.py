@@ -1,12 +1,13 @@
 """What a command sets before it computes."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
 
-@pytest.mark.parametrize("package", ["sklearn", "matplotlib"])
+@pytest.mark.parametrize("package", ["jax", "sklearn", "matplotlib"])
 def test_keras_comes_without_what_takes_long_to_load_and_can_still_be_had(package):
     program = (
         "import importlib, sys\n"
@@ -15,5 +16,23 @@ def test_keras_comes_without_what_takes_long_to_load_and_can_still_be_had(packag
         f"print('keras' in sys.modules, '{package}' in sys.modules)\n"
         f"print(importlib.import_module('{package}').__name__)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True)
-    assert done.stdout == f"True False\n{package}\n"
+    assert answer(program, KERAS_BACKEND="tensorflow") == f"True False\n{package}\n"
+
+
+@pytest.mark.parametrize("named", ["environment", "settings"])
+def test_keras_finds_jax_where_it_is_asked_for(tmp_path, named):
+    pytest.importorskip("jax")
+    settings = {"KERAS_HOME": str(tmp_path), "KERAS_BACKEND": "jax" if named == "environment" else ""}
+    if named == "settings":
+        (tmp_path / "keras.json").write_text('{"backend": "jax"}', encoding="utf-8")
+    program = "from tfreg.workflows.runtime import set_up\nset_up()\nimport keras\nprint(keras.backend.backend())\n"
+    assert answer(program, **settings) == "jax\n"
+
+
+def answer(program, **environment):
+    """What a program prints in an interpreter of its own; an empty variable is taken away."""
+    environment = {name: value for name, value in (os.environ | environment).items() if value}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True, env=environment
+    )
+    return done.stdout

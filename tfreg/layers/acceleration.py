@@ -8,15 +8,20 @@ import contextlib
 import contextvars
 import functools
 import os
+import threading
 
 import keras
 
 # XLA takes two seconds for a model; on volumes of fewer voxels a few dozen steps do not win them back.
-WORTH_COMPILING = 300_000
+WORTH_COMPILING = 1_000_000
 
 _accelerated = contextvars.ContextVar("accelerated", default=True)
 _compiles = contextvars.ContextVar("compiles", default=True)
 _native_dilation = contextvars.ContextVar("native_dilation", default=True)
+
+_keeping_graphs = 0
+_kept_before = False
+_keeping_graphs_lock = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -51,6 +56,38 @@ def compiling(voxels):
         yield
     finally:
         _compiles.reset(token)
+
+
+@contextlib.contextmanager
+def keeping_graphs():
+    """Within this context TensorFlow runs graphs as they were traced, in every thread.
+
+    Rewriting them takes it half a second for each model, which models of a few dozen steps do not win back.
+    """
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    global _keeping_graphs, _kept_before
+    with _keeping_graphs_lock:
+        if not _keeping_graphs:
+            _kept_before = _keeps_graphs(True)
+        _keeping_graphs += 1
+    try:
+        yield
+    finally:
+        with _keeping_graphs_lock:
+            _keeping_graphs -= 1
+            if not _keeping_graphs:
+                _keeps_graphs(_kept_before)
+
+
+def _keeps_graphs(keeps):
+    """Sets whether TensorFlow runs graphs as traced; returns what was set before."""
+    import tensorflow as tf
+
+    before = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": keeps})
+    return before
 
 
 def is_accelerated():

@@ -95,10 +95,8 @@ class DeformableRefinement(keras.Model):
             grid = self.grid(linear)
             warped = sample_trilinear(pair["moving"], grid, constant=True)
             # Weights are data: leaving the moving image must not look like an improvement.
-            weights = pair["fixed_weights"] * sample_trilinear(
-                pair["moving_weights"], ops.stop_gradient(grid), constant=True
-            )
-            similarity = self.similarity.compare(pair["fixed"], warped, ops.stop_gradient(weights))
+            seen = sample_trilinear(pair["moving_weights"], ops.stop_gradient(grid))
+            similarity = self.similarity.compare(pair["fixed"], warped, ops.stop_gradient(pair["fixed_weights"] * seen))
             self.add_loss(ops.sum(similarity))
             if self.smoothness:
                 displacement = self.centred_displacement()

@@ -54,6 +54,8 @@ def refine_pair(pair, settings, transform="both", start=None, masks=(None, None)
     Returns:
         The `Transform`, and a dictionary for the report.
     """
+    from tfreg.layers.acceleration import keeping_graphs
+
     report = {"settings": settings.model_dump(mode="json"), "seconds": {}, "levels": []}
     begun = time.perf_counter()
     has_linear_stage = _has_linear_stage(transform, start)
@@ -62,7 +64,7 @@ def refine_pair(pair, settings, transform="both", start=None, masks=(None, None)
     lead = (0, 0, 0)
     if far or start.deformation is None:
         start, lead = identity_start(pair.fixed.lattice, init, settings)
-    with compiling_ahead() as pool:
+    with keeping_graphs(), compiling_ahead() as pool:
         if transform != "linear":
             for level in _levels(start, lead, settings):
                 level.compile_ahead(pool)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+from pathlib import Path
 
 from tfreg.errors import UserError
 from tfreg.native_output import silenced
@@ -28,7 +29,7 @@ def set_up(seed=None, threads=None, device=None):
     limit_native_threads(threads)
     # What TensorFlow tells its developers, such as which compiler it starts.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with silenced(), _hidden("sklearn", "pandas", "matplotlib"):
+    with silenced(), _hidden("sklearn", "pandas", "matplotlib", *([] if _may_run_on_jax() else ["jax"])):
         import keras
 
     if keras.backend.backend() == "tensorflow":
@@ -41,11 +42,18 @@ def set_up(seed=None, threads=None, device=None):
         keras.utils.set_random_seed(seed)
 
 
+def _may_run_on_jax():
+    """Whether KERAS_BACKEND, or else Keras' own settings, name JAX."""
+    settings = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras", "keras.json")
+    named = os.environ.get("KERAS_BACKEND") or (settings.read_text(encoding="utf-8") if settings.is_file() else "")
+    return "jax" in named
+
+
 @contextlib.contextmanager
 def _hidden(*packages):
     """Within this context packages that are not loaded yet count as not installed.
 
-    Keras looks for some only to offer more where they are there, and loading them takes over a second.
+    Keras and TensorFlow look for some only to offer more where they are there, and loading them takes two seconds.
     """
     packages = [package for package in packages if package not in sys.modules]
     sys.modules.update(dict.fromkeys(packages))
