@@ -1,5 +1,6 @@
 """What every test may use."""
 
+import contextlib
 import functools
 import os
 from pathlib import Path
@@ -22,6 +23,14 @@ def shared_data():
 def rng():
     """Random numbers that are the same in every run."""
     return np.random.default_rng(2018)
+
+
+@pytest.fixture(params=["accelerated", "portable"])
+def path(request):
+    """A context in which layers take TensorFlow's fast ways, and one in which they do without."""
+    from tfreg.layers.acceleration import portable
+
+    return portable if request.param == "portable" else contextlib.nullcontext
 
 
 @pytest.fixture(scope="session")

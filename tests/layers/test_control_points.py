@@ -1,12 +1,9 @@
 """Control points: the integration of their logits follows their displacements."""
 
-import contextlib
-
 import numpy as np
 import pytest
 from keras import ops
 
-from tfreg.layers.acceleration import portable
 from tfreg.layers.composed_integration import ComposedIntegration
 from tfreg.layers.control_points import logits_from_displacement
 from tfreg.layers.gradient_head import GradientHead
@@ -67,7 +64,6 @@ def test_shifted_sampling_is_trilinear(rng, moved):
     )
 
 
-@pytest.mark.parametrize("path", [contextlib.nullcontext, portable])
 @pytest.mark.parametrize("moved", [1, 2, 3])
 def test_the_gradient_of_shifted_sampling_is_that_of_trilinear_sampling(rng, gradient, moved, path):
     volume, points = shifted_case(rng, moved)

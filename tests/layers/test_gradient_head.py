@@ -1,6 +1,5 @@
 """Up-sampling against SciPy, and the head's range and exact one."""
 
-import contextlib
 import functools
 
 import keras
@@ -8,12 +7,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tfreg.layers.acceleration import portable
 from tfreg.layers.gradient_head import GradientHead
 from tfreg.layers.upsampling import upsample_lines, upsample_lines_by_product
 
 either_way = pytest.mark.parametrize("upsample", [upsample_lines, upsample_lines_by_product])
-every_path = pytest.mark.parametrize("path", [contextlib.nullcontext, portable])
 
 
 def along_all_axes(upsample, volume, factor):
@@ -69,7 +66,6 @@ def test_gradient_of_upsampling_is_its_adjoint(upsample, factor, rng, gradient):
 @pytest.mark.parametrize(
     ("stride", "shape"), [(1, (4, 5, 6)), (2, (4, 5, 6)), (2, (7, 3, 1)), (3, (4, 5, 6)), (3, (7, 9, 2))]
 )
-@every_path
 def test_agrees_with_scipy_and_is_cropped(path, stride, shape, rng):
     logits = 3 * rng.standard_normal((2, *(-(-n // stride) for n in shape), 3)).astype("float32")
     with path():

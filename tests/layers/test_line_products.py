@@ -1,12 +1,9 @@
 """Products along lines, and running sums by them, against NumPy."""
 
-import contextlib
-
 import keras
 import numpy as np
 import pytest
 
-from tfreg.layers.acceleration import portable
 from tfreg.layers.integration import running_sum
 from tfreg.layers.line_products import along_lines
 
@@ -24,7 +21,6 @@ def test_every_line_is_multiplied(axis, channels, rng):
 
 
 @every_axis
-@pytest.mark.parametrize("path", [contextlib.nullcontext, portable])
 def test_running_sum(path, axis, rng):
     volume = rng.standard_normal((2, 4, 5, 6, 1)).astype("float32")
     with path():

@@ -1,13 +1,10 @@
 """Local correlation against SciPy, explicit loops at the borders, its invariances and finite differences."""
 
-import contextlib
-
 import keras
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from tfreg.layers.acceleration import portable
 from tfreg.losses.local_ncc import VARIANCE_FLOOR, LocalNCC, box_mean
 
 SHAPE = (10, 11, 12)
@@ -47,7 +44,6 @@ def test_box_mean_agrees_with_scipy_inside(window, rng):
     np.testing.assert_allclose(found[inner], expected[inner], atol=1e-6)
 
 
-@pytest.mark.parametrize("path", [contextlib.nullcontext, portable])
 @pytest.mark.parametrize("window", [3, 9])
 def test_box_mean_counts_what_is_inside(window, path, rng):
     volume = rng.standard_normal((2, 4, 5, 6, 1)).astype("float32")

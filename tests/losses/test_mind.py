@@ -1,6 +1,5 @@
 """Self-similarity context against NumPy and SciPy, its invariances, masks and finite differences."""
 
-import contextlib
 from itertools import combinations
 
 import keras
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tfreg.layers.acceleration import portable
 from tfreg.losses.mind import MIND, VARIANCE_FLOOR, patch_distances, replicate_border
 
 SHAPE = (7, 8, 9)
@@ -69,7 +67,6 @@ def test_distances_agree_with_scipy(radius, dilation, rng):
 
 
 @pytest.mark.parametrize(("radius", "dilation", "stride"), [(1, 2, 2), (2, 3, 3), (1, 4, 2)])
-@pytest.mark.parametrize("path", [contextlib.nullcontext, portable])
 def test_stride_keeps_every_so_many_voxels(radius, dilation, stride, path, rng):
     images = rng.random((2, *SHAPE, 1)).astype("float32")
     with path():

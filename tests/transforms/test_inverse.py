@@ -159,7 +159,7 @@ def test_parts_make_no_difference(rng, monkeypatch, integration):
     deformation = rough(rng, SHAPE, scale=0.3, integration=integration)
     points = rng.uniform(-2, 10, (50, 3))
     whole = inverted(deformation, points)
-    monkeypatch.setattr(module, "CHUNK_POINTS", 7)
+    monkeypatch.setattr(module, "PART_SIZE", 7)
     np.testing.assert_allclose(inverted(deformation, points), whole, rtol=0, atol=1e-12)
 
 
@@ -229,7 +229,7 @@ def test_the_residual_is_measured_in_network_voxels(lattice, init):
 
 @pytest.mark.parametrize("chunk", [2**21, 1])
 def test_the_inverse_field_lies_on_the_moving_grid(lattice, init, smooth_deformation, monkeypatch, chunk):
-    monkeypatch.setattr(threads, "SLAB_VOXELS", chunk)
+    monkeypatch.setattr(threads, "PART_SIZE", chunk)
     transform = Transform(lattice, LINEAR, smooth_deformation(SHAPE), init)
     moving = oblique((5, 6, 4), [0, 15, -10], [-2.0, 1.5, 3.0], transform(lattice.centre_world))
     done = []

@@ -85,7 +85,7 @@ def test_one_point_or_many(rng, lattice, smooth_deformation):
 
 @pytest.mark.parametrize("chunk", [2**21, 100, 1])
 def test_displacement_is_the_map_minus_the_identity(lattice, smooth_deformation, monkeypatch, chunk):
-    monkeypatch.setattr(threads, "SLAB_VOXELS", chunk)
+    monkeypatch.setattr(threads, "PART_SIZE", chunk)
     transform = Transform(lattice, LINEAR, smooth_deformation(SHAPE), np.eye(4))
     affine = np.diag([2.5, -1.0, 1.5, 1.0])
     affine[:3, 3] = lattice.centre_world

@@ -15,7 +15,7 @@ AFFINE = np.array([[0, -2.0, 0.1, 7], [1.5, 0, 0, -3], [0, 0.2, 4, 11], [0, 0, 0
 
 @pytest.mark.parametrize("voxels", [1, 40, 2**16])
 def test_slabs_are_the_lattice(monkeypatch, voxels):
-    monkeypatch.setattr(threads, "SLAB_VOXELS", voxels)
+    monkeypatch.setattr(threads, "PART_SIZE", voxels)
     lattice = Lattice((7, 5, 4), AFFINE)
     parts = in_slabs(lambda slab, points: (slab, points), lattice)
     assert [index for slab, _ in parts for index in range(*slab.indices(7))] == list(range(7))

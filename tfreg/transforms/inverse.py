@@ -3,8 +3,7 @@
 import numpy as np
 from scipy.spatial import KDTree
 
-# Points done at once: the temporaries of one part stay in the processor's cache.
-CHUNK_POINTS = 2**15
+from tfreg.volumes.threads import PART_SIZE
 
 # An iterated point is found when its image is this near to where it should be, in voxels.
 CONVERGED_VOXELS = 1e-9
@@ -99,7 +98,7 @@ def _all_points(points, result):
 
 
 def _chunks(array):
-    return (array[start : start + CHUNK_POINTS] for start in range(0, len(array), CHUNK_POINTS))
+    return (array[start : start + PART_SIZE] for start in range(0, len(array), PART_SIZE))
 
 
 def _cell(coordinates, size):

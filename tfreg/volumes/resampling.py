@@ -3,15 +3,12 @@
 import numpy as np
 from scipy import ndimage
 
-from tfreg.volumes.threads import in_threads
+from tfreg.volumes.threads import PART_SIZE, in_threads
 
 INTERPOLATIONS = {"nearest": 0, "linear": 1, "cubic": 3}
 
 # What lies beyond the outermost centres: ITK's linear interpolation repeats the border, its B-spline mirrors.
 MODES = {"linear": "nearest", "cubic": "mirror"}
-
-# Points that one thread reads at a time: their temporaries stay in the processor's cache.
-CHUNK_POINTS = 2**16
 
 # A blur below this many voxels is rounding noise of a step of one.
 LEAST_SIGMA = 1e-3
@@ -60,9 +57,9 @@ def sample(array, points_voxel, interpolation="linear", fill=0.0):
     source = ndimage.spline_filter(array, INTERPOLATIONS[interpolation], mode=MODES[interpolation]) if spline else array
 
     def read(start):
-        return _read(source, points[start : start + CHUNK_POINTS], interpolation, fill)
+        return _read(source, points[start : start + PART_SIZE], interpolation, fill)
 
-    values = np.concatenate(in_threads(read, range(0, max(1, len(points)), CHUNK_POINTS)))
+    values = np.concatenate(in_threads(read, range(0, max(1, len(points)), PART_SIZE)))
     return values.reshape(points_voxel.shape[:-1])
 
 

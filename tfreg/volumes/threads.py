@@ -3,8 +3,8 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-# Voxels of a slab: its temporaries stay in the processor's cache.
-SLAB_VOXELS = 2**16
+# Voxels or points done at a time: their temporaries stay in the processor's cache.
+PART_SIZE = 2**16
 
 
 def in_threads(function, parts):
@@ -32,7 +32,7 @@ def in_slabs(function, lattice):
         A list of results, one a slab; the first error is raised.
     """
     size = lattice.shape[0]
-    step = max(1, SLAB_VOXELS // (lattice.shape[1] * lattice.shape[2]))
+    step = max(1, PART_SIZE // (lattice.shape[1] * lattice.shape[2]))
 
     def done(start):
         stop = min(start + step, size)
