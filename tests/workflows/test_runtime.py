@@ -36,3 +36,18 @@ def answer(program, **environment):
         [sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True, env=environment
     )
     return done.stdout
+
+
+def test_what_is_loaded_at_the_start_is_not_searched_for_garbage_and_what_comes_later_is():
+    program = (
+        "import gc, weakref\n"
+        "from tfreg.workflows.runtime import set_up\n"
+        "set_up()\n"
+        "class Node: pass\n"
+        "node = Node()\n"
+        "node.itself, seen = node, weakref.ref(node)\n"
+        "del node\n"
+        "gc.collect()\n"
+        "print(gc.get_freeze_count() > 100_000, gc.isenabled(), seen())\n"
+    )
+    assert answer(program) == "True True None\n"

@@ -39,11 +39,6 @@ def portable(native_dilation=False):
         _native_dilation.reset(tokens[1])
 
 
-def is_worth_compiling(voxels):
-    """Whether XLA pays for volumes of that many voxels."""
-    return voxels >= WORTH_COMPILING
-
-
 @contextlib.contextmanager
 def compiling(voxels):
     """Within this context `compiled` functions are compiled only for volumes that are worth it.
@@ -51,7 +46,7 @@ def compiling(voxels):
     Args:
         voxels: Size of the volumes.
     """
-    token = _compiles.set(_compiles.get() and is_worth_compiling(voxels))
+    token = _compiles.set(_compiles.get() and voxels >= WORTH_COMPILING)
     try:
         yield
     finally:

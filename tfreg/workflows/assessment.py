@@ -7,6 +7,7 @@ from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform, voxels_reached
 from tfreg.volumes.intensity import filled
 from tfreg.volumes.resampling import is_inside, sample
+from tfreg.volumes.volume import Volume
 from tfreg.workflows.metrics import (
     correlation,
     dice_by_label,
@@ -123,8 +124,10 @@ def agreement(case, init, transform, displacement_mm, warped):
     ):
         if image is None:
             field_mm = candidate.displacement_mm(lattice)
-            image = candidate.warp(case.moving.with_array(array), lattice, "linear", background, field_mm)
-        inside = is_inside(voxels_reached(case.moving.lattice, lattice, field_mm), case.moving.shape)
+        reached = voxels_reached(case.moving.lattice, lattice, field_mm)
+        if image is None:
+            image = Volume(sample(array, reached, "linear", background), lattice.affine)
+        inside = is_inside(reached, case.moving.shape)
         considered = inside & np.isfinite(case.fixed.array)
         if case.fixed_mask is not None:
             considered &= case.fixed_mask.array != 0

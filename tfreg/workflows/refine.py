@@ -1,6 +1,5 @@
 """Refinement: one pair's transform found by optimisation, from nothing or from a network's."""
 
-import math
 import time
 from dataclasses import replace
 
@@ -66,7 +65,8 @@ def refine_pair(pair, settings, transform="both", start=None, masks=(None, None)
         start, lead = identity_start(pair.fixed.lattice, init, settings)
     with keeping_graphs(), compiling_ahead() as pool:
         if transform != "linear":
-            for level in _levels(start, lead, settings):
+            # The finest takes the longest: it comes first.
+            for level in sorted(_levels(start, lead, settings), key=lambda level: level.factors.prod()):
                 level.compile_ahead(pool)
         if has_linear_stage:
             init = refine_linear.refine_linear(pair.fixed, pair.moving, init, settings.similarity, masks, far, progress)
@@ -163,12 +163,10 @@ class _Level:
         }
 
     def compile_ahead(self, pool):
-        """Has the level's model compiled by the thread of a pool, where it will be compiled at all."""
-        from tfreg.layers.acceleration import is_worth_compiling
+        """Has the level's model traced, and compiled where that pays, by the thread of a pool."""
         from tfreg.models.deformable_refinement import compiled_refinement
 
-        if is_worth_compiling(math.prod(self.lattice.shape)):
-            compiled_refinement.ahead(pool, self.lattice.shape, self.lead, self.reach, **self.options)
+        compiled_refinement.ahead(pool, self.lattice.shape, self.lead, self.reach, **self.options)
 
     def refined(self, sides, displacement, linear, steps, settings, progress):
         """What the optimiser makes of the control points' displacements and of the matrix.

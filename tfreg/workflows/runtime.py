@@ -1,6 +1,7 @@
 """Seeds, threads and devices, set once at the start of a long command."""
 
 import contextlib
+import gc
 import os
 import sys
 from pathlib import Path
@@ -29,7 +30,8 @@ def set_up(seed=None, threads=None, device=None):
     limit_native_threads(threads)
     # What TensorFlow tells its developers, such as which compiler it starts.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with silenced(), _hidden("sklearn", "pandas", "matplotlib", *([] if _may_run_on_jax() else ["jax"])):
+    hidden = ("sklearn", "pandas", "matplotlib", *([] if _may_run_on_jax() else ["jax"]))
+    with silenced(), _never_collected(), _hidden(*hidden):
         import keras
 
     if keras.backend.backend() == "tensorflow":
@@ -47,6 +49,19 @@ def _may_run_on_jax():
     settings = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras", "keras.json")
     named = os.environ.get("KERAS_BACKEND") or (settings.read_text(encoding="utf-8") if settings.is_file() else "")
     return "jax" in named
+
+
+@contextlib.contextmanager
+def _never_collected():
+    """What is there at the end is never searched for garbage, which takes a second of a command and finds none."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if collects:
+            gc.enable()
 
 
 @contextlib.contextmanager
