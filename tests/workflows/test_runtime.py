@@ -29,15 +29,6 @@ def test_keras_finds_jax_where_it_is_asked_for(tmp_path, named):
     assert answer(program, **settings) == "jax\n"
 
 
-def answer(program, **environment):
-    """What a program prints in an interpreter of its own; an empty variable is taken away."""
-    environment = {name: value for name, value in (os.environ | environment).items() if value}
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True, env=environment
-    )
-    return done.stdout
-
-
 def test_what_is_loaded_at_the_start_is_not_searched_for_garbage_and_what_comes_later_is():
     program = (
         "import gc, weakref\n"
@@ -51,3 +42,12 @@ def test_what_is_loaded_at_the_start_is_not_searched_for_garbage_and_what_comes_
         "print(gc.get_freeze_count() > 100_000, gc.isenabled(), seen())\n"
     )
     assert answer(program) == "True True None\n"
+
+
+def answer(program, **environment):
+    """What a program prints in an interpreter of its own; an empty variable is taken away."""
+    environment = {name: value for name, value in (os.environ | environment).items() if value}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True, env=environment
+    )
+    return done.stdout

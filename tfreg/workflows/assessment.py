@@ -7,7 +7,6 @@ from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform, voxels_reached
 from tfreg.volumes.intensity import filled
 from tfreg.volumes.resampling import is_inside, sample
-from tfreg.volumes.volume import Volume
 from tfreg.workflows.metrics import (
     correlation,
     dice_by_label,
@@ -117,22 +116,22 @@ def agreement(case, init, transform, displacement_mm, warped):
     array = filled(case.moving.array)[0]
     background = float(array.min())
     result = {}
-    for name, candidate, field_mm, image in (
+    for name, candidate, field_mm, values in (
         ("before", Transform.identity(lattice), None, None),
         ("after_init", Transform.identity(lattice, init), None, None),
-        ("after", transform, displacement_mm, warped),
+        ("after", transform, displacement_mm, warped.array),
     ):
-        if image is None:
+        if field_mm is None:
             field_mm = candidate.displacement_mm(lattice)
         reached = voxels_reached(case.moving.lattice, lattice, field_mm)
-        if image is None:
-            image = Volume(sample(array, reached, "linear", background), lattice.affine)
+        if values is None:
+            values = sample(array, reached, "linear", background)
         inside = is_inside(reached, case.moving.shape)
         considered = inside & np.isfinite(case.fixed.array)
         if case.fixed_mask is not None:
             considered &= case.fixed_mask.array != 0
         entry = {
-            "correlation": correlation(case.fixed.array, image.array, considered),
+            "correlation": correlation(case.fixed.array, values, considered),
             "outside_fraction": float(1 - inside.mean()),
         }
         if case.fixed_labels is not None and case.moving_labels is not None:
