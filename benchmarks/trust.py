@@ -40,7 +40,7 @@ CARDIAC_PAIRS, HIPPOCAMPUS_PAIRS = 6, 10
 HALVES = ("calibration", "report")
 BOOTSTRAPS = 2000
 TEXTS = ("data", "half", "pair", "kind", "error")
-COLUMNS = (*TEXTS, "dice_before", "dice", "linear_volume_ratio", *LIMITS)
+COLUMNS = (*TEXTS, "dice_before", "dice", *LIMITS)
 
 
 def halves():
@@ -133,7 +133,7 @@ def measure(file):
                 known = {}
             try:
                 report = tfreg.register(fixed, image, refine=True, preset="fast", check=True, **start, **known).report
-                row |= {name: report["trust"][name] for name in (*LIMITS, "linear_volume_ratio")}
+                row |= {name: report["trust"][name] for name in LIMITS}
                 row |= {"dice_before": report["metrics"]["after_init"].get("mean_dice")}
                 row |= {"dice": report["metrics"]["after"].get("mean_dice")}
             except UserError as error:

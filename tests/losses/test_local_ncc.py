@@ -20,7 +20,7 @@ def images(rng, shape=SHAPE, batch=2):
 def correlation_of(fixed, warped):
     """Squared correlation of two small arrays of samples."""
     covariance = np.mean((fixed - fixed.mean()) * (warped - warped.mean()))
-    return covariance**2 / ((fixed.var() + VARIANCE_FLOOR) * (warped.var() + VARIANCE_FLOOR))
+    return (abs(covariance) + VARIANCE_FLOOR) ** 2 / ((fixed.var() + VARIANCE_FLOOR) * (warped.var() + VARIANCE_FLOOR))
 
 
 def looped(fixed, warped, window):
@@ -73,7 +73,9 @@ def test_agrees_with_scipy_inside(rng):
     f, w = fixed.astype("float64"), warped.astype("float64")
     covariance = mean(f * w) - mean(f) * mean(w)
     variances = [mean(x * x) - mean(x) ** 2 + VARIANCE_FLOOR for x in (f, w)]
-    expected = 1 - np.mean((covariance**2 / np.prod(variances, axis=0))[inner > 0].reshape(2, -1), axis=1)
+    expected = 1 - np.mean(
+        ((np.abs(covariance) + VARIANCE_FLOOR) ** 2 / np.prod(variances, axis=0))[inner > 0].reshape(2, -1), axis=1
+    )
     found = keras.ops.convert_to_numpy(LocalNCC(window).compare(fixed, warped, inner))
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -106,9 +108,15 @@ def test_is_invariant_to_brightness_and_contrast(rng):
     assert float(LocalNCC(5)(fixed, changed)) == pytest.approx(float(LocalNCC(5)(fixed, warped)), abs=3e-3)
 
 
-def test_flat_image_tells_nothing(rng):
+def test_flat_image_is_like_what_is_flat_alone(rng):
+    """Of structure it has what the floor makes of it; of a flat image everything."""
     fixed, _ = images(rng)
-    assert float(LocalNCC(5)(fixed, np.full_like(fixed, 0.7))) == pytest.approx(1, abs=1e-4)
+    flat = np.full_like(fixed, 0.7)
+    mean, square = (box_mean(image.astype("float64"), 5) for image in (fixed, fixed.astype("float64") ** 2))
+    variance = np.maximum(square - mean**2, 0)
+    expected = 1 - np.mean(VARIANCE_FLOOR / (variance + VARIANCE_FLOOR))
+    assert float(LocalNCC(5)(fixed, flat)) == pytest.approx(expected, abs=1e-4)
+    assert float(LocalNCC(5)(flat + 0.1, flat)) == pytest.approx(0, abs=0.02)  # float32 near a mean of 0.8
 
 
 def test_mask_weighs_voxels(rng):
@@ -135,3 +143,13 @@ def test_gradient(rng, gradient, finite_differences):
 def test_refuses_a_window_that_is_not_odd(window):
     with pytest.raises(ValueError, match="Received: window="):
         LocalNCC(window)
+
+
+@pytest.mark.parametrize("contrast", [1.0, 1e-2, 1e-3, 0.0])
+def test_nothing_is_more_like_an_image_than_itself(contrast, rng):
+    """However weak its structure; a stronger contrast, or none, is no better."""
+    fixed = contrast * images(rng)
+    loss = LocalNCC(5)
+    assert np.abs(loss.compare(fixed, fixed)).max() < 1e-5
+    for other in (2 * fixed, 0.5 * fixed, 0 * fixed, fixed[:, ::-1]):
+        assert (np.array(loss.compare(fixed, other)) > -1e-6).all()

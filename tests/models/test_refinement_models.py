@@ -5,11 +5,9 @@ import numpy as np
 import pytest
 from keras import ops
 from scipy import ndimage
-from scipy.spatial.transform import Rotation
 
 from tfreg.models.deformable_refinement import DeformableRefinement, compiled_refinement
 from tfreg.models.field_adam import FieldAdam, gaussian_smoothed
-from tfreg.models.linear_refinement import compiled_linear_refinement, rotation_matrix
 from tfreg.models.pair_optimization import minimise
 
 SHAPE, LEAD, REACH = (14, 16, 18), (2, 4, 2), (3, 4, 5)
@@ -113,32 +111,16 @@ def test_anchor_takes_its_part_of_the_displacement(rng):
         )
 
 
-def test_rotations_are_those_of_scipy(rng):
-    vectors = rng.normal(size=(5, 3)).astype("float32")
-    vectors[0] = 0
-    vectors[1] = (0, 1e-4, 0)
-    np.testing.assert_allclose(rotation_matrix(vectors), Rotation.from_rotvec(vectors).as_matrix(), atol=2e-6)
-
-
-def test_linear_model_finds_a_rotation(rng):
-    shape, reach = (22, 20, 18), 6
-    moving = texture([n + 2 * reach for n in shape], rng, sigma=2.5)
-    turn = Rotation.from_rotvec([0.1, -0.15, 0.2]).as_matrix()
-    shift = np.array([1.0, -0.5, 0.7])
-    centre = (np.array(shape) - 1) / 2
-    points = (np.moveaxis(np.indices(shape), 0, -1) - centre) @ turn.T + shift + centre + reach
-    fixed = ndimage.map_coordinates(moving, points.reshape(-1, 3).T, order=1).reshape(shape)
-    # The second channel is what a mask leaves out.
-    pair = {}
-    for name, image in (("fixed", fixed), ("moving", moving)):
-        pair[name] = np.stack([image, np.zeros_like(image)], axis=-1)[None].astype("float32")
-    starts = np.concatenate([np.eye(3, 4)[None], np.eye(3, 4)[None]]).astype("float32")
-    starts[1, :, :3] = Rotation.from_rotvec([0, 0, 2.5]).as_matrix()
-    model = compiled_linear_refinement(shape, reach, starts=2, rigid=True, similarity="ncc")
-    minimise(model, pair | {"start": starts}, 150, 0.3)
-    found = model.predict_on_batch(pair | {"start": starts})
-    assert np.argmin(found["dissimilarity"]) == 0
-    np.testing.assert_allclose(np.asarray(found["linear"])[0], np.column_stack([turn, shift]), atol=0.02)
+@pytest.mark.parametrize("similarity", ["lncc", "lncc+30*mind"])
+def test_what_lies_right_stays(rng, similarity):
+    """Steps of one length leave the best place, so the model goes back to it."""
+    pair = a_pair(rng)
+    model = compiled_refinement(SHAPE, LEAD, REACH, similarity=similarity)
+    model.displacement.assign(np.zeros(model.displacement.shape))
+    losses = minimise(model, pair, 8, 0.3)
+    assert losses[0] < 1e-4
+    assert losses[-1] > losses[0]
+    np.testing.assert_array_equal(model.displacement, 0)
 
 
 def test_field_adam_takes_steps_of_one_length(rng):

@@ -108,6 +108,7 @@ def test_verdict_names_what_is_beyond_its_limit():
         "local_correlation": LIMITS["local_correlation"],
         "outside_fraction": LIMITS["outside_fraction"],
         "implausible_volume_fraction": LIMITS["implausible_volume_fraction"],
+        "linear_volume_ratio": 1 / LIMITS["linear_volume_ratio"],
     }
     assert suspicion(good) == pytest.approx(dict.fromkeys(LIMITS, 1.0))
     assert verdict(good) == ("pass", [])
@@ -121,6 +122,11 @@ def test_verdict_names_what_is_beyond_its_limit():
         "the aligned images hardly resemble each other (local correlation 0.00)",
     ]
     assert verdict(bad, ignored=("local_correlation",))[1] == reasons[:1]
+    shrunk = good | {"linear_volume_ratio": 0.3}
+    assert verdict(shrunk) == ("review", ["the linear part alone changes the volume 0.30-fold"])
+    assert (
+        verdict(good | {"linear_volume_ratio": 3.0})[0] == verdict(good | {"linear_volume_ratio": -1.0})[0] == "review"
+    )
     unchecked = bad | {"inverse_consistency": None, "inverse_consistency_mm": None}
     assert "inverse_consistency" not in suspicion(unchecked)
     assert len(verdict(unchecked)[1]) == 1

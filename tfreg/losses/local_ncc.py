@@ -47,9 +47,9 @@ def _box_matrix(size, window):
 class LocalNCC(Similarity):
     """One minus the mean squared local normalised cross-correlation.
 
-    At each voxel, with means over a window: cov(fixed, warped)² / (var(fixed) var(warped)), which is
-    blind to smooth changes of brightness and contrast. 0 for images that are locally linear functions
-    of each other, 1 for unrelated ones.
+    At each voxel, with means over a window: (|cov(fixed, warped)| + f)² / ((var(fixed) + f) (var(warped) + f)), with
+    a floor f, which is blind to smooth changes of brightness and contrast. 0 for images that are locally linear
+    functions of each other, 1 for unrelated ones.
 
     Args:
         window: Odd positive integer, side of the window in voxels.
@@ -78,7 +78,8 @@ class LocalNCC(Similarity):
         fixed_variance = ops.maximum(fixed_square - ops.square(fixed_mean), 0.0) + VARIANCE_FLOOR
         warped_variance = ops.maximum(warped_square - ops.square(warped_mean), 0.0) + VARIANCE_FLOOR
         covariance = product - fixed_mean * warped_mean
-        correlation = ops.square(covariance) / (fixed_variance * warped_variance)
+        # The floor is in all three: only then is nothing more like an image than the image itself.
+        correlation = ops.square(ops.abs(covariance) + VARIANCE_FLOOR) / (fixed_variance * warped_variance)
         return 1.0 - weighted_mean(correlation, mask)
 
     def get_config(self):

@@ -9,7 +9,8 @@ WINDOW = 5
 def minimise(model, pair, steps, learning_rate, tolerance=0.0, progress=None):
     """Takes optimiser steps on one pair until they no longer help.
 
-    The learning rate falls to zero over the second half of the steps.
+    The learning rate falls to zero over the second half of the steps. Where the steps made it no better the model's
+    weights are those of the beginning: steps of one length move what lies right already, too.
 
     Args:
         model: A compiled model whose loss needs no target.
@@ -29,6 +30,7 @@ def minimise(model, pair, steps, learning_rate, tolerance=0.0, progress=None):
     optimizer = model.optimizer
     for variable in optimizer.variables:
         variable.assign(ops.zeros(variable.shape, variable.dtype))
+    start = [ops.copy(variable.value) for variable in model.trainable_variables]
     losses = []
     for step in range(steps):
         optimizer.learning_rate = learning_rate * min(1.0, 2.0 * (steps - step) / steps)
@@ -41,4 +43,7 @@ def minimise(model, pair, steps, learning_rate, tolerance=0.0, progress=None):
         recent, earlier = losses[-WINDOW:], losses[-2 * WINDOW : -WINDOW]
         if tolerance and len(earlier) == WINDOW and sum(earlier) - sum(recent) < tolerance * WINDOW:
             break
+    if losses[-1] >= losses[0]:
+        for variable, value in zip(model.trainable_variables, start, strict=True):
+            variable.assign(value)
     return losses

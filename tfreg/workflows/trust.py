@@ -21,6 +21,8 @@ LIMITS = {
     "local_correlation": 0.72,
     "outside_fraction": 0.25,
     "implausible_volume_fraction": 0.011,
+    # Not set there: left atria of different people, well aligned, take up to 2.2.
+    "linear_volume_ratio": 2.5,
 }
 
 REASONS = {
@@ -29,6 +31,7 @@ REASONS = {
     "outside_fraction": "{outside_fraction:.0%} of the fixed image's structure is mapped outside the moving image",
     "implausible_volume_fraction": "{implausible_volume_fraction:.1%} of the structure grows or shrinks more than "
     f"{LARGEST_VOLUME_RATIO:g}-fold",
+    "linear_volume_ratio": "the linear part alone changes the volume {linear_volume_ratio:.2f}-fold",
 }
 
 
@@ -101,6 +104,8 @@ def suspicion(figures):
             continue
         if name == "local_correlation":
             value, limit = 1.0 - value, 1.0 - limit
+        if name == "linear_volume_ratio":
+            value = max(value, 1.0 / value) if value > 0 else np.inf  # a mirror image is no image
         result[name] = value / limit if np.isfinite(value) else np.inf
     return result
 
