@@ -175,10 +175,18 @@ def test_an_index_is_no_slice(tmp_path):
     assert "is an index of DICOM files; give the folder" in error_of(folder / "DICOMDIR")
 
 
+def test_every_truncation_is_refused(tmp_path):
+    folder = write_slices(tmp_path / "a")
+    content = (folder / "1.2.3_94.dcm").read_bytes()
+    for kept in range(140, len(content), 7):
+        (folder / "1.2.3_94.dcm").write_bytes(content[:kept])
+        assert "1.2.3_94.dcm" in error_of(folder)
+
+
 def test_objects_without_an_image_are_left_out(tmp_path):
     folder = write_slices(tmp_path / "a")
     structures = slice_of(PIXELS[0], 0, series="1.2.5")
-    structures.Modality = "RTSTRUCT"
+    structures.Modality, structures.SOPClassUID = "RTSTRUCT", "1.2.840.10008.5.1.4.1.1.481.3"
     for keyword in ("Rows", "Columns", "PixelData"):
         delattr(structures, keyword)
     write(structures, folder / "structures.dcm")

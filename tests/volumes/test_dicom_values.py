@@ -129,13 +129,10 @@ def test_a_slope_that_some_slices_lack(tmp_path):
 
 
 def test_signed_pixels_of_twelve_bits(tmp_path):
-    """Bits above the stored ones, and below, hold something else."""
+    """Bits above the stored ones hold something else."""
     signed = PIXELS.astype(np.int16) - 500
     low = ((signed & 0xFFF) | 0x5000).astype(np.uint16)
     folder = write_slices(tmp_path / "a", low, in_all(PixelRepresentation=1, BitsStored=12, HighBit=11))
-    np.testing.assert_array_equal(read_volume(folder).array, signed.T)
-    high = (((signed & 0xFFF) << 4) | 0x5).astype(np.uint16)
-    folder = write_slices(tmp_path / "b", high, in_all(PixelRepresentation=1, BitsStored=12, HighBit=15))
     np.testing.assert_array_equal(read_volume(folder).array, signed.T)
 
 

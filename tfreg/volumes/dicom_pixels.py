@@ -88,21 +88,19 @@ def _native(file, dataset):
 
 
 def _significant_bits(file, dataset, raw):
-    """The values without the bits above and below the stored ones, which may hold an overlay."""
+    """The values without the bits above the stored ones, which may hold an overlay."""
     if raw.dtype.kind == "f":
         return raw
     allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
     high = stored - 1 if dataset.get("HighBit") is None else int(dataset.HighBit)
-    above = allocated - 1 - high
-    if not 0 <= above <= allocated - stored:
+    # The standard has the stored bits lowest; where a file says otherwise, readers disagree.
+    if not (0 < stored <= allocated and high == stored - 1):
         raise UserError(
             f"{file}: its bits do not fit together (BitsAllocated {allocated}, BitsStored {stored}, HighBit {high}); "
             "export it again"
         )
-    if stored == allocated:
-        return raw
     # The shift back fills a signed value up with its sign.
-    return (raw << above) >> (allocated - stored)
+    return raw if stored == allocated else (raw << (allocated - stored)) >> (allocated - stored)
 
 
 def _decompressed(file, dataset, syntax):

@@ -1,5 +1,6 @@
 """Which DICOM files make up a volume: the series of a folder, and the choice between several."""
 
+import itertools
 import os
 import re
 from dataclasses import dataclass
@@ -186,8 +187,13 @@ def _series_of(file):
 
 def _whole(path, uid, found, others):
     """The series of a uid, none of whose files is damaged, without copies; and notes on what was left out."""
-    # A file that was cut off before its pixels lies beside the images, or does not say where it belongs.
-    for header in (*others.get(uid, ()), *others.get("", ())):
+    for header in itertools.chain(
+        *(headers for other, headers in others.items() if other == uid or other not in found)
+    ):
+        # A truncated file may not say where it belongs, or only half of it.
+        known, kind = header.get("SeriesInstanceUID"), header.get("SOPClassUID")
+        if known and known != uid and kind and not kind.name.endswith("Image Storage"):
+            continue
         raise UserError(
             f"{header.filename}: is a DICOM file without an image, truncated or damaged; copy it again, or take it out "
             "of the folder"
