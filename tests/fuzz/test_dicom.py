@@ -167,7 +167,7 @@ def frames_by_pydicom(folder):
             between_rows, between_columns = map(float, found["PixelSpacing"])
             origin = np.array(found["ImagePositionPatient"], float)
             slope, intercept = found["RescaleSlope"], found["RescaleIntercept"]
-            if dataset.SOPClassUID == DOSE:
+            if "DoseGridScaling" in dataset:
                 offsets = np.array(dataset.GridFrameOffsetVector, float)
                 origin = origin + (offsets[n] - offsets[0]) * np.cross(*axes)
                 slope, intercept = dataset.DoseGridScaling, 0

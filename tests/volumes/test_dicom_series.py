@@ -87,7 +87,7 @@ def test_no_series(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     assert "holds no DICOM series; give the folder of the slices" in error_of(tmp_path)
     (tmp_path / "a.dcm").write_bytes(b"not DICOM" * 99)
-    assert "is no DICOM image" in error_of(tmp_path / "a.dcm")
+    assert "is empty, damaged or not DICOM" in error_of(tmp_path / "a.dcm")
 
 
 def test_folders_below_are_named(tmp_path):
@@ -178,9 +178,32 @@ def test_an_index_is_no_slice(tmp_path):
 def test_every_truncation_is_refused(tmp_path):
     folder = write_slices(tmp_path / "a")
     content = (folder / "1.2.3_94.dcm").read_bytes()
-    for kept in range(140, len(content), 7):
+    for kept in range(0, len(content), 7):
         (folder / "1.2.3_94.dcm").write_bytes(content[:kept])
         assert "1.2.3_94.dcm" in error_of(folder)
+
+
+@pytest.mark.parametrize("content", [b"", bytes(60), bytes(128) + b"DICN" + bytes(99)])
+def test_what_is_left_of_a_slice_is_named(tmp_path, content):
+    folder = write_slices(tmp_path / "a")
+    (folder / "1.2.3_94.dcm").rename(folder / "IM94")
+    (folder / "IM94").write_bytes(content)
+    assert f"{folder / 'IM94'}: is empty, damaged or not DICOM" in error_of(folder)
+
+
+def test_a_link_to_nothing_is_named(tmp_path):
+    folder = write_slices(tmp_path / "a")
+    (folder / "1.2.3_94.dcm").unlink()
+    (folder / "1.2.3_94.dcm").symlink_to(tmp_path / "elsewhere")
+    assert "1.2.3_94.dcm: may not be read (No such file or directory)" in error_of(folder)
+
+
+def test_what_else_lies_in_a_folder_does_not_matter(tmp_path):
+    folder = write_slices(tmp_path / "a")
+    (folder / "._1.2.3_94.dcm").write_bytes(b"\x00\x05\x16\x07")
+    (folder / "notes.txt").write_text("hello")
+    (folder / "reports").mkdir()
+    assert read_volume(folder).notes == ()
 
 
 def test_objects_without_an_image_are_left_out(tmp_path):

@@ -136,6 +136,11 @@ def test_every_second_slice_is_missing(tmp_path):
     assert "2 of the instance numbers 1 to 5 are absent: slices may be missing." in result.notes
 
 
+def test_the_last_slices_are_missing(tmp_path):
+    folder = write_slices(tmp_path / "a", PIXELS[:4], changed("ImagesInAcquisition", 6, range(6)))
+    assert read_volume(folder).notes == ("There are 4 slices, and ImagesInAcquisition says 6: some may be missing.",)
+
+
 def test_positions_count_and_not_what_else_is_said(tmp_path):
     result = read_volume(write_slices(tmp_path / "a", change=changed("SpacingBetweenSlices", 5, range(6))))
     np.testing.assert_allclose(result.affine, AFFINE, atol=1e-9)

@@ -60,9 +60,17 @@ VALUES = (
     "RealWorldValueIntercept",
     "RealWorldValueLUTData",
 )
-EXTENT = ("SpacingBetweenSlices", "SliceThickness", "InstanceNumber", "LossyImageCompression")
-KEYWORDS = frozenset((*ONE_ACQUISITION, *OTHER_TIMES, *GEOMETRY, *VALUES, *EXTENT))
+NOTED = (
+    "SpacingBetweenSlices",
+    "SliceThickness",
+    "InstanceNumber",
+    "NumberOfSlices",
+    "ImagesInAcquisition",
+    "LossyImageCompression",
+)
+KEYWORDS = frozenset((*ONE_ACQUISITION, *OTHER_TIMES, *GEOMETRY, *VALUES, *NOTED))
 
+DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 
 # Direction cosines are rounded: they may be this far from unit length and from right angles.
@@ -122,7 +130,7 @@ def frames_of(header):
     file = Path(header.filename)
     _check_kind(file, header)
     if number_of_frames(header) > 1 or "PerFrameFunctionalGroupsSequence" in header:
-        attributes = _dose_planes(file, header) if header.get("Modality") == "RTDOSE" else _groups(file, header)
+        attributes = _dose_planes(file, header) if _is_dose(header) else _groups(file, header)
         return [_frame(file, header, number, found) for number, found in enumerate(attributes)]
     return [_frame(file, header, None, _known(header))]
 
@@ -186,6 +194,11 @@ def _group(functional_groups):
     return found
 
 
+def _is_dose(header):
+    """True for a file whose values are a dose, by whatever says so."""
+    return header.get("SOPClassUID") == DOSE or header.get("Modality") == "RTDOSE" or "DoseGridScaling" in header
+
+
 def _dose_planes(file, header):
     """The attributes of each plane of a dose grid, which one position and a list of offsets places."""
     known = _known(header)
@@ -241,7 +254,7 @@ def _axes(file, value):
 
 def _scale(file, header, attributes):
     """The slope and the intercept of a frame."""
-    if header.get("Modality") == "RTDOSE":
+    if _is_dose(header):
         slope, intercept = header.get("DoseGridScaling"), 0
         if slope in (None, ""):
             raise UserError(f"{file}: a dose without DoseGridScaling, so that its values mean nothing; export it again")

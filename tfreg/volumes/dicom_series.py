@@ -8,6 +8,11 @@ from pathlib import Path
 
 from tfreg.errors import UserError
 
+# What the names of slices end in, where they end in anything.
+EXTENSIONS = (".dcm", ".dicom", ".ima")
+
+PREAMBLE = 128
+
 DICOMDIR = "1.2.840.10008.1.3.10"
 
 # What a file begins with that has no preamble: a little-endian tag of group 0002 or 0008.
@@ -57,11 +62,9 @@ def split_choice(path):
 def is_dicom(path):
     """True if a file begins as DICOM does, whatever its name."""
     try:
-        with open(path, "rb") as file:
-            head = file.read(132)
+        return _begins_as_dicom(_head(path))
     except OSError:
         return False
-    return head[128:] == b"DICM" or BARE_START.match(head) is not None
 
 
 def content_files(path):
@@ -135,6 +138,17 @@ def _elsewhere(folder):
     return f"give a folder that does: {', '.join(below[:MOST_NAMED])}{more}"
 
 
+def _head(file):
+    """The first bytes of a file, by which DICOM is known."""
+    with open(file, "rb") as stream:
+        return stream.read(PREAMBLE + 4)
+
+
+def _begins_as_dicom(head):
+    """True if a file's first bytes are DICOM's."""
+    return head[PREAMBLE:] == b"DICM" or BARE_START.match(head) is not None
+
+
 def _header(file):
     """The `pydicom.Dataset` of a DICOM file without its pixels, and whether pixels follow.
 
@@ -142,7 +156,16 @@ def _header(file):
     """
     import pydicom
 
-    if not is_dicom(file):
+    try:
+        head = _head(file)
+    except OSError as error:
+        raise UserError(
+            f"{file}: may not be read ({error.strerror}); take it out of the folder if it is no slice"
+        ) from None
+    if not _begins_as_dicom(head):
+        # Left out, a damaged slice would make the volume shorter without a word.
+        if not file.name.startswith(".") and (file.suffix.lower() in EXTENSIONS or not any(head[:PREAMBLE])):
+            raise UserError(f"{file}: is empty, damaged or not DICOM; copy it again, or take it out of the folder")
         return None
     try:
         with open(file, "rb") as stream:
@@ -165,7 +188,7 @@ def _series_in(folder):
     """The image series of a folder by uid, and the headers of its other DICOM files by their series' uid."""
     groups, others = {}, {}
     for file in sorted(folder.iterdir()):
-        read = _header(file) if file.is_file() else None
+        read = None if file.is_dir() else _header(file)
         if read is not None:
             header, is_image = read
             (groups if is_image else others).setdefault(str(header.get("SeriesInstanceUID") or ""), []).append(header)

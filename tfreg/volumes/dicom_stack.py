@@ -9,7 +9,7 @@ from tfreg.volumes.dicom_frames import ONE_ACQUISITION, OTHER_TIMES
 # and slices this share of the distance between slices.
 MAX_UNEVENNESS = 0.1
 
-# Slices that lie less than this share of the largest distance apart are at one place.
+# Slices that lie less than this share of the usual distance apart are at one place.
 ONE_PLACE = 0.02
 
 # What is said, though it may be as it should be: distances that differ by this share, tilts of so many degrees.
@@ -130,7 +130,9 @@ def _numbers(values):
 def _check_places(path, frames, heights):
     """Refuses several frames at one place, and says what tells them apart."""
     steps = np.diff(heights)
-    together = np.flatnonzero(steps <= ONE_PLACE * steps.max())
+    # Positions that are the same but for their rounding are no steps.
+    apart = steps[steps > 1e-3 * frames[0].spacing.min()]
+    together = np.flatnonzero(steps <= (ONE_PLACE * np.median(apart) if len(apart) else np.inf))
     if not len(together):
         return
     one, other = frames[together[0]], frames[together[0] + 1]
@@ -190,6 +192,10 @@ def _notes_on_steps(frames, step, unevenness):
     absent = numbers[-1] - numbers[0] + 1 - len(numbers) if numbers else 0
     if absent and len(numbers) == len(frames):
         yield f"{absent} of the instance numbers {numbers[0]} to {numbers[-1]} are absent: slices may be missing."
+    for keyword in ("NumberOfSlices", "ImagesInAcquisition"):
+        count = _first_number(frames, keyword)
+        if count and count > len(frames):
+            yield f"There are {len(frames)} slices, and {keyword} says {count:g}: some may be missing."
 
 
 def _has_number(frame):
