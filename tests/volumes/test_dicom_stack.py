@@ -42,7 +42,7 @@ def changed(keyword, value, of=(2,)):
         ("KVP", 80, 140),
         ("ConvolutionKernel", "Br40", "Br64"),
         ("FrameOfReferenceUID", "1.2.9", "1.2.10"),
-        ("PatientID", "p", "q"),
+        ("PatientID", "Miller^J", "Smith^K"),
         ("Modality", "MR", "CT"),
         ("PhotometricInterpretation", "MONOCHROME2", "MONOCHROME1"),
         ("Units", "BQML", "CNTS"),
@@ -58,6 +58,7 @@ def test_slices_of_several_acquisitions(tmp_path, keyword, usual, value):
     text = error_of(write_slices(tmp_path / "a", change=change, kind=MR))
     assert f"mixes several acquisitions, its images differ in {keyword}: " in text
     assert "(3 images, such as 1.2.3_94.dcm), " in text
+    assert "Miller" not in text
 
 
 def test_what_is_absent_or_rounded_is_no_difference(tmp_path):
@@ -239,6 +240,19 @@ def test_a_multi_frame_file_is_a_volume_by_itself(tmp_path):
     write(other, tmp_path / "b.dcm")
     np.testing.assert_array_equal(read_volume(tmp_path / "b.dcm").array, PIXELS.T + 1)
     assert "holds several images at 6 positions, such as a.dcm frame 1 and b.dcm frame 1" in error_of(tmp_path)
+
+
+def test_an_image_in_several_files(tmp_path):
+    for part, order in enumerate(([0, 2, 4], [5, 1, 3])):
+        dataset = multi_frame(order=order)
+        dataset.SOPInstanceUID = f"1.2.3.{part}"
+        dataset.ConcatenationUID, dataset.InConcatenationNumber, dataset.InConcatenationTotalNumber = "1.9", part + 1, 2
+        write(dataset, tmp_path / f"{part}.dcm")
+    np.testing.assert_array_equal(read_volume(tmp_path / "1.dcm").array, PIXELS.T)
+    np.testing.assert_array_equal(read_volume(tmp_path).array, PIXELS.T)
+    (tmp_path / "0.dcm").unlink()
+    assert "is one of 2 parts of an image, of which 1 are there" in error_of(tmp_path)
+    assert "is one of 2 parts of an image" in error_of(tmp_path / "1.dcm")
 
 
 def test_a_series_of_single_frame_enhanced_files(tmp_path):

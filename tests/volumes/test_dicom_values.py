@@ -96,9 +96,10 @@ def test_a_value_map_counts_where_nothing_else_does(tmp_path):
 @pytest.mark.parametrize(
     ("attributes", "text"),
     [
-        ({"RescaleSlope": 0}, "the slope of the values is 0"),
+        ({"RescaleSlope": 0}, "the slope of the values is 0 and the intercept 0"),
         ({"RescaleSlope": [1, 2]}, "the slope of the values is [1.0, 2.0], not 1 finite number"),
-        ({"RescaleSlope": "1e39"}, "holds values beyond float32"),
+        ({"RescaleSlope": "1e39"}, "the slope of the values is 1e+39"),
+        ({"RescaleIntercept": "-1e39"}, "and the intercept -1e+39"),
         ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "holds colours (3 samples a pixel, RGB)"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "holds colours (1 samples a pixel, PALETTE COLOR)"),
         ({"PhotometricInterpretation": None}, "has no PhotometricInterpretation"),

@@ -5,7 +5,6 @@ import warnings
 
 import numpy as np
 
-from tfreg.errors import UserError
 from tfreg.volumes.dicom_frames import frames_of
 from tfreg.volumes.dicom_pixels import stored_values
 from tfreg.volumes.dicom_series import chosen_series
@@ -59,8 +58,6 @@ def _values(path, frames, labels):
                 padding |= set(np.unique(values[outside[number]])[:2].tolist())
                 count += np.count_nonzero(outside[number])
                 values[outside[number]] = 0 if labels else np.nan
-            if np.abs(values).max(where=np.isfinite(values), initial=0) > np.finfo(array.dtype).max:
-                raise UserError(f"{path}: holds values beyond float32 (slope {frames[k].slope:g}); export it again")
             array[k] = values
     array = np.ascontiguousarray(array.T)
     if not count:

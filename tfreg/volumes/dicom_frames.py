@@ -73,6 +73,9 @@ KEYWORDS = frozenset((*ONE_ACQUISITION, *OTHER_TIMES, *GEOMETRY, *VALUES, *NOTED
 DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 
+# With a slope or an intercept beyond, 64-bit integers would leave float32.
+LARGEST_SCALE = 1e18
+
 # Direction cosines are rounded: they may be this far from unit length and from right angles.
 COSINE_TOLERANCE = 0.01
 
@@ -268,8 +271,10 @@ def _scale(file, header, attributes):
         slope, intercept = attributes.get("RealWorldValueSlope", 1), attributes.get("RealWorldValueIntercept", 0)
     slope = float(_numbers(file, "the slope of the values", slope, 1)[0])
     intercept = float(_numbers(file, "the intercept of the values", intercept, 1)[0])
-    if slope == 0:
-        raise UserError(f"{file}: the slope of the values is 0; export it again")
+    if slope == 0 or max(abs(slope), abs(intercept)) > LARGEST_SCALE:
+        raise UserError(
+            f"{file}: the slope of the values is {slope:g} and the intercept {intercept:g}; correct the header"
+        )
     return slope, intercept
 
 

@@ -224,6 +224,7 @@ def _whole(path, uid, found, others):
     if uid not in found:
         raise UserError(f"{path}: holds no DICOM image, only other DICOM objects; give the folder of the slices")
     series, copies = _without_copies(found[uid])
+    _check_concatenations(series)
     count = sum(map(len, others.values()))
     left_out = (f"{count} DICOM files of the folder hold no image and were left out.",) if count else ()
     return series, (*left_out, *copies)
@@ -244,3 +245,18 @@ def _without_copies(series):
         copies += 1
     notes = (f"{copies} DICOM files are copies of others and were left out.",) if copies else ()
     return Series(series.uid, list(kept.values())), notes
+
+
+def _check_concatenations(series):
+    """Refuses a multi-frame image of which not all files are there."""
+    parts = {}
+    for header in series.headers:
+        if header.get("ConcatenationUID"):
+            parts.setdefault(header.ConcatenationUID, []).append(header)
+    for headers in parts.values():
+        total = int(headers[0].get("InConcatenationTotalNumber") or 1)
+        if len(headers) < total:
+            raise UserError(
+                f"{headers[0].filename}: is one of {total} parts of an image, of which {len(headers)} are there; "
+                "copy the others into the folder"
+            )

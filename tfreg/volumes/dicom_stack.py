@@ -54,7 +54,7 @@ def _check_one_acquisition(path, frames):
         groups = _groups_of(frames, keyword)
         if len(groups) > 1 and not _nearly_equal(groups):
             raise UserError(
-                f"{path}: mixes several acquisitions, its images differ in {keyword}: {_counted(groups)}; "
+                f"{path}: mixes several acquisitions, its images differ in {keyword}: {_counted(groups, keyword)}; "
                 "give the files of one of them in a folder of their own"
             )
     for keyword in ("RescaleSlope", "RescaleIntercept"):
@@ -91,10 +91,12 @@ def _nearly_equal(values):
     return np.ptp(numbers) <= 0.01 * np.abs(numbers).max()
 
 
-def _counted(groups):
+def _counted(groups, keyword):
     """The values, how many images have each, and an example."""
     listed = [
-        f"{value[:60]} ({len(frames)} image{'s' * (len(frames) > 1)}, such as {frames[0].name})"
+        # No report may name a person.
+        f"{'one' if keyword == 'PatientID' else value[:60]} "
+        f"({len(frames)} image{'s' * (len(frames) > 1)}, such as {frames[0].name})"
         for value, frames in list(groups.items())[:4]
     ]
     return ", ".join(listed) + (f" and {len(groups) - 4} more values" if len(groups) > 4 else "")
