@@ -8,6 +8,7 @@ import pytest
 from dicom_files import DOSE, ENHANCED_MR, MR, PET, PIXELS, multi_frame, slice_of, write
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement
+from pydicom.uid import ExplicitVRLittleEndian
 
 from tfreg.errors import UserError
 from tfreg.volumes.formats import read_volume
@@ -156,6 +157,8 @@ def frames_by_pydicom(folder):
     values, points = [], []
     for file in sorted(folder.iterdir()):
         dataset = pydicom.dcmread(file)
+        # As all are written; the change may have hit this.
+        dataset.file_meta.setdefault("TransferSyntaxUID", ExplicitVRLittleEndian)
         stored = dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns)
         if dataset.get("PixelPaddingValue") not in (None, ""):
             outside = stored == dataset.PixelPaddingValue

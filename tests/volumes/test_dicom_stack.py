@@ -167,6 +167,13 @@ def test_rounded_positions(tmp_path):
     assert "mm off even steps of" in result.notes[0]
 
 
+def test_two_thicknesses(tmp_path):
+    def change(dataset, k):
+        dataset.ImagePositionPatient = [-20, 30, 40 + 3 * min(k, 3) + 3.3 * max(0, k - 3)]
+
+    assert "not evenly spaced" in error_of(write_slices(tmp_path / "a", change=change))
+
+
 def test_a_tilted_gantry(tmp_path):
     def change(dataset, k):
         dataset.ImagePositionPatient = [-20, 30 + 0.5 * k, 40 + 2.5 * k]

@@ -229,6 +229,8 @@ def test_a_dose_is_scaled_and_placed_by_its_offsets(tmp_path, attributes, turned
 @pytest.mark.parametrize(
     ("attributes", "text"),
     [
+        ({"Modality": "CT"}, "contradicts itself in whether its values are a dose"),
+        ({"SOPClassUID": PET}, "contradicts itself in whether its values are a dose"),
         ({"DoseGridScaling": None}, "a dose without DoseGridScaling"),
         ({"GridFrameOffsetVector": None}, "has no GridFrameOffsetVector"),
         ({"GridFrameOffsetVector": [0, 2.5]}, "not 6 finite numbers"),

@@ -153,6 +153,11 @@ def _check_kind(file, header):
         raise UserError(
             f"{file}: holds colours ({samples} samples a pixel, {photometric}); give an image of one number a pixel"
         )
+    if _is_dose(header) != (kind == "RTDOSE") or ("DoseGridScaling" in header and not _is_dose(header)):
+        raise UserError(
+            f"{file}: contradicts itself in whether its values are a dose (Modality {kind}, SOPClassUID "
+            f"{header.get('SOPClassUID')}); correct the header"
+        )
     if "MOSAIC" in image_type:
         raise UserError(
             f"{file}: is a mosaic, a picture of many slices side by side; convert it to NIfTI with dcm2niix"
@@ -198,8 +203,8 @@ def _group(functional_groups):
 
 
 def _is_dose(header):
-    """True for a file whose values are a dose, by whatever says so."""
-    return header.get("SOPClassUID") == DOSE or header.get("Modality") == "RTDOSE" or "DoseGridScaling" in header
+    """True for a file whose values are a dose."""
+    return header.get("SOPClassUID") == DOSE
 
 
 def _dose_planes(file, header):

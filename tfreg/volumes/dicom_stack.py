@@ -5,9 +5,13 @@ import numpy as np
 from tfreg.errors import UserError
 from tfreg.volumes.dicom_frames import ONE_ACQUISITION, OTHER_TIMES
 
-# Pixels may lie this share of the smallest distance between pixels away from where the affine puts them,
-# and slices this share of the distance between slices.
-MAX_UNEVENNESS = 0.1
+# Pixels may lie this share of the smallest distance between pixels away from where the affine puts them.
+MAX_DEVIATION = 0.1
+
+# Slices may lie this share of their distance off the line that fits them best; twice that where the rounding of
+# positions to a tenth of a millimetre explains it.
+MAX_UNEVENNESS = 0.05
+ROUNDING_MM = 0.0501
 
 # Slices that lie less than this share of the usual distance apart are at one place.
 ONE_PLACE = 0.02
@@ -106,7 +110,7 @@ def _check_alike(path, frames):
     """Refuses frames of several sizes, orientations or pixel spacings."""
     first = frames[0]
     extent = np.array(first.shape) * first.spacing
-    allowed_mm = MAX_UNEVENNESS * first.spacing.min()
+    allowed_mm = MAX_DEVIATION * first.spacing.min()
     for frame in frames:
         if frame.shape != first.shape:
             found = [f"{f.shape[0]}x{f.shape[1]} pixels in {f.name}" for f in (first, frame)]
@@ -163,7 +167,8 @@ def _line(path, frames, positions):
     spacing, unevenness = np.linalg.norm(step), np.linalg.norm(positions - fitted, axis=1).max()
     steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
     usual, widest = np.median(steps), int(steps.argmax())
-    if not (unevenness < MAX_UNEVENNESS * spacing and np.abs(steps - usual).max() < 2 * MAX_UNEVENNESS * usual):
+    allowed = min(max(MAX_UNEVENNESS * spacing, ROUNDING_MM), 2 * MAX_UNEVENNESS * spacing)
+    if not (unevenness < allowed and np.abs(steps - usual).max() < 4 * MAX_UNEVENNESS * usual):
         raise UserError(
             f"{path}: the slices are not evenly spaced (off by up to {unevenness:.2f} mm from steps of "
             f"{spacing:.2f} mm; {steps[widest]:.2f} mm lie between {frames[widest].name} and "
