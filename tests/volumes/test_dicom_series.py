@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
@@ -11,7 +12,7 @@ from dicom_files import MR, PIXELS, slice_of, write, write_slices
 from scipy.spatial.transform import Rotation
 
 from tfreg.errors import UserError
-from tfreg.volumes.dicom_series import content_files
+from tfreg.volumes.dicom_series import content_files, is_dicom
 from tfreg.volumes.formats import read_volume
 from tfreg.volumes.manifest import Pair, read_subjects
 from tfreg.workflows.evaluation_store import digest_of
@@ -144,11 +145,19 @@ def test_a_manifest_may_choose_a_series(tmp_path):
         read_subjects(table)
 
 
-@pytest.mark.parametrize("name", ["IM0003", "S0003.IMA", "slice.img"])
+@pytest.mark.parametrize("name", ["IM0003", "S0003.IMA", "MR.1.2.840.3"])
 def test_names_do_not_matter(tmp_path, name):
     folder = write_slices(tmp_path / "a")
     (folder / "1.2.3_97.dcm").rename(folder / name)
     np.testing.assert_array_equal(read_volume(folder / name).array, PIXELS.T)
+
+
+def test_voxels_that_begin_as_dicom_does(tmp_path):
+    array = ARRAY.copy()
+    array[:2, 0, 0] = 8, 0
+    nib.save(nib.Nifti1Pair(array, np.eye(4)), tmp_path / "a.img")
+    assert is_dicom(tmp_path / "a.img")
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.img").array, array)
 
 
 def test_files_without_a_preamble(tmp_path):

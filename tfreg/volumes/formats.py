@@ -8,6 +8,7 @@ import numpy as np
 
 from tfreg.errors import UserError
 from tfreg.volumes.dicom import read_dicom
+from tfreg.volumes.dicom_series import EXTENSIONS as DICOM
 from tfreg.volumes.dicom_series import is_dicom, split_choice
 from tfreg.volumes.header_checks import MAX_VOXELS
 from tfreg.volumes.itk_images import read_itk, write_itk
@@ -19,7 +20,6 @@ __all__ = ["MAX_VOXELS", "header_size", "read_points", "read_volume", "write_poi
 
 NIFTI = (".nii", ".nii.gz", ".hdr", ".img")
 ITK = (".mha", ".mhd", ".nrrd", ".nhdr")
-DICOM = (".dcm",)
 
 # Labels 0 to 7 that were stored as uint8 with a scale factor come back up to 0.014 from a whole number.
 LABEL_TOLERANCE = 0.05
@@ -48,7 +48,8 @@ def read_volume(path, labels=False):
     place, _ = split_choice(path)
     if not place.exists():
         raise UserError(f"{path}: no such file; check the path")
-    if place.is_dir() or _extension(path) in DICOM or is_dicom(path):
+    # The voxels of an .img file may begin as DICOM does.
+    if place.is_dir() or _extension(path) in DICOM or (_extension(path) not in NIFTI + ITK and is_dicom(path)):
         volume = read_dicom(path, labels)
     elif not path.is_file():
         raise UserError(f"{path}: is not a file; give a volume")
