@@ -29,6 +29,7 @@ ALONE["losses"] = ALONE["layers"]
 # Packages that only some parts may import, at the top of a file or anywhere.
 ALLOWED = {
     "nibabel": {"volumes"},
+    "pydicom": {"volumes"},
     "matplotlib": {"report"},
     "jinja2": {"report"},
     "typer": {"cli"},

@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dicom_files import write_slices
 
 from tfreg.errors import UserError
 from tfreg.volumes.formats import read_points, read_volume, write_points, write_volume
@@ -99,6 +100,17 @@ def test_several_inputs_keep_their_names(folder, tmp_path):
     assert warp_files(folder / "result", inputs, out) == [out / "moving.nii.gz", out / "labels.nii.gz"]
     assert sorted(path.name for path in out.iterdir()) == ["labels.nii.gz", "moving.nii.gz"]
     assert warp_files(folder / "result", inputs[:1], out, force=True) == [out / "moving.nii.gz"]
+
+
+def test_dicom_becomes_nifti(folder, tmp_path):
+    rng = np.random.default_rng(3)
+    pixels = rng.integers(0, 900, (6, 5, 4)).astype(np.uint16)
+    write_slices(tmp_path / "scan", pixels)
+    write_slices(tmp_path / "scan", pixels + 1, series="1.2.4")
+    (tmp_path / "out").mkdir()
+    inputs = [tmp_path / "scan#1.2.3", tmp_path / "scan" / "1.2.4_97.dcm"]
+    targets = warp_files(folder / "result", inputs, tmp_path / "out")
+    assert [path.name for path in targets] == ["scan_1.2.3.nii.gz", "1.2.4_97.nii.gz"]
 
 
 def test_the_background_is_the_smallest_value_or_the_one_given(folder, tmp_path, pair):

@@ -7,8 +7,11 @@ import nibabel as nib
 import numpy as np
 
 from tfreg.errors import UserError
+from tfreg.volumes.dicom import read_dicom
+from tfreg.volumes.dicom_series import EXTENSIONS as DICOM
+from tfreg.volumes.dicom_series import is_dicom, split_choice
 from tfreg.volumes.header_checks import MAX_VOXELS
-from tfreg.volumes.itk_images import read_dicom, read_itk, write_itk
+from tfreg.volumes.itk_images import read_itk, write_itk
 from tfreg.volumes.nifti import read_nifti, write_nifti
 from tfreg.volumes.points import read_points, write_points
 from tfreg.volumes.whole_file import whole_file
@@ -17,7 +20,6 @@ __all__ = ["MAX_VOXELS", "header_size", "read_points", "read_volume", "write_poi
 
 NIFTI = (".nii", ".nii.gz", ".hdr", ".img")
 ITK = (".mha", ".mhd", ".nrrd", ".nhdr")
-DICOM = (".dcm",)
 
 # Labels 0 to 7 that were stored as uint8 with a scale factor come back up to 0.014 from a whole number.
 LABEL_TOLERANCE = 0.05
@@ -27,11 +29,12 @@ LABEL_DTYPES = (np.uint8, np.int16, np.uint16, np.int32, np.int64)
 def read_volume(path, labels=False):
     """Reads a 3D image or segmentation.
 
-    .nii, .nii.gz and .hdr/.img are read by nibabel; .mha, .mhd, .nrrd, .nhdr and DICOM by SimpleITK.
+    .nii, .nii.gz and .hdr/.img are read by nibabel; .mha, .mhd, .nrrd and .nhdr by SimpleITK; DICOM by pydicom.
     Values that are not finite are kept.
 
     Args:
-        path: The file, or a folder that holds one DICOM series. A .dcm file stands for its series.
+        path: The file, or a folder that holds one DICOM series, or FOLDER#uid for one of several. A file of a DICOM
+            series stands for the series.
         labels: Read whole numbers, in the smallest integer dtype that holds them.
 
     Returns:
@@ -42,9 +45,11 @@ def read_volume(path, labels=False):
             real numbers that are not all equal, or labels that are not all zero.
     """
     path = Path(path)
-    if not path.exists():
+    place, _ = split_choice(path)
+    if not place.exists():
         raise UserError(f"{path}: no such file; check the path")
-    if path.is_dir() or _extension(path) in DICOM:
+    # The voxels of an .img file may begin as DICOM does.
+    if place.is_dir() or _extension(path) in DICOM or (_extension(path) not in NIFTI + ITK and is_dicom(path)):
         volume = read_dicom(path, labels)
     elif not path.is_file():
         raise UserError(f"{path}: is not a file; give a volume")

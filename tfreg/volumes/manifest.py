@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tfreg.errors import InputWarning, UserError
+from tfreg.volumes.dicom_series import split_choice
 from tfreg.volumes.tables import read_table
 
 
@@ -236,7 +237,7 @@ def _read(path, kind, required, files, columns, must_exist):
         for name in files:
             if name in values:
                 values[name] = path.parent / values[name]
-                if must_exist and not values[name].exists():
+                if must_exist and not split_choice(values[name])[0].exists():
                     raise UserError(
                         f"{where}: {columns[name]} {values[name]} does not exist; paths are relative to the CSV file"
                     )

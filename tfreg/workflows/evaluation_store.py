@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from tfreg.errors import UserError
+from tfreg.volumes.dicom_series import content_files, split_choice
 from tfreg.volumes.whole_file import whole_file
 from tfreg.workflows.result_folder import claim_folder
 
@@ -28,14 +29,13 @@ def digest_of(pair):
 
 
 def _content(path):
-    """The digest of a file, or of all files of a folder; None where there is nothing to read."""
-    if path.is_dir():  # a DICOM series
-        return [_content(file) for file in sorted(path.iterdir())]
+    """The digests of the files that decide what a path stands for; None where there is nothing to read."""
     try:
-        known = path.stat()
-        return _file_digest(path, known.st_size, known.st_mtime_ns)
+        files = content_files(path)
+        digests = [_file_digest(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     except OSError:
         return None
+    return digests[0] if files == [path] else (split_choice(path)[1], digests)
 
 
 @functools.lru_cache(maxsize=10_000)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tfreg.errors import UserError
 from tfreg.transforms.archive import load_transform
+from tfreg.volumes.dicom_series import is_dicom, split_choice
 from tfreg.volumes.formats import read_points, read_volume, write_points, write_volume
 from tfreg.volumes.intensity import filled
 from tfreg.volumes.resampling import INTERPOLATIONS
@@ -19,7 +20,7 @@ def warp_files(
     Args:
         transform: A folder that `tfreg register` wrote, or its transform.npz.
         inputs: Image or label files, or landmarks (.csv), in the moving image's world.
-        out: The file to write, or for several inputs a folder, where they keep their names.
+        out: The file to write, or for several inputs a folder, where they keep their names (DICOM becomes .nii.gz).
         inverse: The other way round: inputs are in the fixed image's world and are taken to the moving
             image's.
         interpolation: "linear" or "cubic" for images, "nearest" for labels.
@@ -94,7 +95,7 @@ def _make_folder(folder):
 
 def _targets(inputs, out, force):
     """The file that each input is written to."""
-    targets = [out] if len(inputs) == 1 and not out.is_dir() else [out / path.name for path in inputs]
+    targets = [out] if len(inputs) == 1 and not out.is_dir() else [out / _name(path) for path in inputs]
     for target in targets:
         if targets.count(target) > 1:
             raise UserError(f"{target}: two inputs have this name; warp them one at a time")
@@ -103,3 +104,11 @@ def _targets(inputs, out, force):
         if any(target.exists() and target.samefile(path) for path in inputs if path.exists()):
             raise UserError(f"{target}: is the input itself; name another file")
     return targets
+
+
+def _name(path):
+    """The name of what an input becomes in a folder: its own, and of DICOM that of a NIfTI file."""
+    place, uid = split_choice(path)
+    if place.is_dir():
+        return f"{place.resolve().name}{'' if uid is None else f'_{uid}'}.nii.gz"
+    return f"{path.stem}.nii.gz" if is_dicom(path) else path.name
