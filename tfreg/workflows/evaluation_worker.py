@@ -13,6 +13,7 @@ from tfreg.native_output import STDERR, STDOUT, silenced
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.formats import read_points, read_volume
 from tfreg.volumes.initial_alignment import initial_alignment
+from tfreg.volumes.intensity import filled
 from tfreg.volumes.manifest import Pair
 from tfreg.workflows.assessment import displacement_quality
 from tfreg.workflows.baselines import BASELINES
@@ -101,9 +102,9 @@ def _measured(task, resources):
     if method.kind == "tfreg":
         displacement_mm, result = _by_tfreg(case, task, resources)
     elif method.kind == "baseline":
-        displacement_mm, seconds = BASELINES[method.name].register(
-            case.fixed, case.moving, task.init, resources.threads
-        )
+        # Other tools would take padding for dark tissue, and stumble over values that are not finite.
+        images = (image.with_array(filled(image.array)[0]) for image in (case.fixed, case.moving))
+        displacement_mm, seconds = BASELINES[method.name].register(*images, task.init, resources.threads)
         result = {"seconds": seconds}
     else:
         init = initial_alignment(task.init, case.fixed, case.moving)

@@ -13,7 +13,7 @@ from tfreg.transforms.itk_files import read_linear
 from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.initial_alignment import KINDS
-from tfreg.volumes.intensity import filled
+from tfreg.volumes.intensity import measured_voxels, outside_value
 from tfreg.volumes.network_grid import network_grid
 from tfreg.volumes.preprocessing import AlignedPair, align_pair, on_network_grid
 from tfreg.volumes.pyramid import cube_lattice, onto_level
@@ -73,7 +73,7 @@ def register(
         transform: "linear", "deformable" or "both": which parts are used.
         interpolation: "linear" or "cubic", for the warped image.
         background: Value of the warped image where the transform leaves the moving volume; None takes
-            the moving image's smallest.
+            the moving image's padding, or else its smallest value.
         fixed_labels, moving_labels, fixed_points, moving_points, fixed_mask, moving_mask: See `Case`.
         names: Dictionary of input to what error messages call it, such as its file.
         progress: Shows a progress bar.
@@ -113,11 +113,14 @@ def register(
             )
         warnings.extend(_certificate_notes(certificate))
         with _timed(seconds, "warp"):
-            array, replaced = filled(moving.array)
-            if replaced:
-                warnings.append(f"moving: {replaced} voxels that are not finite were warped as the smallest value.")
-            background = float(array.min()) if background is None else background
-            warped = found.warp(moving.with_array(array), fixed.lattice, interpolation, background, displacement_mm)
+            background = outside_value(moving.array) if background is None else background
+            unmeasured = np.count_nonzero(~measured_voxels(moving.array)[0])
+            if unmeasured:
+                warnings.append(
+                    f"moving: {unmeasured} voxels that hold padding or are not finite have no part in the warped "
+                    f"image, which is {background:g} there."
+                )
+            warped = found.warp_image(moving, fixed.lattice, interpolation, background, displacement_mm)
     figures = trust_figures(pair.fixed, pair.moving, pair.init, found, backward, masks)
     # Mutual information and MIND are chosen for images of different kinds, which need not resemble each other.
     ignored = ("local_correlation",) if refine and "mi" in settings.similarity else ()

@@ -70,9 +70,8 @@ def write_result(out, result, fixed, moving, started, fixed_labels=None):
             change = Volume(change, fixed.affine, frame=fixed.frame)
             files.append(pool.submit(write_volume, folder / "volume_change.nii.gz", change))
         residual = pool.submit(_write_inverse, folder / "inverse_displacement.nii.gz", transform, moving)
-        reached = moving.with_array(filled(moving.array)[0])
         before, after = (
-            candidate.warp(reached, fixed.lattice, fill=np.nan, displacement_mm=field_mm)
+            candidate.warp_image(moving, fixed.lattice, background=np.nan, displacement_mm=field_mm)
             for candidate, field_mm in (
                 (Transform.identity(fixed.lattice, transform.init), None),
                 (transform, displacement_mm),
