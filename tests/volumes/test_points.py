@@ -31,7 +31,7 @@ def test_other_columns_order_spaces_and_byte_order_mark(tmp_path):
         (b"x,y\n1,2\n", "column z is missing"),
         (b"1,2,3\n4,5,6\n", "column x, y, z is missing"),
         (b"x;y;z\n1;2;3\n", "column x, y, z is missing"),
-        (b"", "column x, y, z is missing"),
+        (b"", "no rows"),
         (b"x,y,z\n", "no rows"),
         (b"x,y,z\n1,2,3\n1,two,3\n", "line 3: y is 'two'"),
         (b"x,y,z\n1,2,3\n\n1,2\n", "line 4: z is ''"),

@@ -114,6 +114,26 @@ def measured_voxels(array):
     return measured, tuple(notes)
 
 
+def left_out_note(array, background):
+    """What a person should know of an image that is warped without the voxels that hold no measurement.
+
+    Args:
+        array: `(i, j, k)`, the image's values.
+        background: What is written in their place.
+
+    Returns:
+        A tuple of one sentence, or of none.
+    """
+    measured, _ = measured_voxels(array)
+    count = measured.size - np.count_nonzero(measured)
+    if not count:
+        return ()
+    return (
+        f"{count} voxels that hold padding or are not finite have no part in the warped image, which is "
+        f"{background:g} there.",
+    )
+
+
 def outside_value(array):
     """What an image says where it does not reach: its padding, else its smallest finite value.
 
@@ -128,6 +148,11 @@ def outside_value(array):
     """
     padding = padding_values(array)
     return padding[0] if padding else _smallest(array, np.isfinite(array))
+
+
+def holds_background(background):
+    """Whether an image, which is written as float32, can hold a value outside it."""
+    return background is None or not np.isfinite(background) or abs(background) <= np.finfo(np.float32).max
 
 
 def filled(array):

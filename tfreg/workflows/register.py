@@ -13,7 +13,7 @@ from tfreg.transforms.itk_files import read_linear
 from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.initial_alignment import KINDS
-from tfreg.volumes.intensity import measured_voxels, outside_value
+from tfreg.volumes.intensity import holds_background, left_out_note, outside_value
 from tfreg.volumes.network_grid import network_grid
 from tfreg.volumes.preprocessing import AlignedPair, align_pair, on_network_grid
 from tfreg.volumes.pyramid import cube_lattice, onto_level
@@ -91,6 +91,8 @@ def register(
     preprocessing = run.config.preprocessing if run is not None else Preprocessing()
     if init is not None:
         preprocessing = preprocessing.model_copy(update={"init": init})
+    if not holds_background(background):
+        raise UserError(f"--background {background:g}: is beyond float32; give a smaller number")
     settings = refinement_settings(preset, similarity, smoothness)
     masks = _masks(case)
     with progress_bar(progress) as bar:
@@ -114,12 +116,7 @@ def register(
         warnings.extend(_certificate_notes(certificate))
         with _timed(seconds, "warp"):
             background = outside_value(moving.array) if background is None else background
-            unmeasured = np.count_nonzero(~measured_voxels(moving.array)[0])
-            if unmeasured:
-                warnings.append(
-                    f"moving: {unmeasured} voxels that hold padding or are not finite have no part in the warped "
-                    f"image, which is {background:g} there."
-                )
+            warnings.extend(f"moving: {note}" for note in left_out_note(moving.array, background))
             warped = found.warp_image(moving, fixed.lattice, interpolation, background, displacement_mm)
     figures = trust_figures(pair.fixed, pair.moving, pair.init, found, backward, masks)
     # Mutual information and MIND are chosen for images of different kinds, which need not resemble each other.
