@@ -168,6 +168,24 @@ def test_the_value_of_padding_changes_nothing(pair, tools, tmp_path):
     assert warped[0].min() > -400  # no mixture of tissue and padding, and no overshoot beside it
 
 
+def test_landmarks_are_doubted_and_named_in_one_order(pair, tools, tmp_path):
+    fixed, moving = pair
+    inside = [v.lattice.to_world(np.array([[4.0, 5, 6], [9, 8, 7], [5, 11, 3]])) for v in pair]
+    assert not register(fixed, moving, fixed_points=inside[0], moving_points=inside[1]).report["warnings"][1:]
+    result = register(fixed, moving, fixed_points=inside[0], moving_points=inside[1] * [-1, -1, 1])
+    (text,) = (text for text in result.report["warnings"] if "points" in text)
+    assert text.startswith("moving points: 3 of 3 points lie outside the image")
+    assert "LPS" in text
+    for name, volume, points, order in (("fixed", fixed, inside[0], "ab"), ("moving", moving, inside[1], "ba")):
+        write_volume(tmp_path / f"{name}.nii.gz", volume)
+        rows = [f"{label},{x},{y},{z}" for label, (x, y, z) in zip(order, points[:2], strict=True)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["name,x,y,z", *rows]) + "\n")
+    files = [tmp_path / f"{name}.nii.gz" for name in ("fixed", "moving")]
+    points = {f"{name}_points": tmp_path / f"{name}.csv" for name in ("fixed", "moving")}
+    with pytest.raises(UserError, match=r"moving.csv: names point 1 'b', and .*fixed.csv names it 'a'"):
+        register_files(*files, tmp_path / "out", **points)
+
+
 def test_labels_and_masks_are_measured(pair, tools, rng):
     fixed, moving = pair
     labels = [Volume((v.array > 200).astype(np.uint8) + (v.array > 500), v.affine) for v in pair]

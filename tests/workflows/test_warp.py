@@ -382,3 +382,32 @@ def test_an_image_that_does_not_reach_the_grid(plain, tmp_path, rng):
     far[:3, 3] = 500
     _, _, texts = warped(plain, rng.normal(size=(12, 13, 14)).astype(np.float32), tmp_path, affine=far, background=3)
     assert texts == ["it does not reach the grid, and the result is 3 everywhere."]
+
+
+def test_landmarks_keep_what_was_said_of_them_and_doubts_are_told(plain, tmp_path):
+    (tmp_path / "a.csv").write_text("name,x,y,z,reader\ncarina,10,6,8,A\napex,-400,6,8,B\n")
+    with pytest.warns(InputWarning, match=r"a.csv: 1 of 2 points lie outside the image, by up to 407 mm: point apex"):
+        (path,) = warp_files(plain / "result", [tmp_path / "a.csv"], tmp_path / "out.csv")
+    assert path.read_text().splitlines() == [
+        "name,x,y,z,reader",
+        "carina,10.000000,6.000000,8.000000,A",
+        "apex,-400.000000,6.000000,8.000000,B",
+    ]
+    write_points(tmp_path / "lps.csv", np.array([[-10.0, -6, 8]]))
+    with pytest.warns(InputWarning, match=r"lps.csv: .* point 1; with x and y negated they lie in it"):
+        warp_files(plain / "result", [tmp_path / "lps.csv"], tmp_path / "other.csv")
+    fcsv = "# CoordinateSystem = LPS\n# columns = id,x,y,z,label\n7,-10,-6,8,carina\n8,,,,apex\n"
+    (tmp_path / "a.fcsv").write_text(fcsv)
+    with pytest.warns(InputWarning, match=r"a.fcsv: 1 of 2 points are not placed, and stay so"):
+        warp_files(plain / "result", [tmp_path / "a.fcsv"], tmp_path / "out.fcsv")
+    lines = (tmp_path / "out.fcsv").read_text().splitlines()
+    assert lines == [*fcsv.splitlines()[:2], "7,-10.000000,-6.000000,8.000000,carina", "8,,,,apex"]
+
+
+def test_a_folder_of_slices_gets_a_name_that_can_be_written(plain, tmp_path):
+    image = sitk.GetImageFromArray(np.ones((5, 6, 7), np.float32))
+    sitk.WriteImage(image, str(tmp_path / "a.mhd"))
+    write_volume(tmp_path / "b.mha", Volume(np.ones((5, 6, 7), np.float32), np.eye(4)))
+    out = tmp_path / "out"
+    written = warp_files(plain / "result", [tmp_path / "a.mhd", tmp_path / "b.mha"], out)
+    assert written == [out / "a.nii.gz", out / "b.mha"]

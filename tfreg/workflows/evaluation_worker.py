@@ -17,7 +17,7 @@ from tfreg.volumes.intensity import filled
 from tfreg.volumes.manifest import Pair
 from tfreg.workflows.assessment import displacement_quality
 from tfreg.workflows.baselines import BASELINES
-from tfreg.workflows.case import Case, check_case, read_input
+from tfreg.workflows.case import Case, check_case, check_landmark_order, read_input
 from tfreg.workflows.evaluation_methods import Method
 from tfreg.workflows.metrics import summary_of_errors
 from tfreg.workflows.worker_pool import run_once, set_up_once
@@ -153,4 +153,5 @@ def _case(pair):
     }
     case = Case(**{name: read_input(name, path, _read_volume) for name, path in names.items()})
     check_case(case, names)
+    check_landmark_order(pair.fixed_points, pair.moving_points)
     return case

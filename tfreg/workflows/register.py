@@ -18,7 +18,7 @@ from tfreg.volumes.network_grid import network_grid
 from tfreg.volumes.preprocessing import AlignedPair, align_pair, on_network_grid
 from tfreg.volumes.pyramid import cube_lattice, onto_level
 from tfreg.workflows.assessment import agreement, log_jacobian_summary
-from tfreg.workflows.case import Case, check_case, read_input
+from tfreg.workflows.case import Case, check_case, check_landmark_order, landmark_doubts, read_input
 from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.refine import refine_pair, steps_of
 from tfreg.workflows.result import REPORT, Registration, write_result
@@ -98,7 +98,7 @@ def register(
     with progress_bar(progress) as bar:
         with _timed(seconds, "prepare"):
             pair = _align(case, preprocessing, init_matrix, masks, names)
-        warnings.extend(pair.notes)
+        warnings.extend((*pair.notes, *landmark_doubts(case)))
         ways = (run, preprocessing, settings if refine else None, transform)
         found, refinement = _found(pair, masks, *ways, seconds, bar, "refining")
         if run is None and not refine:
@@ -221,6 +221,7 @@ def register_files(
     read_seconds = time.perf_counter() - started
     # Whatever can be wrong is found before the seconds that Keras takes to load.
     check_case(Case(**inputs), paths)
+    check_landmark_order(fixed_points, moving_points)
     refinement_settings(preset, similarity, smoothness)
     if open_run is None:
         if model is not None:
