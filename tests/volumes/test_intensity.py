@@ -90,6 +90,8 @@ def test_padding_is_found_by_its_place_and_its_value_changes_nothing(rng):
         assert found[2] == (f"{outside.sum()} voxels of padding ({value}) were set to the window's floor.",)
     # Intensities that are from 0 to 1 already, and -1 where there are none.
     assert padding_values(np.where(outside, -1, (array + 1200) / 2000)) == (-1.0,)
+    for value in (-1, -1000, -9999):  # nothing else is below zero
+        assert padding_values(np.where(outside, value, array + 1200)) == (value,)
 
 
 def test_padding_that_resampling_mixed_with_tissue_is_padding_still(rng):

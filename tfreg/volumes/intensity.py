@@ -2,8 +2,8 @@
 
 import numpy as np
 
-# Values at which something was measured, though there was nothing: no signal, and air on the Hounsfield scale.
-# Nothing above zero is padding below all else either.
+# Values at which something was measured, though there was nothing: no signal, and air on the Hounsfield scale, which
+# has other values below zero too. Nothing above zero is padding below all else either.
 NO_SIGNAL, AIR = 0.0, -1000.0
 
 # Padding lies this share of the other values' spread below all of them, and fills this share of the voxels.
@@ -75,9 +75,9 @@ def padding_values(array):
 
     What scanners, viewers and other tools write there differs (-1024, -2000, -3024, -32768, -9999, -3.4e38), so
     it is told by its place: one value below zero, shared by many voxels, below all others and far from them
-    (`LEAST_GAP`). There may be several, each far below the next. Zero and the -1000 of air are measurements, and so is
-    a lowest value that others follow closely, as in an image that was clipped. Above all others, only the largest
-    values of integers are padding.
+    (`LEAST_GAP`), or the only value below zero. There may be several, each far below the next. Zero and the -1000 of
+    air are measurements, and so is a lowest value that others follow closely, as in an image that was clipped. Above
+    all others, only the largest values of integers are padding.
 
     Args:
         array: `(i, j, k)`, any real dtype.
@@ -199,15 +199,18 @@ def _isolated_extreme(array, rest, sign, is_candidate, least_gap):
     values = values[:: max(1, values.size // LOOKED_AT)].astype(np.float64)
     low, high = np.percentile(values, (1, 99))
     nearest = float(extreme(array, where=others, initial=initial))
+    alone = sign > 0 and nearest >= NO_SIGNAL
+    if float(value) == AIR and low < NO_SIGNAL:
+        return None
     if float(value) < LOWEST_CT:
         nearest = np.percentile(values, 100 * min(1, MIXED * count / left))
-    is_padding = sign * (nearest - float(value)) > least_gap * (high - low) and len(np.unique(values)) >= LEAST_VALUES
-    return float(value) if is_padding else None
+    apart = alone or sign * (nearest - float(value)) > least_gap * (high - low)
+    return float(value) if apart and len(np.unique(values)) >= LEAST_VALUES else None
 
 
 def _may_be_low(value):
     """Whether a lowest value can be padding."""
-    return value < NO_SIGNAL and value != AIR
+    return value < NO_SIGNAL
 
 
 def _may_be_high(value):

@@ -23,14 +23,17 @@ NAMES = ("name", "label", "id")
 # A sentence lists this many points or values at most.
 LISTED = 10
 
+# A point this many voxels outside an image lies on its border: coordinates are rounded.
+ROUNDING = 1e-3
+
 # Another reading of coordinates is suggested where this share of the points would lie in the image.
 FITTING = 0.9
 
 
 def landmark_extension(path):
-    """ ".csv", ".fcsv" or ".mrk.json" for a file of landmarks, else ""."""
-    name = Path(path).name.lower()
-    return next((extension for extension in (".mrk.json", ".fcsv", ".csv") if name.endswith(extension)), "")
+    """The format of a file of landmarks, .csv, .fcsv or .mrk.json (which may be called .json); else ""."""
+    extension = Path(path).suffix.lower()
+    return ".mrk.json" if extension == ".json" else extension if extension in (".fcsv", ".csv") else ""
 
 
 def read_points(path):
@@ -116,7 +119,8 @@ def doubts(points, lattice, names=()):
     placed = np.isfinite(points).all(axis=1)
 
     def are_inside(voxels):
-        return placed & ((voxels >= -0.5) & (voxels <= np.array(lattice.shape) - 0.5)).all(axis=1)
+        reach = 0.5 + ROUNDING
+        return placed & ((voxels >= -reach) & (voxels <= np.array(lattice.shape) - 1 + reach)).all(axis=1)
 
     voxels = lattice.to_voxel(points)
     outside = placed & ~are_inside(voxels)

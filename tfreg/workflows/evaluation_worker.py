@@ -97,6 +97,7 @@ def _measured(task, resources):
         first, second = (read_points(path) for path in (pair.moving_points, pair.moving_points_second))
         if len(first) != len(second):
             raise UserError(f"{pair.moving_points_second}: list the same landmarks as {pair.moving_points}")
+        check_landmark_order(pair.moving_points, pair.moving_points_second)
         return {"quality": {"landmarks": summary_of_errors(second - first)}}
     case = _case(pair)
     if method.kind == "tfreg":
