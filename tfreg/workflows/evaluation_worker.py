@@ -17,7 +17,7 @@ from tfreg.volumes.intensity import filled
 from tfreg.volumes.manifest import Pair
 from tfreg.workflows.assessment import displacement_quality
 from tfreg.workflows.baselines import BASELINES
-from tfreg.workflows.case import Case, check_case, check_landmark_order, read_input
+from tfreg.workflows.case import Case, check_case, check_landmark_order, landmark_doubts, read_input
 from tfreg.workflows.evaluation_methods import Method
 from tfreg.workflows.metrics import summary_of_errors
 from tfreg.workflows.worker_pool import run_once, set_up_once
@@ -64,8 +64,8 @@ def measure(task, resources):
 
     Returns:
         A dictionary that JSON holds: the task's names, and either `error` or `seconds`, `peak_mb` (of the process so
-        far), `quality` (see `displacement_quality`) and, of tfreg's own results, `certified`, `damping`, `verdict`
-        and `reasons`.
+        far), `quality` (see `displacement_quality`), `warnings` (sentences) and, of tfreg's own results, `certified`,
+        `damping`, `verdict` and `reasons`.
     """
     row = blank_row(task)
     try:
@@ -118,7 +118,7 @@ def _measured(task, resources):
 
         write_pair_picture(task.picture, case.fixed, case.moving, displacement_mm, case.fixed_labels, warped_labels)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    return result | {"peak_mb": round(peak_mb), "quality": quality}
+    return result | {"peak_mb": round(peak_mb), "quality": quality, "warnings": landmark_doubts(case)}
 
 
 def _by_tfreg(case, task, resources):
