@@ -116,6 +116,14 @@ def test_where_nothing_is_measured_all_is_fill():
     assert (sample(array, np.ones((3, 3)), "linear", 5, np.zeros(array.shape, bool)) == 5).all()
 
 
+@pytest.mark.parametrize("fill", [-1, 256, 0.5, np.nan])
+def test_labels_do_not_cut_the_value_outside(fill):
+    array = np.ones((3, 4, 5), np.uint8)
+    with pytest.raises(ValueError, match="`fill` must be a value of the array's dtype, uint8"):
+        sample(array, np.full((2, 3), -9.0), "nearest", fill)
+    assert sample(array, np.full((2, 3), -9.0), "nearest", 255.0).tolist() == [255, 255]
+
+
 def test_unknown_interpolation():
     with pytest.raises(ValueError, match="'quintic'"):
         sample(np.zeros((4, 5, 6)), [0, 0, 0], "quintic")

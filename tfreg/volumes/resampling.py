@@ -51,12 +51,14 @@ def sample(array, points_voxel, interpolation="linear", fill=0.0, measured=None)
         `(...)`, float32, or the array's dtype for "nearest".
 
     Raises:
-        ValueError: If the interpolation is unknown.
+        ValueError: If the interpolation is unknown, or the array's integers do not hold `fill`.
     """
     if interpolation not in INTERPOLATIONS:
         raise ValueError(
             f"`interpolation` must be one of {sorted(INTERPOLATIONS)}. Received: interpolation={interpolation!r}"
         )
+    if interpolation == "nearest" and array.dtype.kind in "iu" and not _is_value_of(array.dtype, fill):
+        raise ValueError(f"`fill` must be a value of the array's dtype, {array.dtype}. Received: fill={fill!r}")
     points_voxel = np.asarray(points_voxel)
     points = points_voxel.reshape(-1, 3)
     spline = interpolation == "cubic"
@@ -75,6 +77,11 @@ def sample(array, points_voxel, interpolation="linear", fill=0.0, measured=None)
     if measured is not None:
         values[~sample(measured, points, "nearest", True)] = fill
     return values.reshape(points_voxel.shape[:-1])
+
+
+def _is_value_of(dtype, number):
+    """Whether a dtype of integers holds a number."""
+    return float(number).is_integer() and np.iinfo(dtype).min <= int(number) <= np.iinfo(dtype).max
 
 
 def _read(array, points, interpolation, fill):
