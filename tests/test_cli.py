@@ -380,6 +380,16 @@ def test_warp_takes_several_inputs(run, folder):
     )
 
 
+def test_a_bad_input_does_not_lose_the_others(run, folder):
+    arguments = arguments_of("warp", WARP, {"--out": "warped", "--input": "nowhere.nii.gz"})
+    code, out, err = run(*arguments, "--input", "moving.nii.gz")
+    assert (code, out.split()) == (2, ["warped/moving.nii.gz"])
+    assert err.startswith(
+        "tfreg: error: 1 of 2 inputs could not be warped, the others are in warped: nowhere.nii.gz: no "
+    )
+    assert err.count("\n") == 1
+
+
 def test_other_formats_are_read(run, folder):
     volume = read_volume(folder / "moving.nii.gz")
     write_volume(folder / "moving.nrrd", Volume(volume.array, volume.affine))

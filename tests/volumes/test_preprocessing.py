@@ -228,7 +228,7 @@ def test_notes_name_the_volume(oblique):
     moving.array[:2] = -3024
     notes = prepare_pair(fixed, moving, Preprocessing()).notes
     assert notes[0].startswith("fixed: 1 voxels")
-    assert notes[1].startswith(f"moving: {moving.array[:2].size} voxels of CT padding (-3024)")
+    assert notes[1].startswith(f"moving: {moving.array[:2].size} voxels of padding (-3024)")
     fixed.array[:] = 3
     with pytest.raises(UserError, match=r"^fixed: "):
         prepare_pair(fixed, moving, Preprocessing())

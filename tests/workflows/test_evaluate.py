@@ -15,15 +15,19 @@ import pytest
 from scipy import ndimage
 
 from tfreg.config import dump_config, parse_config
-from tfreg.errors import UserError
+from tfreg.errors import InputWarning, UserError
 from tfreg.volumes.formats import read_volume, write_points, write_volume
+from tfreg.volumes.manifest import Pair
 from tfreg.volumes.volume import Volume
+from tfreg.workflows.baselines import BASELINES, Baseline
 from tfreg.workflows.evaluate import evaluate, plan_experiments
-from tfreg.workflows.evaluation_methods import plan_methods, reference_of
+from tfreg.workflows.evaluation_methods import Method, plan_methods, reference_of
 from tfreg.workflows.evaluation_store import Store, digest_of
+from tfreg.workflows.evaluation_worker import Task, measure
 from tfreg.workflows.metrics import dice_by_label
 from tfreg.workflows.result import without_nan
 from tfreg.workflows.train import build_model
+from tfreg.workflows.worker_pool import Resources
 
 SHAPE = (24, 28, 20)
 
@@ -359,3 +363,38 @@ def test_bad_options_get_one_line(people, tmp_path, options, text):
     assert text in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_other_tools_see_no_padding(tmp_path, monkeypatch, rng):
+    array = rng.normal(40, 30, (8, 9, 10)).astype(np.float32)
+    padded = array.copy()
+    padded[:2], padded[2] = -32768, np.nan
+    files = []
+    for name, values in (("fixed", array), ("moving", padded)):
+        files.append(tmp_path / f"{name}.nii.gz")
+        write_volume(files[-1], Volume(values, np.eye(4)))
+    seen = []
+
+    def tool(fixed, moving, init, threads):
+        seen.extend((fixed.array, moving.array))
+        return np.zeros((8, 9, 10, 3), np.float32), 1.0
+
+    monkeypatch.setitem(BASELINES, "tool", Baseline(tool, "numpy", "numpy", ""))
+    row = measure(Task("pairs", Pair("a", *files), Method("tool", "baseline"), "", "header"), Resources(0, 1, None))
+    assert "error" not in row
+    np.testing.assert_array_equal(seen[0], array)
+    np.testing.assert_array_equal(seen[1][3:], array[3:])
+    assert (seen[1][:3] == array[3:].min()).all()
+
+
+def test_doubtful_landmarks_are_told(people, tmp_path):
+    for number in (1, 2):
+        points = np.loadtxt(people / f"p{number}_ED.csv", delimiter=",", skiprows=1)
+        write_points(tmp_path / f"{number}.csv", points * ([-1, -1, 1] if number == 1 else 1))
+    rows = [f"a,{people}/p1_ED.nii.gz,{people}/p2_ED.nii.gz,1.csv,2.csv"]
+    (tmp_path / "pairs.csv").write_text("\n".join(["id,fixed,moving,fixed_points,moving_points", *rows]) + "\n")
+    with pytest.warns(InputWarning, match=r"pair a: fixed points: 4 of 4 points .* may be LPS") as caught:
+        evaluate(tmp_path / "pairs.csv", tmp_path / "out", baselines=("demons",), threads=1, progress=False)
+    assert len(caught) == 1
+    with open(tmp_path / "out" / "measurements.csv", encoding="utf-8") as file:
+        assert all("may be LPS" in row["warnings"] for row in csv.DictReader(file))

@@ -139,6 +139,53 @@ def test_missing_values_do_not_spread(pair, tools):
     assert any("fixed" in text and "not finite" in text for text in result.report["warnings"])
 
 
+def test_the_value_of_padding_changes_nothing(pair, tools, tmp_path):
+    across = [np.hypot(*np.meshgrid(*(np.linspace(-1, 1, n) for n in v.shape[:2]), indexing="ij")) for v in pair]
+    padded = [np.broadcast_to((rho > 0.9)[..., None], v.shape) for rho, v in zip(across, pair, strict=True)]
+    reports, warped, views = [], [], []
+    for value in np.float32([-2048, -32768, -3.4028235e38, 1e20, np.nan]):
+        fixed, moving = (v.with_array(np.where(p, value, v.array)) for v, p in zip(pair, padded, strict=True))
+        result = register(fixed, moving, run=tools.ChosenRun(), init="moments", interpolation="cubic", check=True)
+        write_result(tmp_path / str(value), result, fixed, moving, time.perf_counter())
+        report = result.report
+        assert report["background"] == (np.nanmin(moving.array) if np.isnan(value) else value)
+        assert sum("padding" in text or "not finite" in text for text in report["warnings"]) == 3
+        names = ("init", "linear", "metrics", "trust", "verdict", "reasons", "certificate", "log_jacobian")
+        reports.append({name: report[name] for name in names})
+        if not warped:
+            outside = result.warped.array == value
+        assert (result.warped.array[outside] == np.float32(report["background"])).all()
+        warped.append(result.warped.array[~outside])
+        with np.load(tmp_path / str(value) / "views.npz") as archive:
+            views.append({name: archive[name].tobytes() for name in ("fixed", "moving", "warped")})
+        pictures = [(tmp_path / str(other) / "report.png").read_bytes() for other in (np.float32(-2048), value)]
+        assert pictures[0] == pictures[1]
+    for number in range(1, len(reports)):
+        assert reports[number] == reports[0]
+        np.testing.assert_array_equal(warped[number], warped[0])
+        assert views[number] == views[0]
+    assert 0.2 < outside.mean() < 0.8
+    assert warped[0].min() > -400  # no mixture of tissue and padding, and no overshoot beside it
+
+
+def test_landmarks_are_doubted_and_named_in_one_order(pair, tools, tmp_path):
+    fixed, moving = pair
+    inside = [v.lattice.to_world(np.array([[4.0, 5, 6], [9, 8, 7], [5, 11, 3]])) for v in pair]
+    assert not register(fixed, moving, fixed_points=inside[0], moving_points=inside[1]).report["warnings"][1:]
+    result = register(fixed, moving, fixed_points=inside[0], moving_points=inside[1] * [-1, -1, 1])
+    (text,) = (text for text in result.report["warnings"] if "points" in text)
+    assert text.startswith("moving points: 3 of 3 points lie outside the image")
+    assert "LPS" in text
+    for name, volume, points, order in (("fixed", fixed, inside[0], "ab"), ("moving", moving, inside[1], "ba")):
+        write_volume(tmp_path / f"{name}.nii.gz", volume)
+        rows = [f"{label},{x},{y},{z}" for label, (x, y, z) in zip(order, points[:2], strict=True)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["name,x,y,z", *rows]) + "\n")
+    files = [tmp_path / f"{name}.nii.gz" for name in ("fixed", "moving")]
+    points = {f"{name}_points": tmp_path / f"{name}.csv" for name in ("fixed", "moving")}
+    with pytest.raises(UserError, match=r"moving.csv: names point 1 'b', and .*fixed.csv names it 'a'"):
+        register_files(*files, tmp_path / "out", **points)
+
+
 def test_labels_and_masks_are_measured(pair, tools, rng):
     fixed, moving = pair
     labels = [Volume((v.array > 200).astype(np.uint8) + (v.array > 500), v.affine) for v in pair]

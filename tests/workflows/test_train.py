@@ -536,3 +536,12 @@ def test_network_grids_of_several_shapes_are_refused(data, manifest, refusal, tm
     assert line.startswith(str(tmp_path / "cropped.nii.gz"))
     assert line.endswith("set preprocessing.network_grid.shape")
     assert not (tmp_path / "run").exists()
+
+
+def test_labels_beyond_32_bits_are_refused(data, manifest, refusal, tmp_path):
+    labels = read_volume(read_subjects(data)[0].labels, labels=True)
+    large = labels.array.astype(np.int64) * 2**32
+    write_volume(tmp_path / "large.nii.gz", labels.with_array(large))
+    path = manifest(lambda s: changed(s, labels=tmp_path / "large.nii.gz") if s.id == "s001_inhale" else s)
+    line = refusal(tiny(), path, tmp_path / "run")
+    assert line.startswith(f"{tmp_path / 'large.nii.gz'}: has labels beyond 32 bits")

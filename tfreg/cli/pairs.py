@@ -103,7 +103,8 @@ def register(
 def warp(
     transform: Annotated[Path, typer.Option(help="A result folder, or its transform.npz.")],
     input: Annotated[
-        list[Path], typer.Option(help="Image, labels or landmarks (.csv) of the moving side; may be repeated.")
+        list[Path],
+        typer.Option(help="Image, labels or landmarks (.csv, .fcsv, .mrk.json) of the moving side; may be repeated."),
     ],
     out: Annotated[Path, typer.Option(help="File to write; a folder for several inputs.")],
     inverse: Annotated[bool, typer.Option("--inverse", help="From the fixed side to the moving one.")] = False,
@@ -117,7 +118,7 @@ def warp(
     """Apply a result to more images, labels or landmarks."""
     from tfreg.workflows.warp import warp_files
 
-    for path in warp_files(
+    warp_files(
         transform,
         input,
         out,
@@ -126,8 +127,8 @@ def warp(
         reference=reference,
         background=background,
         force=force,
-    ):
-        print(path)
+        tell=print,
+    )
 
 
 @app.command()

@@ -13,17 +13,31 @@ from tfreg.volumes.dicom_series import is_dicom, split_choice
 from tfreg.volumes.header_checks import MAX_VOXELS
 from tfreg.volumes.itk_images import read_itk, write_itk
 from tfreg.volumes.nifti import read_nifti, write_nifti
-from tfreg.volumes.points import read_points, write_points
+from tfreg.volumes.points import landmark_extension, read_landmarks, read_points, write_landmarks, write_points
 from tfreg.volumes.whole_file import whole_file
 
-__all__ = ["MAX_VOXELS", "header_size", "read_points", "read_volume", "write_points", "write_volume"]
+__all__ = [
+    "MAX_VOXELS",
+    "header_size",
+    "landmark_extension",
+    "read_landmarks",
+    "read_points",
+    "read_values",
+    "read_volume",
+    "whole_numbers",
+    "writable_name",
+    "write_landmarks",
+    "write_points",
+    "write_volume",
+]
 
 NIFTI = (".nii", ".nii.gz", ".hdr", ".img")
+WRITTEN = (".nii", ".nii.gz", ".mha", ".nrrd")
 ITK = (".mha", ".mhd", ".nrrd", ".nhdr")
 
 # Labels 0 to 7 that were stored as uint8 with a scale factor come back up to 0.014 from a whole number.
 LABEL_TOLERANCE = 0.05
-LABEL_DTYPES = (np.uint8, np.int16, np.uint16, np.int32, np.int64)
+LABEL_DTYPES = (np.uint8, np.int16, np.uint16, np.int32, np.int64, np.uint64)
 
 
 def read_volume(path, labels=False):
@@ -44,26 +58,46 @@ def read_volume(path, labels=False):
         UserError: If there is no such file, it is damaged, or it holds anything but one 3D volume of
             real numbers that are not all equal, or labels that are not all zero.
     """
+    volume = read_values(path, labels)
+    if labels:
+        volume = volume.with_array(whole_numbers(path, volume.array))
+        if not volume.array.any():
+            raise UserError(f"{path}: empty mask, no voxel is labelled; give the segmentation of this volume")
+        return volume
+    _check_values(path, volume.array)
+    return volume
+
+
+def read_values(path, as_stored=False):
+    """Reads a 3D volume, whatever its values say.
+
+    Args:
+        path: As of `read_volume`.
+        as_stored: Keep the stored dtype instead of converting to float32.
+
+    Returns:
+        A `Volume`; its `notes` say what the reader had to decide.
+
+    Raises:
+        UserError: If there is no such file, it is damaged, or it does not hold one 3D volume of real numbers.
+    """
     path = Path(path)
     place, _ = split_choice(path)
     if not place.exists():
         raise UserError(f"{path}: no such file; check the path")
     # The voxels of an .img file may begin as DICOM does.
     if place.is_dir() or _extension(path) in DICOM or (_extension(path) not in NIFTI + ITK and is_dicom(path)):
-        volume = read_dicom(path, labels)
+        volume = read_dicom(path, as_stored)
     elif not path.is_file():
         raise UserError(f"{path}: is not a file; give a volume")
     elif path.stat().st_size == 0:
         raise UserError(f"{path}: is empty; copy or export the file again")
     elif _extension(path) in NIFTI:
-        volume = read_nifti(path, labels)
+        volume = read_nifti(path, as_stored)
     elif _extension(path) in ITK:
-        volume = read_itk(path, labels)
+        volume = read_itk(path, as_stored)
     else:
         raise UserError(f"{path}: unknown extension; give {', '.join(NIFTI + ITK)} or the folder of a DICOM series")
-    if labels:
-        return volume.with_array(_whole_numbers(path, volume.array))
-    _check_values(path, volume.array)
     return volume
 
 
@@ -82,6 +116,18 @@ def header_size(path):
     # Whatever is wrong with the file, whoever reads it says so.
     except Exception:
         return ()
+
+
+def writable_name(path):
+    """The name of a volume's file in a format that `write_volume` knows: its own, or else .nii.gz."""
+    path = Path(path)
+    place, uid = split_choice(path)
+    if place.is_dir():
+        return f"{place.resolve().name}{'' if uid is None else f'_{uid}'}.nii.gz"
+    extension = _extension(path)
+    if extension in WRITTEN:
+        return path.name
+    return (path.name[: -len(extension)] if extension in (*NIFTI, *ITK, *DICOM) else path.name) + ".nii.gz"
 
 
 def write_volume(path, volume):
@@ -129,8 +175,20 @@ def _check_values(path, array):
         raise UserError(f"{path}: all voxels have the same value ({low:g}); give an image with contrast")
 
 
-def _whole_numbers(path, array):
-    """The labels in the smallest dtype that holds them."""
+def whole_numbers(path, array, background=0):
+    """Labels in the smallest dtype that holds them.
+
+    Args:
+        path: Their file, for the messages.
+        array: `(i, j, k)`, any real dtype.
+        background: A whole number that the dtype holds too.
+
+    Returns:
+        `(i, j, k)` of integers.
+
+    Raises:
+        UserError: If the values are not whole numbers, or beyond 64 bits.
+    """
     if array.dtype.kind == "f":
         rounded = np.rint(array)
         if not (np.isfinite(array).all() and (np.abs(array - rounded) <= LABEL_TOLERANCE).all()):
@@ -138,12 +196,10 @@ def _whole_numbers(path, array):
                 f"{path}: labels must be whole numbers; give a segmentation, resampled with nearest interpolation only"
             )
         array = rounded
-    low, high = array.min(), array.max()
-    if low == high == 0:
-        raise UserError(f"{path}: empty mask, no voxel is labelled; give the segmentation of this volume")
+    # Compared as Python integers: a float cannot hold int64's largest value.
+    low, high = min(int(array.min()), int(background)), max(int(array.max()), int(background))
     for dtype in LABEL_DTYPES:
-        # Compared as Python integers: a float cannot hold int64's largest value.
-        if np.iinfo(dtype).min <= int(low) and int(high) <= np.iinfo(dtype).max:
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
             return array.astype(dtype)
     raise UserError(f"{path}: labels beyond 64-bit integers; give a segmentation")
 

@@ -5,7 +5,7 @@ import numpy as np
 from tfreg.transforms.certificate import folding_fraction
 from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform, voxels_reached
-from tfreg.volumes.intensity import filled
+from tfreg.volumes.intensity import measured_voxels
 from tfreg.volumes.resampling import is_inside, sample
 from tfreg.workflows.metrics import (
     correlation,
@@ -113,8 +113,8 @@ def agreement(case, init, transform, displacement_mm, warped):
         A dictionary of stage to a dictionary of figures.
     """
     lattice = case.fixed.lattice
-    array = filled(case.moving.array)[0]
-    background = float(array.min())
+    # What was not measured in either image is not compared.
+    fixed_measured, moving_measured = (measured_voxels(image.array)[0] for image in (case.fixed, case.moving))
     result = {}
     for name, candidate, field_mm, values in (
         ("before", Transform.identity(lattice), None, None),
@@ -125,9 +125,9 @@ def agreement(case, init, transform, displacement_mm, warped):
             field_mm = candidate.displacement_mm(lattice)
         reached = voxels_reached(case.moving.lattice, lattice, field_mm)
         if values is None:
-            values = sample(array, reached, "linear", background)
+            values = sample(case.moving.array, reached, "linear", measured=moving_measured)
         inside = is_inside(reached, case.moving.shape)
-        considered = inside & np.isfinite(case.fixed.array)
+        considered = inside & fixed_measured & sample(moving_measured, reached, "nearest", False)
         if case.fixed_mask is not None:
             considered &= case.fixed_mask.array != 0
         entry = {

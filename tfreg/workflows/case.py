@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfreg.errors import UserError
-from tfreg.volumes.formats import read_points, read_volume
+from tfreg.volumes.formats import read_landmarks, read_points, read_volume
+from tfreg.volumes.points import doubts
 from tfreg.volumes.volume import Volume
 
 
@@ -78,6 +79,46 @@ def check_case(case, names):
             f"{names['moving_points']}: holds {len(case.moving_points)} points and {names['fixed_points']} "
             f"{len(case.fixed_points)}; list the same landmarks in the same order"
         )
+
+
+def check_landmark_order(fixed_points, moving_points):
+    """Refuses two files that name the same landmarks in another order: they are paired by their order.
+
+    Args:
+        fixed_points, moving_points: Files of as many landmarks, or None.
+
+    Raises:
+        UserError: If the order differs.
+    """
+    if fixed_points is None or moving_points is None:
+        return
+    fixed, moving = (read_landmarks(path).names for path in (fixed_points, moving_points))
+    if fixed != moving and sorted(fixed) == sorted(moving) and len(set(fixed)) == len(fixed):
+        number, (first, other) = next(
+            (number, names) for number, names in enumerate(zip(fixed, moving, strict=True), 1) if len(set(names)) > 1
+        )
+        raise UserError(
+            f"{moving_points}: names point {number} {other!r}, and {fixed_points} names it {first!r}; list the same "
+            "landmarks in the same order"
+        )
+
+
+def landmark_doubts(case):
+    """What a person should look at before a pair's landmarks are believed.
+
+    Args:
+        case: A `Case`.
+
+    Returns:
+        List of sentences, which begin with the side.
+    """
+    sides = (("fixed", case.fixed, case.fixed_points), ("moving", case.moving, case.moving_points))
+    return [
+        f"{side} points: {text}"
+        for side, image, points in sides
+        if points is not None
+        for text in doubts(points, image.lattice)
+    ]
 
 
 def _place(volume):

@@ -197,7 +197,8 @@ def _register(task, resources):
             "versions": versions(),
         }
         with result_folder(task.cache / task.key) as folder:
-            save_transform(folder / "transform.npz", result.transform, case.fixed.lattice, case.moving.lattice)
+            frames = (case.fixed.frame, case.moving.frame)
+            save_transform(folder / "transform.npz", result.transform, case.fixed.lattice, case.moving.lattice, frames)
             (folder / RECORD).write_text(json.dumps(without_nan(record), indent=2) + "\n", encoding="utf-8")
         return record | {"key": task.key}
     # One pair that fails, whatever the reason, must not cost the others.

@@ -2,10 +2,11 @@
 
 import importlib.metadata
 import os
+import warnings
 
 import numpy as np
 
-from tfreg.errors import UserError
+from tfreg.errors import InputWarning, UserError
 from tfreg.volumes.formats import header_size
 from tfreg.volumes.initial_alignment import KINDS
 from tfreg.volumes.manifest import pairs_from_subjects, read_pairs, read_subjects
@@ -158,11 +159,15 @@ def _work(tasks, store, workers, resources, progress):
     """Measures all tasks; each row is kept as soon as it is there."""
     if not tasks:
         return
-    failed = 0
+    failed, told = 0, set()
     with progress_bar(progress) as bar:
         line = bar.add_task("evaluating", total=len(tasks), status="")
         for task, row in in_processes(measure, batches_by_size(tasks), resources, workers):
             store.add(blank_row(task) | row)
             failed += "error" in row
+            for text in (f"pair {task.pair.id}: {text}" for text in row.get("warnings", ())):
+                if text not in told:  # every method finds the same
+                    warnings.warn(text, InputWarning, stacklevel=2)
+                told.add(text)
             status = " ".join(task.key[1:]) + (f", {failed} failed" if failed else "")
             bar.update(line, advance=1, status=status)

@@ -13,12 +13,12 @@ from tfreg.transforms.itk_files import read_linear
 from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.initial_alignment import KINDS
-from tfreg.volumes.intensity import filled
+from tfreg.volumes.intensity import holds_background, left_out_note, outside_value
 from tfreg.volumes.network_grid import network_grid
 from tfreg.volumes.preprocessing import AlignedPair, align_pair, on_network_grid
 from tfreg.volumes.pyramid import cube_lattice, onto_level
 from tfreg.workflows.assessment import agreement, log_jacobian_summary
-from tfreg.workflows.case import Case, check_case, read_input
+from tfreg.workflows.case import Case, check_case, check_landmark_order, landmark_doubts, read_input
 from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.refine import refine_pair, steps_of
 from tfreg.workflows.result import REPORT, Registration, write_result
@@ -73,7 +73,7 @@ def register(
         transform: "linear", "deformable" or "both": which parts are used.
         interpolation: "linear" or "cubic", for the warped image.
         background: Value of the warped image where the transform leaves the moving volume; None takes
-            the moving image's smallest.
+            the moving image's padding, or else its smallest value.
         fixed_labels, moving_labels, fixed_points, moving_points, fixed_mask, moving_mask: See `Case`.
         names: Dictionary of input to what error messages call it, such as its file.
         progress: Shows a progress bar.
@@ -91,12 +91,14 @@ def register(
     preprocessing = run.config.preprocessing if run is not None else Preprocessing()
     if init is not None:
         preprocessing = preprocessing.model_copy(update={"init": init})
+    if not holds_background(background):
+        raise UserError(f"--background {background:g}: is beyond float32; give a smaller number")
     settings = refinement_settings(preset, similarity, smoothness)
     masks = _masks(case)
     with progress_bar(progress) as bar:
         with _timed(seconds, "prepare"):
             pair = _align(case, preprocessing, init_matrix, masks, names)
-        warnings.extend(pair.notes)
+        warnings.extend((*pair.notes, *landmark_doubts(case)))
         ways = (run, preprocessing, settings if refine else None, transform)
         found, refinement = _found(pair, masks, *ways, seconds, bar, "refining")
         if run is None and not refine:
@@ -113,11 +115,9 @@ def register(
             )
         warnings.extend(_certificate_notes(certificate))
         with _timed(seconds, "warp"):
-            array, replaced = filled(moving.array)
-            if replaced:
-                warnings.append(f"moving: {replaced} voxels that are not finite were warped as the smallest value.")
-            background = float(array.min()) if background is None else background
-            warped = found.warp(moving.with_array(array), fixed.lattice, interpolation, background, displacement_mm)
+            background = outside_value(moving.array) if background is None else background
+            warnings.extend(f"moving: {note}" for note in left_out_note(moving.array, background))
+            warped = found.warp_image(moving, fixed.lattice, interpolation, background, displacement_mm)
     figures = trust_figures(pair.fixed, pair.moving, pair.init, found, backward, masks)
     # Mutual information and MIND are chosen for images of different kinds, which need not resemble each other.
     ignored = ("local_correlation",) if refine and "mi" in settings.similarity else ()
@@ -221,6 +221,7 @@ def register_files(
     read_seconds = time.perf_counter() - started
     # Whatever can be wrong is found before the seconds that Keras takes to load.
     check_case(Case(**inputs), paths)
+    check_landmark_order(fixed_points, moving_points)
     refinement_settings(preset, similarity, smoothness)
     if open_run is None:
         if model is not None:

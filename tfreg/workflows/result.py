@@ -52,13 +52,14 @@ def write_result(out, result, fixed, moving, started, fixed_labels=None):
     from tfreg.report.registration_figure import registration_figure
 
     transform, displacement_mm = result.transform, result.displacement_mm
+    frames = (fixed.frame, moving.frame)
     with result_folder(out) as folder, ThreadPoolExecutor() as pool:
         # Compression leaves Python's lock: files are written while the inverse and the picture are made.
         files = [
             pool.submit(write, folder / name, *content)
             for name, write, *content in (
                 ("displacement.nii.gz", write_displacement, displacement_mm, fixed.affine, fixed.frame),
-                ("transform.npz", save_transform, transform, fixed.lattice, moving.lattice),
+                ("transform.npz", save_transform, transform, fixed.lattice, moving.lattice, frames),
                 ("transform.h5", write_composite, displacement_mm, fixed.affine),
                 ("warped.nii.gz", write_volume, Volume(result.warped.array, fixed.affine, frame=fixed.frame)),
                 ("jacobian.nii.gz", write_volume, Volume(result.log_jacobian, fixed.affine, frame=fixed.frame)),
@@ -70,9 +71,8 @@ def write_result(out, result, fixed, moving, started, fixed_labels=None):
             change = Volume(change, fixed.affine, frame=fixed.frame)
             files.append(pool.submit(write_volume, folder / "volume_change.nii.gz", change))
         residual = pool.submit(_write_inverse, folder / "inverse_displacement.nii.gz", transform, moving)
-        reached = moving.with_array(filled(moving.array)[0])
         before, after = (
-            candidate.warp(reached, fixed.lattice, fill=np.nan, displacement_mm=field_mm)
+            candidate.warp_image(moving, fixed.lattice, background=np.nan, displacement_mm=field_mm)
             for candidate, field_mm in (
                 (Transform.identity(fixed.lattice, transform.init), None),
                 (transform, displacement_mm),

@@ -231,6 +231,8 @@ def _volumes(pairs, config):
     for path, volume in labels.items():
         if not volume.lattice.same_as(images[path].lattice):
             raise UserError(f"{files[path]}: lies on another grid than its image {path.name}; resample it")
+        if volume.array.dtype.itemsize > 4:
+            raise UserError(f"{files[path]}: has labels beyond 32 bits; renumber them")
         # Its own affine may differ by rounding.
         labels[path] = images[path].with_array(volume.array)
     return images, labels
