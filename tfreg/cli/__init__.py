@@ -47,10 +47,13 @@ def _show_warning(message, category, *_):
 def main():
     """Runs the command line; bad input ends with one line on standard error and exit code 2."""
     warnings.showwarning = _show_warning
+    # A file's name need not be text in the terminal's encoding, and must not stop a command that is done.
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except UserError as error:
-        print(f"tfreg: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"tfreg: error: {error}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -1,6 +1,7 @@
 """Reads and writes volumes, whatever their file format."""
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -8,6 +9,7 @@ import numpy as np
 
 from tfreg.errors import UserError
 from tfreg.volumes.header_checks import MAX_VOXELS
+from tfreg.volumes.input_files import content_kind, first_bytes, itk_name, path_kind
 from tfreg.volumes.itk_images import read_dicom, read_itk, write_itk
 from tfreg.volumes.nifti import read_nifti, write_nifti
 from tfreg.volumes.points import read_points, write_points
@@ -42,20 +44,25 @@ def read_volume(path, labels=False):
             real numbers that are not all equal, or labels that are not all zero.
     """
     path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such file; check the path")
-    if path.is_dir() or _extension(path) in DICOM:
-        volume = read_dicom(path, labels)
-    elif not path.is_file():
-        raise UserError(f"{path}: is not a file; give a volume")
-    elif path.stat().st_size == 0:
-        raise UserError(f"{path}: is empty; copy or export the file again")
-    elif _extension(path) in NIFTI:
+    extension = _extension(path)
+    if path_kind(path) == "folder":
+        if extension in NIFTI + ITK:
+            raise UserError(f"{path}: is a folder with the name of a file; give the file that lies in it")
+        volume = read_dicom(itk_name(path), labels)
+    elif extension in DICOM:
+        volume = read_dicom(itk_name(path), labels)
+    elif extension in NIFTI:
         volume = read_nifti(path, labels)
-    elif _extension(path) in ITK:
+    elif extension in ITK:
         volume = read_itk(path, labels)
     else:
-        raise UserError(f"{path}: unknown extension; give {', '.join(NIFTI + ITK)} or the folder of a DICOM series")
+        kind = content_kind(first_bytes(path))
+        raise UserError(
+            f"{path}: unknown extension{f' of {kind}' if kind else ''}; give {', '.join(NIFTI + ITK)} or the folder "
+            "of a DICOM series"
+        )
+    if volume.lattice.is_sheared:
+        volume = replace(volume, notes=(*volume.notes, _shear_note(volume.lattice)))
     if labels:
         return volume.with_array(_whole_numbers(path, volume.array))
     _check_values(path, volume.array)
@@ -73,7 +80,7 @@ def header_size(path):
     """
     try:
         header = nib.load(path).header
-        return (*header.get_data_shape(), *(round(float(mm), 3) for mm in header.get_zooms()))
+        return (*header.get_data_shape(), *(float(f"{mm:.4g}") for mm in header.get_zooms()))
     # Whatever is wrong with the file, whoever reads it says so.
     except Exception:
         return ()
@@ -114,6 +121,15 @@ def _extension(path):
     return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
 
 
+def _shear_note(lattice):
+    """What a person should know of a volume whose axes are not at right angles."""
+    return (
+        f"The axes are {lattice.shear_degrees:.2g} degrees off right angles, as of a tilted gantry: ITK (ANTs, "
+        "SimpleITK, 3D Slicer) reads no NIfTI file on this grid; use transform.h5 instead of the displacement, and "
+        "`tfreg warp` to .mha or .nrrd for images."
+    )
+
+
 def _check_values(path, array):
     """Refuses an image that holds nothing to compare."""
     finite = np.isfinite(array)
@@ -127,8 +143,13 @@ def _check_values(path, array):
 def _whole_numbers(path, array):
     """The labels in the smallest dtype that holds them."""
     if array.dtype.kind == "f":
+        strange = np.count_nonzero(~np.isfinite(array))
+        if strange:
+            raise UserError(
+                f"{path}: {strange} voxels of the labels are not finite numbers; set them to 0 or to their label"
+            )
         rounded = np.rint(array)
-        if not (np.isfinite(array).all() and (np.abs(array - rounded) <= LABEL_TOLERANCE).all()):
+        if not (np.abs(array - rounded) <= LABEL_TOLERANCE).all():
             raise UserError(
                 f"{path}: labels must be whole numbers; give a segmentation, resampled with nearest interpolation only"
             )

@@ -12,7 +12,7 @@ MAX_DEFLATE_RATIO = 1032
 
 
 def checked_lattice(path, shape, affine):
-    """The lattice of a header.
+    """The lattice of a header, at right angles where it misses them by rounding.
 
     Args:
         path: The file, for the messages.
@@ -43,7 +43,7 @@ def checked_lattice(path, shape, affine):
             "export the file again if the header is corrupt, else crop or down-sample the volume"
         )
     try:
-        return Lattice(shape, affine)
+        return Lattice(shape, affine).straightened()
     except ValueError:
         raise UserError(
             f"{path}: the header's affine is singular or not finite, so no voxel has a place in the world; "

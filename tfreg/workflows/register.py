@@ -3,16 +3,18 @@
 import time
 from dataclasses import asdict
 from pathlib import Path
+from warnings import warn
 
 import numpy as np
 
 from tfreg.config import Preprocessing, refinement_settings
-from tfreg.errors import UserError
+from tfreg.errors import InputWarning, UserError
 from tfreg.transforms.certificate import certify
 from tfreg.transforms.itk_files import read_linear
 from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.initial_alignment import KINDS
+from tfreg.volumes.input_files import itk_name, path_kind
 from tfreg.volumes.intensity import filled
 from tfreg.volumes.network_grid import network_grid
 from tfreg.volumes.preprocessing import AlignedPair, align_pair, on_network_grid
@@ -202,6 +204,7 @@ def register_files(
         UserError: If an input is bad, or `out` cannot be written.
     """
     out = Path(out)
+    itk_name(out)
     check_free(out, force, REPORT)
     started = time.perf_counter()
     init_matrix = None
@@ -221,6 +224,9 @@ def register_files(
     read_seconds = time.perf_counter() - started
     # Whatever can be wrong is found before the seconds that Keras takes to load.
     check_case(Case(**inputs), paths)
+    for side in ("fixed", "moving"):
+        if inputs[side].lattice.is_sheared:
+            warn(f"{paths[side]}: {inputs[side].notes[-1]}", InputWarning, stacklevel=2)
     refinement_settings(preset, similarity, smoothness)
     if open_run is None:
         if model is not None:
@@ -268,8 +274,12 @@ class _timed:
 
 
 def _init_from_file(name):
-    if not Path(name).is_file():
-        raise UserError(f"--init {name}: choose {', '.join(KINDS)}, or give an ITK transform file")
+    try:
+        kind = path_kind(name)
+    except UserError as error:
+        raise UserError(f"--init {name}: choose {', '.join(KINDS)}, or give an ITK transform file") from error
+    if kind == "folder":
+        raise UserError(f"--init {name}: is a folder; give an ITK transform file, such as the linear.tfm of a result")
     return read_linear(name)
 
 
