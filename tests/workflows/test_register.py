@@ -201,12 +201,13 @@ def test_other_frames_are_refused(pair):
     for name in ("fixed_labels", "fixed_mask"):
         assert refused(fixed, moving, **{name: _thresholded(moving)}).startswith(f"{name.replace('_', ' ')}: lies in")
     shifted = np.array(moving.affine)
-    shifted[0, 3] += 0.1
+    shifted[:3, 3] += 0.4 * moving.affine[:3, 0]
     for name in ("moving_labels", "moving_mask"):
         text = refused(fixed, moving, names={name: "m.nii"}, **{name: Volume(_thresholded(moving).array, shifted)})
         assert text.startswith("m.nii: lies in another frame")
+        assert "its voxels lie up to 0.4 voxels away" in text
     # A header's rounding is no other frame, whatever is computed from the mask.
-    shifted[0, 3] -= 0.095
+    shifted[:3, 3] -= 0.35 * moving.affine[:3, 0]
     register(fixed, moving, init="moments", moving_mask=Volume(_thresholded(moving).array, shifted))
 
 

@@ -88,11 +88,12 @@ def _known(path, head, pair):
             break
     else:
         kind = content_kind(head)
-        raise UserError(
-            f"{path}: is {kind}, not NIfTI; give it the name of what it is, or export it as NIfTI"
-            if kind
-            else f"{path}: is corrupt or is not NIfTI, its first number is not a header's size; export it again"
-        )
+        if kind is None or "NIfTI" in kind:
+            raise UserError(
+                f"{path}: is corrupt or is not NIfTI, its first number, the header's size, is neither 348 nor 540; "
+                "export it again"
+            )
+        raise UserError(f"{path}: is {kind}, not NIfTI; give it the name of what it is, or export it as NIfTI")
     kind, first_byte, single_magic, pair_magic = version
     size = kind.template_dtype.itemsize
     if len(head) < size:

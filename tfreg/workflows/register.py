@@ -99,6 +99,7 @@ def register(
         with _timed(seconds, "prepare"):
             pair = _align(case, preprocessing, init_matrix, masks, names)
         warnings.extend(pair.notes)
+        warnings.extend(_notes_beside(case))
         ways = (run, preprocessing, settings if refine else None, transform)
         found, refinement = _found(pair, masks, *ways, seconds, bar, "refining")
         if run is None and not refine:
@@ -281,6 +282,14 @@ def _init_from_file(name):
     if kind == "folder":
         raise UserError(f"--init {name}: is a folder; give an ITK transform file, such as the linear.tfm of a result")
     return read_linear(name)
+
+
+def _notes_beside(case):
+    """What the readers of segmentations and masks had to decide, and did not for their images."""
+    for name, volume in vars(case).items():
+        if name.endswith(("_labels", "_mask")) and volume is not None:
+            known = getattr(case, name.split("_")[0]).notes
+            yield from (f"{name.replace('_', ' ')}: {note}" for note in volume.notes if note not in known)
 
 
 def _masks(case):
