@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import errno
 import os
 import sys
 import warnings
@@ -12,6 +13,9 @@ import typer
 from tfreg import __version__
 from tfreg.cli import classification, cohorts, pairs, serving, tuning
 from tfreg.errors import InputWarning, UserError
+
+# What the system says of a path that is too long, or lies where the user may not look.
+UNUSABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EILSEQ)
 
 app = typer.Typer(
     name="tfreg",
@@ -54,6 +58,12 @@ def main():
         app()
     except UserError as error:
         print(f"tfreg: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        # Of paths that the system cannot even look at; whatever else fails is no fault of the user's.
+        if error.filename is None or error.errno not in UNUSABLE:
+            raise
+        print(f"tfreg: error: {UserError(f'{error.filename}: {error.strerror}; check the path')}", file=sys.stderr)
         sys.exit(2)
 
 

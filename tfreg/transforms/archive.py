@@ -62,9 +62,7 @@ def load_transform(path):
     if not path.exists():
         raise UserError(f"{path}: does not exist; name a folder that `tfreg register` wrote")
     if not zipfile.is_zipfile(path) and path.suffix.lower() != ".npz":
-        raise UserError(
-            f"{path}: is not tfreg's own transform; give the folder of the result or the transform.npz in it"
-        )
+        raise UserError(f"{path}: is not a tfreg transform; give the folder of the result, or the transform.npz in it")
     with read_archive(path, FORMAT, "is not a tfreg transform, or is damaged") as (header, arrays):
         lattices = {
             name: Lattice(tuple(arrays[f"{name}_shape"].tolist()), arrays[f"{name}_affine"])

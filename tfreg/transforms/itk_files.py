@@ -60,7 +60,7 @@ def read_linear(path):
 def _what_instead(path, head):
     """What a file is that ITK does not read as a transform, and the cure."""
     text = head.decode("latin-1")
-    if text.lstrip().startswith("(") and "Transform" in text:
+    if re.search(r"(?m)^\(Transform ", text):
         return (
             "is a parameter file of elastix, not an ITK transform; write it as one (elastix: -t0 with .tfm, or "
             "SimpleITK.AffineTransform with its parameters and centre)"
@@ -70,6 +70,8 @@ def _what_instead(path, head):
             "is a bare 4x4 matrix, as FSL's FLIRT writes, which does not say in what coordinates; convert it to an ITK "
             "transform (c3d_affine_tool -ref FIXED -src MOVING MATRIX -fsl2ras -oitk OUT.txt)"
         )
+    if content_kind(head) == "an ITK transform":
+        return "is an ITK transform that is truncated, or whose numbers cannot be read; write it again"
     if "MNI Transform File" in text:
         return "is a MINC transform (.xfm), not an ITK one; convert it to .tfm, .txt, .h5 or .mat"
     if zipfile.is_zipfile(path):
@@ -82,7 +84,7 @@ def _what_instead(path, head):
             f"is an image ({kind.removeprefix('a ').removesuffix(' file')}), perhaps a displacement field, and the "
             "initial alignment must be linear; give a rigid or affine transform (.tfm, .txt, .h5 or .mat)"
         )
-    found = f", it is {kind}" if kind not in (None, "an ITK transform", "an HDF5 file", "a MATLAB file") else ""
+    found = f", it is {kind}" if kind not in (None, "an HDF5 file", "a MATLAB file") else ""
     return f"cannot be read as an ITK transform{found}; give a .tfm, .txt, .h5 or .mat file"
 
 
@@ -130,7 +132,11 @@ def read_displacement(path):
     Raises:
         UserError: If the file is missing, damaged, or not a displacement field.
     """
-    field = read_vectors(path)
+    try:
+        field = read_vectors(path)
+    except UserError as error:
+        # Of a file that tfreg wrote, another cure than a foreign one's.
+        raise UserError(f"{str(error).rpartition(';')[0]}; register again") from error
     if field.shape[-1] != 3:
         raise UserError(f"{path}: is not a displacement field; register again")
     return field * np.array([-1, -1, 1], np.float32)

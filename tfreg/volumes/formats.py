@@ -102,6 +102,7 @@ def write_volume(path, volume):
     if _extension(path) in (".nii", ".nii.gz"):
         write = functools.partial(write_nifti, frame=volume.frame)
     elif _extension(path) in (".mha", ".nrrd"):
+        itk_name(path)
         write = write_itk
     else:
         raise UserError(f"{path}: unknown extension; give .nii.gz, .nii, .mha or .nrrd")

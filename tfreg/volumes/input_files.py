@@ -16,7 +16,7 @@ MARKS = (
     (0, b"NRRD00", "a NRRD file"),
     (0, b"MATLAB 5.0", "a MATLAB file"),
     (0, b"#Insight Transform File", "an ITK transform"),
-    (0, b"version https://git-lfs", "a Git LFS pointer, not the file itself"),
+    (0, b"version https://git-lfs", "a Git LFS pointer"),
     (0, b"\x89PNG", "a picture"),
     (0, b"\xff\xd8\xff", "a picture"),
     (0, b"%PDF", "a PDF"),

@@ -127,6 +127,11 @@ def _reading(path):
         ) from error
     except MemoryError as error:
         raise UserError(f"{path}: does not fit into memory; crop or down-sample it") from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).splitlines()[0]
+        raise UserError(
+            f"{path}: is truncated or its header is corrupt ({reason}); copy or export the file again"
+        ) from error
     # Whatever a garbage header makes nibabel raise, the file is what is wrong.
     except Exception as error:
         raise UserError(f"{path}: the file is corrupt or is not NIfTI; export it again") from error

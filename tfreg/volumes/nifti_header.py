@@ -118,14 +118,11 @@ def _known(path, head, pair):
 def _dtype(path, header):
     """The dtype of the stored values."""
     code = int(header["datatype"])
-    try:
-        dtype = header.get_data_dtype()
-    except nib.spatialimages.HeaderDataError:
-        dtype = None
-    if dtype is None or dtype.kind not in "iufcV" or (dtype.kind == "V" and not dtype.names):
+    if code in (0, 255) or code not in nib.nifti1.data_type_codes.value_set("code"):
         raise UserError(f"{path}: the header is corrupt, NIfTI has no voxels of datatype {code}; export it again")
+    dtype = header.get_data_dtype()
     if dtype.kind not in "iuf":
-        name = "complex" if dtype.kind == "c" else "RGB"
+        name = "complex" if dtype.kind == "c" else "RGB" if dtype.names else nib.nifti1.data_type_codes.label[code]
         raise UserError(f"{path}: holds {name} values; give one real number a voxel")
     return dtype
 
