@@ -125,6 +125,15 @@ def test_of_a_tilted_gantry_the_user_is_told_before_the_work(tmp_path):
     write_report(result)
 
 
+def test_the_grid_is_the_one_on_which_itk_reads_a_rounded_input(tmp_path):
+    fixed, _, result = registered(tmp_path, rounded(3, 2.0))
+    ours, theirs = sitk.ReadImage(str(result / "warped.nii.gz")), sitk.ReadImage(str(fixed))
+    for index in ([0, 0, 0], [n - 1 for n in SHAPE]):
+        places = [image.TransformIndexToPhysicalPoint(index) for image in (ours, theirs)]
+        np.testing.assert_allclose(*places, rtol=0, atol=1e-4)
+    sitk.Subtract(ours, theirs)  # which refuses images that do not lie on each other
+
+
 def test_a_rounded_header_is_no_warning(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error", InputWarning)

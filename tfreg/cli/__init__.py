@@ -59,6 +59,12 @@ def main():
     except UserError as error:
         print(f"tfreg: error: {error}", file=sys.stderr)
         sys.exit(2)
+    except UnicodeEncodeError as error:
+        # A name in bytes that are no text, given to a library that needs text.
+        if error.reason != "surrogates not allowed":
+            raise
+        print(f"tfreg: error: {UserError(f'{error.object}: is not UTF-8; rename the file or folder')}", file=sys.stderr)
+        sys.exit(2)
     except OSError as error:
         # Of paths that the system cannot even look at; whatever else fails is no fault of the user's.
         if error.filename is None or error.errno not in UNUSABLE:

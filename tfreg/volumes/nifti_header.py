@@ -171,8 +171,7 @@ def _placement(path, header, shape, notes):
     if scale != 1:
         notes.append(f"The header's lengths are in {name}s; they were converted to millimetres.")
     if sform_code > 0:
-        affine = header.get_sform()
-        _compare(header, shape, affine, qform_code > 0, notes)
+        affine = _sform(header, shape, qform_code > 0, notes)
     else:
         affine, fault = _qform(header) if qform_code > 0 else _unplaced(header, shape)
         if fault:
@@ -187,24 +186,27 @@ def _placement(path, header, shape, notes):
     return affine, frame
 
 
-def _compare(header, shape, affine, has_qform, notes):
-    """Notes where what else the header says of the place does not fit the sform, which was used."""
+def _sform(header, shape, has_qform, notes):
+    """The sform's affine in the header's units; notes tell where what else the header says of the place differs."""
+    affine = header.get_sform()
     try:
         lattice = Lattice([*shape, 1, 1][:3], affine)
     except ValueError:  # whoever makes the volume's lattice says so
-        return
+        return affine
     if has_qform:
         other, fault = _qform(header)
         if fault:
             notes.append(f"{fault[0].upper()}{fault[1:]}: the sform was used.")
-            return
+            return affine
         distance = lattice.distance_voxels(Lattice(lattice.shape, other))
         if distance > SAME_PLACE_VOXELS:
             notes.append(
                 f"sform and qform disagree by up to {distance:.3g} voxels: the sform was used, and other tools, ITK "
                 "among them, may use the qform."
             )
-        return
+            return affine
+        # The same place: where rounding has sheared the sform ITK takes the qform, which cannot be sheared.
+        return other if lattice.is_sheared else affine
     zooms = np.abs(header["pixdim"][1:4].astype(np.float64))
     # How far the outermost voxels would lie apart if ITK, which takes the spacing from pixdim, were right.
     if not (np.abs(zooms / lattice.spacing - 1) * (np.array(lattice.shape) - 1) <= SAME_PLACE_VOXELS).all():
@@ -213,6 +215,7 @@ def _compare(header, shape, affine, has_qform, notes):
             f"pixdim says voxels of {sizes[0]} and the sform {sizes[1]}: the sform was used, and other tools, ITK "
             "among them, take pixdim."
         )
+    return affine
 
 
 def _qform(header):
