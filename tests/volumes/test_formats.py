@@ -326,7 +326,7 @@ def test_short_files(tmp_path):
         sitk.WriteImage(sitk.GetImageFromArray(image()), str(tmp_path / name))
         content = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(content[:-3])
-        assert "truncated or corrupt" in error_of(tmp_path / name)
+        assert "it claims 480 bytes of voxels and the file can hold at most 477" in error_of(tmp_path / name)
         (tmp_path / name).write_bytes(content[:200])
         error_of(tmp_path / name)
 
@@ -356,7 +356,7 @@ def test_huge_header(tmp_path):
     (tmp_path / "c.mha").write_bytes(content.replace(b"DimSize = 6 5 4", b"DimSize = 600 5000 400"))
     assert "claims 4800000000 bytes" in error_of(tmp_path / "c.mha")
     (tmp_path / "c.mha").write_bytes(content.replace(b"DimSize = 6 5 4", b"DimSize = 60000 50000 40000"))
-    assert "60000x50000x40000 voxels" in error_of(tmp_path / "c.mha")
+    assert "claims 480000000000000 bytes" in error_of(tmp_path / "c.mha")
 
 
 def test_negative_sizes(tmp_path):

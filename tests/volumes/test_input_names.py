@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import shutil
 import struct
 
@@ -272,6 +273,38 @@ def test_a_short_data_file(tmp_path):
     sitk.WriteImage(sitk.GetImageFromArray(ARRAY), str(tmp_path / "a.mhd"))
     written(tmp_path / "a.raw", VOXELS[:-3])
     assert "it claims 480 bytes of voxels and the file can hold at most 477" in error_of(tmp_path / "a.mhd")
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.nrrd"])
+def test_a_bit_that_changed_in_compressed_voxels_is_found(tmp_path, rng, name):
+    path = tmp_path / name
+    array = rng.integers(0, 50, (9, 8, 7)).astype(np.int16)
+    write_volume(path, Volume(array, AFFINE))
+    content = path.read_bytes()
+    silent = 0
+    for place in range(len(content) - 150, len(content) - 4, 5):
+        written(path, patched(content, place, "B", content[place] ^ 16))
+        assert re.search("compressed voxels are damaged|holds .*, compressed", error_of(path))
+        try:
+            silent += not np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))).T, array)
+        except RuntimeError:
+            continue
+    assert silent, "SimpleITK finds it by itself"
+    assert "holds" in error_of(written(path, content[:-100]))
+    assert np.array_equal(read_volume(written(path, content)).array, array)
+
+
+@pytest.mark.parametrize("name", ["a.mhd", "a.nhdr"])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_detached_voxels(tmp_path, name, compressed):
+    sitk.WriteImage(sitk.GetImageFromArray(ARRAY.T), str(tmp_path / name), compressed)
+    np.testing.assert_array_equal(read_volume(tmp_path / name).array, ARRAY)
+    (data,) = [path for path in tmp_path.iterdir() if path.name != name]
+    if not compressed:
+        written(data, data.read_bytes() + b"abc")
+        assert read_volume(tmp_path / name).notes[-1].startswith("3 bytes follow the voxels")
+    written(data, data.read_bytes()[:100])
+    assert "truncated or its header is corrupt" in error_of(tmp_path / name)
 
 
 @pytest.mark.parametrize(

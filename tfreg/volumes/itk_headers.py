@@ -2,6 +2,7 @@
 
 import math
 import re
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from tfreg.errors import UserError
 from tfreg.volumes.header_checks import check_bytes
 from tfreg.volumes.input_files import content_kind, first_bytes
+
+PART_BYTES = 1 << 20
 
 META_IMAGE, NRRD = "a MetaImage file", "a NRRD file"
 KINDS = {".mha": META_IMAGE, ".mhd": META_IMAGE, ".nrrd": NRRD, ".nhdr": NRRD}
@@ -22,6 +25,9 @@ ORIGIN = ("Offset", "Position", "Origin")
 MATRIX = ("TransformMatrix", "Rotation", "Orientation")
 
 BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
+
+# NRRD has many names for a type; the first that fits.
+NRRD_BYTES = ((r"64|long long|longlong|double", 8), (r"16|short", 2), (r"8|char", 1), (r"32|int|float", 4))
 
 # The spaces whose axes NRRD names, which ITK turns into its own.
 SPACES = {"lps", "ras", "las"} | {f"{x}-{y}-superior" for x in ("left", "right") for y in ("posterior", "anterior")}
@@ -51,7 +57,7 @@ def check_itk_header(path):
 
 def _meta_image(path, text):
     """The notes on a MetaImage header."""
-    header = text[: end.end()] if (end := re.search(r"(?m)^ElementDataFile *= *.*$", text)) else text
+    header = text[: end.end()] if (end := re.search(r"(?m)^ElementDataFile *=.*\n?", text)) else text
     fields = dict(re.findall(r"(?m)^(\w+)[ \t]*=[ \t]*(.*?)[ \t\r]*$", header))
     axes = fields.get("NDims", "")
     if not axes.isdigit() or "ElementDataFile" not in fields:
@@ -75,26 +81,63 @@ def _meta_image(path, text):
         name = f"ElementToIntensityFunction{name}"
         if name in fields and _numbers(path, name, fields[name], 1) != [neutral]:
             yield f"The header's {name} is {fields[name]}: it was not applied, as in ITK."
+    yield from _meta_image_voxels(path, fields, given, len(header))
+
+
+def _meta_image_voxels(path, fields, given, header_size):
+    """Refuses voxels that are missing or damaged, which SimpleITK replaces without a word, and tells of more."""
     data = fields["ElementDataFile"]
-    if data.upper() in ("LOCAL", "LIST") or "%" in data:
+    if data.upper() == "LIST" or "%" in data:
         return
-    data_path = _data_file(path, data)
+    local = data.upper() == "LOCAL"
+    data_path = path if local else _data_file(path, data)
     itemsize = BYTES.get(re.sub(r"^MET_U?|_ARRAY$", "", fields.get("ElementType", "").upper()))
-    if fields.get("CompressedData", "").lower() != "true" and itemsize and "DimSize" in given:
-        needed = math.prod(given["DimSize"]) * itemsize * int(fields.get("ElementNumberOfChannels") or 1)
-        skipped = max(0, int(fields.get("HeaderSize") or 0))
-        check_bytes(path, int(needed), data_path.stat().st_size - skipped)
+    skipped = fields.get("HeaderSize", "0")
+    if not itemsize or "DimSize" not in given or not re.fullmatch(r"-?\d+", skipped):
+        return  # SimpleITK says what is wrong
+    start = header_size if local else int(skipped)
+    needed = int(math.prod(given["DimSize"])) * itemsize * int(fields.get("ElementNumberOfChannels") or 1)
+    if fields.get("CompressedData", "").lower() == "true":
+        _check_compressed(path, data_path, max(0, start), needed)
+    elif fields.get("BinaryData", "").lower() == "true":
+        yield from _check_raw(path, data_path, start, needed)
+
+
+def _check_raw(path, data_path, start, needed):
+    """Refuses a file that is too short for its voxels, and notes what follows them; -1 starts at the end."""
+    rest = data_path.stat().st_size - max(0, start)
+    check_bytes(path, needed, rest)
+    if start >= 0 and rest > needed:
+        yield f"{rest - needed} bytes follow the voxels that the header claims; they were not read."
+
+
+def _check_compressed(path, data_path, start, needed):
+    """Refuses a zlib stream that is damaged or holds another number of bytes."""
+    stream, found = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS), 0  # zlib or gzip
+    with open(data_path, "rb") as file:
+        file.seek(start)
+        try:
+            while not stream.eof and found <= needed and (part := file.read(PART_BYTES)):
+                while part and found <= needed:
+                    found += len(stream.decompress(part, PART_BYTES))
+                    part = stream.unconsumed_tail
+        except zlib.error as error:
+            raise UserError(f"{path}: its compressed voxels are damaged ({error}); copy the file again") from error
+    if found != needed or not stream.eof:
+        raise UserError(
+            f"{path}: is truncated or its header is corrupt: it claims {needed} bytes of voxels and holds "
+            f"{'more' if found > needed else found}, compressed; copy or export the file again"
+        )
 
 
 def _nrrd(path, text):
     """The notes on a NRRD header."""
-    header = re.split(r"\r?\n\r?\n", text, maxsplit=1)[0]
+    end = re.search(r"\r?\n\r?\n", text)
+    header, size = (text[: end.start()], end.end()) if end else (text, len(text))
     fields = {
         key.strip().lower(): value.strip() for key, value in re.findall(r"(?m)^([^#:\r\n]+):(?!=)(.*?)\r?$", header)
     }
-    data = fields.get("data file", fields.get("datafile"))
-    if data and not data.upper().startswith("LIST") and "%" not in data:
-        _data_file(path, data)
+    yield from _nrrd_voxels(path, fields, size)
     for name in ("space units", "units"):
         units = re.findall(r'"([^"]*)"', fields.get(name, ""))
         strange = [unit for unit in units[:3] if unit.lower() not in MILLIMETRES]
@@ -122,6 +165,25 @@ def _nrrd(path, text):
             f"{'' if directions else ', without space directions'}): the axes were taken as LPS, as ITK does, and "
             "other tools may choose differently."
         )
+
+
+def _nrrd_voxels(path, fields, header_size):
+    """Refuses voxels that are missing or damaged: SimpleITK compares no checksum. Tells of more."""
+    data = fields.get("data file", fields.get("datafile"))
+    if data and (data.upper().startswith("LIST") or "%" in data):
+        return
+    data_path, start = (_data_file(path, data), 0) if data else (path, header_size)
+    kind, sizes = fields.get("type", "").lower(), fields.get("sizes", "").split()
+    itemsize = next((size for pattern, size in NRRD_BYTES if re.search(pattern, kind)), None)
+    skips = [name for name in ("line skip", "lineskip", "byte skip", "byteskip") if name in fields]
+    if itemsize is None or skips or not sizes or not all(size.isdigit() for size in sizes):
+        return  # SimpleITK says what is wrong
+    needed = math.prod(map(int, sizes)) * itemsize
+    encoding = fields.get("encoding", "").lower()
+    if encoding in ("gzip", "gz"):
+        _check_compressed(path, data_path, start, needed)
+    elif encoding == "raw":
+        yield from _check_raw(path, data_path, start, needed)
 
 
 def _numbers(path, name, text, count):

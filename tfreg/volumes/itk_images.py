@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tfreg.errors import UserError
+from tfreg.native_output import silenced
 from tfreg.volumes.header_checks import MAX_DEFLATE_RATIO, check_bytes, checked_lattice
 from tfreg.volumes.input_files import itk_name
 from tfreg.volumes.itk_headers import check_itk_header
@@ -38,7 +39,7 @@ def read_itk(path, labels=False):
     path = Path(path)
     itk_name(path)
     notes = check_itk_header(path)
-    with _reading(path, "a MetaImage or NRRD file"):
+    with _reading(path, "a MetaImage or NRRD file"), silenced():
         reader, itemsize = _checked_header(path, path)
         if path.suffix.lower() in (".mha", ".nrrd"):
             size = path.stat().st_size * (1 if _is_raw(path) else MAX_DEFLATE_RATIO)

@@ -47,8 +47,8 @@ def read_nifti(path, labels=False):
         size = data_path.stat().st_size
         check_bytes(path, needed, size * (MAX_DEFLATE_RATIO if zipped else 1) - header.offset)
         spec = (lattice.shape, header.dtype, header.offset, header.slope, header.inter)
-        # A value beyond float32 becomes infinite, and is told and replaced as such.
-        with np.errstate(over="ignore"):
+        # A value beyond float32 would become infinite.
+        with np.errstate(over="raise"):
             array = np.asanyarray(nib.arrayproxy.ArrayProxy(data_stream, spec, mmap=False), None if labels else "f4")
         array = array.astype(array.dtype.newbyteorder("="), copy=False)
         rest, others = read_to_end(data_stream) if zipped else (size - header.offset - needed, False)
@@ -125,6 +125,8 @@ def _reading(path):
         raise UserError(
             f"{path}: the gzip stream is truncated or damaged ({reason}); copy or export the file again"
         ) from error
+    except FloatingPointError as error:
+        raise UserError(f"{path}: holds values beyond those of float32 (3.4e38); rescale them") from error
     except MemoryError as error:
         raise UserError(f"{path}: does not fit into memory; crop or down-sample it") from error
     except OSError as error:
