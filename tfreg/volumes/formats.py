@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 
 from tfreg.errors import UserError
-from tfreg.volumes.header_checks import MAX_VOXELS
+from tfreg.volumes.header_checks import MAX_VOXELS, shear_note
 from tfreg.volumes.input_files import content_kind, first_bytes, itk_name, path_kind
 from tfreg.volumes.itk_images import read_dicom, read_itk, write_itk
 from tfreg.volumes.nifti import read_nifti, write_nifti
@@ -62,7 +62,7 @@ def read_volume(path, labels=False):
             "of a DICOM series"
         )
     if volume.lattice.is_sheared:
-        volume = replace(volume, notes=(*volume.notes, _shear_note(volume.lattice)))
+        volume = _straightened(volume)
     if labels:
         return volume.with_array(_whole_numbers(path, volume.array))
     _check_values(path, volume.array)
@@ -122,13 +122,12 @@ def _extension(path):
     return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
 
 
-def _shear_note(lattice):
-    """What a person should know of a volume whose axes are not at right angles."""
-    return (
-        f"The axes are {lattice.shear_degrees:.2g} degrees off right angles, as of a tilted gantry: ITK (ANTs, "
-        "SimpleITK, 3D Slicer) reads no NIfTI file on this grid; use transform.h5 instead of the displacement, and "
-        "`tfreg warp` to .mha or .nrrd for images."
-    )
+def _straightened(volume):
+    """The volume at right angles where it misses them by rounding, else with a note of what a person should know."""
+    lattice = volume.lattice.straightened()
+    if not lattice.is_sheared:
+        return replace(volume, affine=lattice.affine)
+    return replace(volume, notes=(*volume.notes, shear_note(lattice)))
 
 
 def _check_values(path, array):

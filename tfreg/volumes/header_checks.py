@@ -12,7 +12,7 @@ MAX_DEFLATE_RATIO = 1032
 
 
 def checked_lattice(path, shape, affine):
-    """The lattice of a header, at right angles where it misses them by rounding.
+    """The lattice of a header.
 
     Args:
         path: The file, for the messages.
@@ -43,12 +43,21 @@ def checked_lattice(path, shape, affine):
             "export the file again if the header is corrupt, else crop or down-sample the volume"
         )
     try:
-        return Lattice(shape, affine).straightened()
+        return Lattice(shape, affine)
     except ValueError:
         raise UserError(
             f"{path}: the header's affine is singular or not finite, so no voxel has a place in the world; "
             "correct the header"
         ) from None
+
+
+def shear_note(lattice):
+    """What a person should know of a `Lattice` whose axes are not at right angles, a sentence."""
+    return (
+        f"The axes are {lattice.shear_degrees:.2g} degrees off right angles, as of a tilted gantry: ITK (ANTs, "
+        "SimpleITK, 3D Slicer) reads no NIfTI file on this grid; use transform.h5 instead of the displacement, and "
+        "`tfreg warp` to .mha or .nrrd for images."
+    )
 
 
 def check_bytes(path, needed, available):

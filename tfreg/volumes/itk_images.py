@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from tfreg.errors import UserError
-from tfreg.native_output import silenced
 from tfreg.volumes.header_checks import MAX_DEFLATE_RATIO, check_bytes, checked_lattice
 from tfreg.volumes.input_files import itk_name
 from tfreg.volumes.itk_headers import check_itk_header
@@ -39,7 +38,7 @@ def read_itk(path, labels=False):
     path = Path(path)
     itk_name(path)
     notes = check_itk_header(path)
-    with _reading(path, "a MetaImage or NRRD file"), silenced():
+    with _reading(path, "a MetaImage or NRRD file"):
         reader, itemsize = _checked_header(path, path)
         if path.suffix.lower() in (".mha", ".nrrd"):
             size = path.stat().st_size * (1 if _is_raw(path) else MAX_DEFLATE_RATIO)
@@ -47,8 +46,7 @@ def read_itk(path, labels=False):
         # Size 0 removes an axis; those past the third have one voxel.
         reader.SetExtractSize([*reader.GetSize()[:3], *(0 for _ in reader.GetSize()[3:])])
         image = reader.Execute()
-        array = _array(image, labels)
-        return Volume(array, checked_lattice(path, array.shape, _affine(image)).affine, notes=notes)
+        return Volume(_array(image, labels), _affine(image), notes=notes)
 
 
 def read_dicom(path, labels=False):

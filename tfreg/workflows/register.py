@@ -13,6 +13,7 @@ from tfreg.transforms.certificate import certify
 from tfreg.transforms.itk_files import read_linear
 from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform
+from tfreg.volumes.header_checks import shear_note
 from tfreg.volumes.initial_alignment import KINDS
 from tfreg.volumes.input_files import itk_name, path_kind
 from tfreg.volumes.intensity import filled
@@ -227,7 +228,7 @@ def register_files(
     check_case(Case(**inputs), paths)
     for side in ("fixed", "moving"):
         if inputs[side].lattice.is_sheared:
-            warn(f"{paths[side]}: {inputs[side].notes[-1]}", InputWarning, stacklevel=2)
+            warn(f"{paths[side]}: {shear_note(inputs[side].lattice)}", InputWarning, stacklevel=2)
     refinement_settings(preset, similarity, smoothness)
     if open_run is None:
         if model is not None:
