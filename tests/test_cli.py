@@ -74,6 +74,7 @@ def folder(tmp_path):
     singular.header["qform_code"] = 0
     nib.Nifti1Image(good, None, singular.header).to_filename(tmp_path / "singular.nii.gz")
     content = (tmp_path / "fixed.nii.gz").read_bytes()
+    (tmp_path / "flirt.mat").write_text("1 0 0 5\n0 1 0 6\n0 0 1 7\n0 0 0 1\n")
     (tmp_path / "truncated.nii.gz").write_bytes(content[: len(content) // 2])
     save(tmp_path / "huge.nii", good)
     header = bytearray((tmp_path / "huge.nii").read_bytes())
@@ -213,7 +214,10 @@ BAD_REGISTER = {
     "singular": ({"--fixed": "singular.nii.gz"}, r"singular\.nii\.gz: .*affine is singular.*; correct the header"),
     "complex": ({"--fixed": "complex.nii.gz"}, r"complex\.nii\.gz: holds complex values; give"),
     "rgb": ({"--fixed": "rgb.nii.gz"}, r"rgb\.nii\.gz: holds RGB values; give"),
-    "truncated": ({"--fixed": "truncated.nii.gz"}, r"truncated\.nii\.gz: .*truncated or damaged; copy or export"),
+    "truncated": (
+        {"--fixed": "truncated.nii.gz"},
+        r"truncated\.nii\.gz: .*truncated or damaged .*; copy",
+    ),
     "huge": ({"--fixed": "huge.nii"}, r"huge\.nii: the header claims 30000x30000x30000 voxels.*; export"),
     "text": ({"--fixed": "notes.txt"}, r"notes\.txt: unknown extension; give"),
     "empty mask": ({"--fixed-mask": "empty_mask.nii.gz"}, r"empty_mask\.nii\.gz: empty mask.*; give"),
@@ -222,12 +226,21 @@ BAD_REGISTER = {
         {"--fixed-labels": "other_frame.nii.gz", "--moving-labels": "labels.nii.gz"},
         r"other_frame\.nii\.gz: lies in another frame than the fixed image fixed\.nii\.gz .*; resample",
     ),
-    "not labels": ({"--fixed-labels": "nan.nii.gz"}, r"nan\.nii\.gz: labels must be whole numbers; give"),
+    "not labels": (
+        {"--fixed-labels": "nan.nii.gz"},
+        r"nan\.nii\.gz: 120 voxels of the labels are not finite.*; set",
+    ),
     "apart": ({"--moving": "far.nii.gz"}, r"far\.nii\.gz: does not reach .* fixed\.nii\.gz; .* try --init centre"),
     "init": ({"--init": "center"}, r"--init center: choose header, centre, moments, or give an ITK transform file"),
     "init file": ({"--init": "field.h5"}, r"field\.h5: is not linear; give a rigid or affine transform"),
     "broken init": ({"--init": "broken.h5"}, r"broken\.h5: cannot be read as an ITK transform; give"),
-    "init volume": ({"--init": "fixed.nii.gz"}, r"fixed\.nii\.gz: cannot be read as an ITK transform; give"),
+    "flirt": ({"--init": "flirt.mat"}, r"flirt\.mat: is a bare 4x4 matrix, as FSL's FLIRT writes, .*; convert"),
+    "long name": ({"--fixed": "x" * 300 + ".nii"}, r"x{300}\.nii: is no path \(File name too long\); check"),
+    "long folder": ({"--out": "x" * 300}, r"x{300}: File name too long; check the path"),
+    "strange name": ({"--fixed": "no  [red]{0}%s\n.nii"}, r"no  \[red\]\{0\}%s\\n\.nii: no such file; check the path"),
+    "name in bytes": ({"--fixed": "n\udcff.nii"}, r"n(\\udcff|\?)\.nii: no such file; check the path"),
+    "folder in bytes": ({"--out": "n\udcff"}, r"n(\\udcff|\?): the name is not UTF-8, and ITK cannot open it; rename"),
+    "init volume": ({"--init": "fixed.nii.gz"}, r"fixed\.nii\.gz: is an image \(NIfTI\), .* must be linear; give"),
     "points": (
         {"--fixed-points": "three.csv", "--moving-points": "two.csv"},
         r"two\.csv: holds 2 points and three\.csv 3; list the same landmarks",
@@ -256,7 +269,7 @@ BAD_REGISTER = {
 BAD_WARP = {
     "missing": ({"--input": "nowhere.nii.gz"}, r"nowhere\.nii\.gz: no such file; check the path"),
     "no result": ({"--transform": "thesis"}, r"thesis/transform\.npz: does not exist; name a folder"),
-    "no transform": ({"--transform": "notes.txt"}, r"notes\.txt: is not a tfreg transform.*; register again"),
+    "no transform": ({"--transform": "notes.txt"}, r"notes\.txt: is not a tfreg transform; give the folder"),
     "2D": ({"--input": "flat.nii.gz"}, r"flat\.nii\.gz: is 2D .*; give a 3D volume"),
     "reference": ({"--reference": "film.nii.gz"}, r"film\.nii\.gz: is 4D .*; give one of them"),
     "exists": ({"--out": "labels.nii.gz"}, r"labels\.nii\.gz: already exists; .* --force"),
@@ -388,6 +401,11 @@ def test_a_bad_input_does_not_lose_the_others(run, folder):
         "tfreg: error: 1 of 2 inputs could not be warped, the others are in warped: nowhere.nii.gz: no "
     )
     assert err.count("\n") == 1
+
+
+def test_a_name_that_the_terminal_cannot_show_stops_nothing(run, folder):
+    assert run(*arguments_of("warp", WARP, {"--out": "n\udcff.nii.gz"}))[0] == 0
+    assert (folder / "n\udcff.nii.gz").is_file()
 
 
 def test_other_formats_are_read(run, folder):

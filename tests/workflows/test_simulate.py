@@ -37,7 +37,7 @@ def test_layout(data):
     assert {r.split for r in rows} <= {"train", "validation", "test"}
     for row in rows:
         image, labels = read_volume(row.image), read_volume(row.labels, labels=True)
-        assert image.lattice.same_as(labels.lattice)
+        assert image.lattice.same_as(labels.lattice, 1e-4)
         assert image.orientation == "LPS"
         assert set(np.unique(labels.array)) == {0, 1, 2}
         side = sample(labels.array, labels.lattice.to_voxel(read_points(row.points)), "nearest")

@@ -10,8 +10,9 @@ import SimpleITK as sitk
 from dicom_files import write_slices
 
 from tfreg.errors import InputWarning, UserError
+from tfreg.transforms.archive import load_transform, save_transform
 from tfreg.volumes.formats import read_points, read_volume, write_points, write_volume
-from tfreg.volumes.volume import Volume
+from tfreg.volumes.volume import Lattice, Volume
 from tfreg.workflows import warp as module
 from tfreg.workflows.register import register
 from tfreg.workflows.result import write_result
@@ -110,7 +111,8 @@ def test_dicom_becomes_nifti(folder, tmp_path):
     write_slices(tmp_path / "scan", pixels + 1, series="1.2.4")
     (tmp_path / "out").mkdir()
     inputs = [tmp_path / "scan#1.2.3", tmp_path / "scan" / "1.2.4_97.dcm"]
-    targets = warp_files(folder / "result", inputs, tmp_path / "out")
+    with pytest.warns(InputWarning, match="does not reach the grid"):
+        targets = warp_files(folder / "result", inputs, tmp_path / "out")
     assert [path.name for path in targets] == ["scan_1.2.3.nii.gz", "1.2.4_97.nii.gz"]
 
 
@@ -269,6 +271,18 @@ def test_the_world_keeps_its_name(plain, tmp_path):
             plain / "result", [tmp_path / "image.nii.gz"], tmp_path / f"{code}.nii.gz", inverse=inverse, background=0
         )
         assert int(nib.load(path).header["sform_code"]) == int(nib.load(path).header["qform_code"]) == code
+
+
+def test_a_tilted_grid_is_told(plain, tmp_path):
+    transform, fixed, moving = load_transform(plain / "result")
+    affine = np.array(fixed.affine)
+    affine[1, 2] += 0.5
+    save_transform(tmp_path / "transform.npz", transform, Lattice(fixed.shape, affine), moving)
+    write_volume(tmp_path / "input.nii.gz", Volume(np.ones((12, 13, 14), np.float32), SHIFTED))
+    with pytest.warns(InputWarning, match="transform.npz: The axes are 14 degrees off right angles"):
+        warp_files(tmp_path / "transform.npz", [tmp_path / "input.nii.gz"], tmp_path / "out.nii.gz")
+    (tmp_path / "points.csv").write_text("x,y,z\n9,9,9\n")
+    warp_files(tmp_path / "transform.npz", [tmp_path / "points.csv"], tmp_path / "out.csv")
 
 
 def test_header_notes_are_told(plain, tmp_path):

@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import errno
 import os
 import sys
 import warnings
@@ -12,6 +13,9 @@ import typer
 from tfreg import __version__
 from tfreg.cli import classification, cohorts, pairs, serving, tuning
 from tfreg.errors import InputWarning, UserError
+
+# What the system says of a path that is too long, or lies where the user may not look.
+UNUSABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EILSEQ)
 
 app = typer.Typer(
     name="tfreg",
@@ -47,10 +51,25 @@ def _show_warning(message, category, *_):
 def main():
     """Runs the command line; bad input ends with one line on standard error and exit code 2."""
     warnings.showwarning = _show_warning
+    # A file's name need not be text in the terminal's encoding, and must not stop a command that is done.
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except UserError as error:
-        print(f"tfreg: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"tfreg: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except UnicodeEncodeError as error:
+        # A name in bytes that are no text, given to a library that needs text.
+        if error.reason != "surrogates not allowed":
+            raise
+        print(f"tfreg: error: {UserError(f'{error.object}: is not UTF-8; rename the file or folder')}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        # Of paths that the system cannot even look at; whatever else fails is no fault of the user's.
+        if error.filename is None or error.errno not in UNUSABLE:
+            raise
+        print(f"tfreg: error: {UserError(f'{error.filename}: {error.strerror}; check the path')}", file=sys.stderr)
         sys.exit(2)
 
 

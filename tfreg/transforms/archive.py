@@ -1,5 +1,6 @@
 """`transform.npz`: tfreg's own file, from which the transform is rebuilt exactly."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -93,4 +94,6 @@ def _archive(path):
         path = path / "transform.npz"
     if not path.exists():
         raise UserError(f"{path}: does not exist; name a folder that `tfreg register` wrote")
+    if not zipfile.is_zipfile(path) and path.suffix.lower() != ".npz":
+        raise UserError(f"{path}: is not a tfreg transform; give the folder of the result, or the transform.npz in it")
     return read_archive(path, FORMAT, "is not a tfreg transform, or is damaged")

@@ -54,7 +54,8 @@ def split_choice(path):
     """
     path = Path(path)
     folder, mark, uid = str(path).rpartition("#")
-    if not mark or path.exists() or not Path(folder).is_dir():
+    # Unlike pathlib, os.path takes a name that is too long as one that is not there.
+    if not mark or os.path.exists(path) or not os.path.isdir(folder or "."):
         return path, None
     return Path(folder), uid
 

@@ -1,6 +1,7 @@
 """Reads and writes volumes, whatever their file format."""
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -10,7 +11,8 @@ from tfreg.errors import UserError
 from tfreg.volumes.dicom import read_dicom
 from tfreg.volumes.dicom_series import EXTENSIONS as DICOM
 from tfreg.volumes.dicom_series import is_dicom, split_choice
-from tfreg.volumes.header_checks import MAX_VOXELS
+from tfreg.volumes.header_checks import MAX_VOXELS, shear_note
+from tfreg.volumes.input_files import content_kind, first_bytes, itk_name, path_kind
 from tfreg.volumes.itk_images import read_itk, write_itk
 from tfreg.volumes.nifti import read_nifti, write_nifti
 from tfreg.volumes.points import landmark_extension, read_landmarks, read_points, write_landmarks, write_points
@@ -83,21 +85,26 @@ def read_values(path, as_stored=False):
     """
     path = Path(path)
     place, _ = split_choice(path)
-    if not place.exists():
-        raise UserError(f"{path}: no such file; check the path")
-    # The voxels of an .img file may begin as DICOM does.
-    if place.is_dir() or _extension(path) in DICOM or (_extension(path) not in NIFTI + ITK and is_dicom(path)):
+    extension = _extension(path)
+    if path_kind(place) == "folder":
+        if _extension(place) in NIFTI + ITK:
+            raise UserError(f"{path}: is a folder with the name of a file; give the file that lies in it")
         volume = read_dicom(path, as_stored)
-    elif not path.is_file():
-        raise UserError(f"{path}: is not a file; give a volume")
-    elif path.stat().st_size == 0:
-        raise UserError(f"{path}: is empty; copy or export the file again")
-    elif _extension(path) in NIFTI:
+    # The voxels of an .img file may begin as DICOM does.
+    elif extension in DICOM or (extension not in NIFTI + ITK and is_dicom(path)):
+        volume = read_dicom(path, as_stored)
+    elif extension in NIFTI:
         volume = read_nifti(path, as_stored)
-    elif _extension(path) in ITK:
+    elif extension in ITK:
         volume = read_itk(path, as_stored)
     else:
-        raise UserError(f"{path}: unknown extension; give {', '.join(NIFTI + ITK)} or the folder of a DICOM series")
+        kind = content_kind(first_bytes(path))
+        raise UserError(
+            f"{path}: unknown extension{f' of {kind}' if kind else ''}; give {', '.join(NIFTI + ITK)} or the folder "
+            "of a DICOM series"
+        )
+    if volume.lattice.is_sheared:
+        volume = _straightened(volume)
     return volume
 
 
@@ -112,7 +119,7 @@ def header_size(path):
     """
     try:
         header = nib.load(path).header
-        return (*header.get_data_shape(), *(round(float(mm), 3) for mm in header.get_zooms()))
+        return (*header.get_data_shape(), *(float(f"{mm:.4g}") for mm in header.get_zooms()))
     # Whatever is wrong with the file, whoever reads it says so.
     except Exception:
         return ()
@@ -146,6 +153,7 @@ def write_volume(path, volume):
     if _extension(path) in (".nii", ".nii.gz"):
         write = functools.partial(write_nifti, frame=volume.frame)
     elif _extension(path) in (".mha", ".nrrd"):
+        itk_name(path)
         write = write_itk
     else:
         raise UserError(f"{path}: unknown extension; give .nii.gz, .nii, .mha or .nrrd")
@@ -163,6 +171,14 @@ def _extension(path):
     """The lower-case extension, ".nii.gz" in one piece."""
     name = path.name.lower()
     return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+
+
+def _straightened(volume):
+    """The volume at right angles where it misses them by rounding, else with a note of what a person should know."""
+    lattice = volume.lattice.straightened()
+    if not lattice.is_sheared:
+        return replace(volume, affine=lattice.affine)
+    return replace(volume, notes=(*volume.notes, shear_note(lattice)))
 
 
 def _check_values(path, array):
@@ -190,8 +206,13 @@ def whole_numbers(path, array, background=0):
         UserError: If the values are not whole numbers, or beyond 64 bits.
     """
     if array.dtype.kind == "f":
+        strange = np.count_nonzero(~np.isfinite(array))
+        if strange:
+            raise UserError(
+                f"{path}: {strange} voxels of the labels are not finite numbers; set them to 0 or to their label"
+            )
         rounded = np.rint(array)
-        if not (np.isfinite(array).all() and (np.abs(array - rounded) <= LABEL_TOLERANCE).all()):
+        if not (np.abs(array - rounded) <= LABEL_TOLERANCE).all():
             raise UserError(
                 f"{path}: labels must be whole numbers; give a segmentation, resampled with nearest interpolation only"
             )

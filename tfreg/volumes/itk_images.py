@@ -9,6 +9,8 @@ import numpy as np
 
 from tfreg.errors import UserError
 from tfreg.volumes.header_checks import MAX_DEFLATE_RATIO, check_bytes, checked_lattice
+from tfreg.volumes.input_files import itk_name
+from tfreg.volumes.itk_headers import check_itk_header
 from tfreg.volumes.volume import Volume
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -28,6 +30,8 @@ def read_itk(path, labels=False):
         UserError: If the file is damaged or does not hold one real 3D volume.
     """
     path = Path(path)
+    itk_name(path)
+    notes = check_itk_header(path)
     with reading(path, "a MetaImage or NRRD file"):
         reader, itemsize = _checked_header(path)
         if path.suffix.lower() in (".mha", ".nrrd"):
@@ -36,7 +40,7 @@ def read_itk(path, labels=False):
         # Size 0 removes an axis; those past the third have one voxel.
         reader.SetExtractSize([*reader.GetSize()[:3], *(0 for _ in reader.GetSize()[3:])])
         image = reader.Execute()
-        return Volume(_array(image, labels), _affine(image))
+        return Volume(_array(image, labels), _affine(image), notes=notes)
 
 
 def to_itk(array, affine):
@@ -71,7 +75,7 @@ def write_itk(path, array, affine):
     """
     import SimpleITK as sitk
 
-    sitk.WriteImage(to_itk(array, affine), str(path), useCompression=True)
+    sitk.WriteImage(to_itk(array, affine), itk_name(path), useCompression=True)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import numpy as np
 from tfreg.errors import UserError
 from tfreg.volumes.formats import read_landmarks, read_points, read_volume
 from tfreg.volumes.points import doubts
-from tfreg.volumes.volume import Volume
+from tfreg.volumes.volume import Volume, difference
 
 
 @dataclass(eq=False)
@@ -64,10 +64,10 @@ def check_case(case, names):
         image = getattr(case, side)
         for kind in ("labels", "mask"):
             volume = getattr(case, f"{side}_{kind}")
-            if volume is not None and not volume.lattice.same_as(image.lattice, tolerance_mm=0.01):
+            if volume is not None and not volume.lattice.same_as(image.lattice):
                 raise UserError(
                     f"{names[f'{side}_{kind}']}: lies in another frame than the {side} image {names[side]} "
-                    f"({_place(volume)}, not {_place(image)}); resample it onto that image"
+                    f"({difference(volume.lattice, image.lattice)}); resample it onto that image"
                 )
     for kind in ("labels", "points"):
         given = [side for side in ("fixed", "moving") if getattr(case, f"{side}_{kind}") is not None]
@@ -119,9 +119,3 @@ def landmark_doubts(case):
         if points is not None
         for text in doubts(points, image.lattice)
     ]
-
-
-def _place(volume):
-    """A volume's shape and first voxel in words."""
-    shape, origin = "x".join(map(str, volume.shape)), ", ".join(f"{x:.1f}" for x in volume.affine[:3, 3])
-    return f"{shape} voxels from ({origin}) mm on"

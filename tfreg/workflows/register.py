@@ -3,16 +3,19 @@
 import time
 from dataclasses import asdict
 from pathlib import Path
+from warnings import warn
 
 import numpy as np
 
 from tfreg.config import Preprocessing, refinement_settings
-from tfreg.errors import UserError
+from tfreg.errors import InputWarning, UserError
 from tfreg.transforms.certificate import certify
 from tfreg.transforms.itk_files import read_linear
 from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform
+from tfreg.volumes.header_checks import shear_note
 from tfreg.volumes.initial_alignment import KINDS
+from tfreg.volumes.input_files import itk_name, path_kind
 from tfreg.volumes.intensity import holds_background, left_out_note, outside_value
 from tfreg.volumes.network_grid import network_grid
 from tfreg.volumes.preprocessing import AlignedPair, align_pair, on_network_grid
@@ -98,7 +101,7 @@ def register(
     with progress_bar(progress) as bar:
         with _timed(seconds, "prepare"):
             pair = _align(case, preprocessing, init_matrix, masks, names)
-        warnings.extend((*pair.notes, *landmark_doubts(case)))
+        warnings.extend((*pair.notes, *_notes_beside(case), *landmark_doubts(case)))
         ways = (run, preprocessing, settings if refine else None, transform)
         found, refinement = _found(pair, masks, *ways, seconds, bar, "refining")
         if run is None and not refine:
@@ -202,6 +205,7 @@ def register_files(
         UserError: If an input is bad, or `out` cannot be written.
     """
     out = Path(out)
+    itk_name(out)
     check_free(out, force, REPORT)
     started = time.perf_counter()
     init_matrix = None
@@ -222,6 +226,9 @@ def register_files(
     # Whatever can be wrong is found before the seconds that Keras takes to load.
     check_case(Case(**inputs), paths)
     check_landmark_order(fixed_points, moving_points)
+    for side in ("fixed", "moving"):
+        if inputs[side].lattice.is_sheared:
+            warn(f"{paths[side]}: {shear_note(inputs[side].lattice)}", InputWarning, stacklevel=2)
     refinement_settings(preset, similarity, smoothness)
     if open_run is None:
         if model is not None:
@@ -269,9 +276,21 @@ class _timed:
 
 
 def _init_from_file(name):
-    if not Path(name).is_file():
-        raise UserError(f"--init {name}: choose {', '.join(KINDS)}, or give an ITK transform file")
+    try:
+        kind = path_kind(name)
+    except UserError as error:
+        raise UserError(f"--init {name}: choose {', '.join(KINDS)}, or give an ITK transform file") from error
+    if kind == "folder":
+        raise UserError(f"--init {name}: is a folder; give an ITK transform file, such as the linear.tfm of a result")
     return read_linear(name)
+
+
+def _notes_beside(case):
+    """What the readers of segmentations and masks had to decide, and did not for their images."""
+    for name, volume in vars(case).items():
+        if name.endswith(("_labels", "_mask")) and volume is not None:
+            known = getattr(case, name.split("_")[0]).notes
+            yield from (f"{name.replace('_', ' ')}: {note}" for note in volume.notes if note not in known)
 
 
 def _masks(case):

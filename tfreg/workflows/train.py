@@ -17,6 +17,7 @@ from tfreg.volumes.formats import read_volume
 from tfreg.volumes.manifest import pairs_from_subjects, read_subjects
 from tfreg.volumes.network_grid import network_grid
 from tfreg.volumes.preprocessing import normalised
+from tfreg.volumes.volume import difference
 from tfreg.volumes.whole_file import whole_file
 from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.runtime import set_up, versions
@@ -230,7 +231,10 @@ def _volumes(pairs, config):
     labels = {path: read_volume(file, labels=True) for path, file in files.items() if file is not None}
     for path, volume in labels.items():
         if not volume.lattice.same_as(images[path].lattice):
-            raise UserError(f"{files[path]}: lies on another grid than its image {path.name}; resample it")
+            raise UserError(
+                f"{files[path]}: lies on another grid than its image {path.name} "
+                f"({difference(volume.lattice, images[path].lattice)}); resample it onto that image"
+            )
         if volume.array.dtype.itemsize > 4:
             raise UserError(f"{files[path]}: has labels beyond 32 bits; renumber them")
         # Its own affine may differ by rounding.

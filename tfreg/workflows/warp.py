@@ -19,6 +19,7 @@ from tfreg.volumes.formats import (
     write_landmarks,
     write_volume,
 )
+from tfreg.volumes.header_checks import shear_note
 from tfreg.volumes.intensity import holds_background, left_out_note, outside_value
 from tfreg.volumes.label_values import look_like_labels, lost_labels
 from tfreg.volumes.points import LISTED, doubts
@@ -69,6 +70,9 @@ def warp_files(
     inputs = [Path(path) for path in inputs]
     targets = _targets(inputs, Path(out), force)
     task = _task(transform, inverse, reference, interpolation, background)
+    # Of a reference, its reader says so.
+    if reference is None and task.lattice.is_sheared and not all(map(landmark_extension, inputs)):
+        _warn(transform, [shear_note(task.lattice)])
     written, failures = [], []
     for path, target in zip(inputs, targets, strict=True):
         try:
