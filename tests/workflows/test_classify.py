@@ -298,8 +298,8 @@ def test_places_that_do_not_fit(chests, config, classifier, tmp_path):
     with pytest.raises(UserError, match=r"damaged: cannot be loaded as a classifier"):
         predict_health(tmp_path / "damaged", data, tmp_path / "a.csv", cache, **QUIET)
     assert not (tmp_path / "a.csv").exists()
-    for place in (tmp_path, tmp_path / "no" / "a.csv"):
-        with pytest.raises(UserError, match="cannot be written; name a file in a folder that is there"):
+    for place, text in ((tmp_path, "is a folder; name a file"), (tmp_path / "no" / "a.csv", "folder does not exist")):
+        with pytest.raises(UserError, match=text):
             predict_health(classifier, data, place, cache, **QUIET)
     two = (data.parent / "two.csv", data.read_text().replace("inhale,fibrosis", "inhale,healthy", 1))
     two[0].write_text(two[1])

@@ -18,6 +18,7 @@ __all__ = ["MAX_VOXELS", "header_size", "read_points", "read_volume", "write_poi
 NIFTI = (".nii", ".nii.gz", ".hdr", ".img")
 ITK = (".mha", ".mhd", ".nrrd", ".nhdr")
 DICOM = (".dcm",)
+WRITTEN = (".nii.gz", ".nii", ".mha", ".nrrd")
 
 # Labels 0 to 7 that were stored as uint8 with a scale factor come back up to 0.014 from a whole number.
 LABEL_TOLERANCE = 0.05
@@ -97,7 +98,7 @@ def write_volume(path, volume):
     elif _extension(path) in (".mha", ".nrrd"):
         write = write_itk
     else:
-        raise UserError(f"{path}: unknown extension; give .nii.gz, .nii, .mha or .nrrd")
+        raise UserError(f"{path}: unknown extension; give {', '.join(WRITTEN)}")
     if not path.parent.is_dir():
         raise UserError(f"{path}: its folder does not exist; create {path.parent}")
     try:

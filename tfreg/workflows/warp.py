@@ -1,14 +1,14 @@
 """`tfreg warp`: applies a result to more images, segmentations and landmarks."""
 
-import contextlib
 from pathlib import Path
 
 from tfreg.errors import UserError
 from tfreg.transforms.archive import load_transform
-from tfreg.volumes.formats import read_points, read_volume, write_points, write_volume
+from tfreg.volumes.formats import WRITTEN, read_points, read_volume, write_points, write_volume
 from tfreg.volumes.intensity import filled
 from tfreg.volumes.resampling import INTERPOLATIONS
 from tfreg.volumes.volume import Volume
+from tfreg.workflows.result_file import check_file, written_files
 
 
 def warp_files(
@@ -44,33 +44,20 @@ def warp_files(
         volume = read_volume(reference)
         lattice, frame = volume.lattice, volume.frame
     inputs = [Path(path) for path in inputs]
-    targets = _targets(inputs, Path(out), force)
+    targets = _targets(inputs, Path(out), force, (reference, transform if Path(transform).is_file() else None))
     displacement_mm = None
     warped = []
-    for path, target in zip(inputs, targets, strict=True):
+    for path in inputs:
         if path.suffix.lower() == ".csv":
-            if target.suffix.lower() != ".csv":
-                raise UserError(f"{target}: landmarks are written as .csv; name it so")
-            warped.append((write_points, target, push(read_points(path))))
+            warped.append((write_points, push(read_points(path))))
             continue
         if displacement_mm is None:
             displacement_mm = pull.displacement_mm(lattice)
         array = _warped(pull, path, lattice, interpolation, background, displacement_mm)
-        warped.append((write_volume, target, Volume(array, lattice.affine, frame=frame)))
-    made = [parent for parent in targets[0].absolute().parents if not parent.exists()]
-    written = []
-    try:
-        for write, path, content in warped:
-            _make_folder(path.parent)
-            write(path, content)
-            written.append(path)
-    except UserError:
-        for path in written:
-            path.unlink()
-        for parent in made:
-            with contextlib.suppress(OSError):  # not there, or no longer empty
-                parent.rmdir()
-        raise
+        warped.append((write_volume, Volume(array, lattice.affine, frame=frame)))
+    with written_files(targets, force) as partials:
+        for (write, content), partial in zip(warped, partials, strict=True):
+            write(partial, content)
     return targets
 
 
@@ -85,21 +72,14 @@ def _warped(pull, path, lattice, interpolation, background, displacement_mm):
     return pull.warp(volume, lattice, interpolation, background, displacement_mm).array
 
 
-def _make_folder(folder):
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be created ({error.strerror}); choose another place") from error
-
-
-def _targets(inputs, out, force):
-    """The file that each input is written to."""
+def _targets(inputs, out, force, others):
+    """The file that each input is written to; none of them is one of the inputs or of the others."""
     targets = [out] if len(inputs) == 1 and not out.is_dir() else [out / path.name for path in inputs]
-    for target in targets:
+    for path, target in zip(inputs, targets, strict=True):
         if targets.count(target) > 1:
             raise UserError(f"{target}: two inputs have this name; warp them one at a time")
-        if target.exists() and not force:
-            raise UserError(f"{target}: already exists; name another file, or replace it with --force")
-        if any(target.exists() and target.samefile(path) for path in inputs if path.exists()):
-            raise UserError(f"{target}: is the input itself; name another file")
+        points = path.suffix.lower() == ".csv"
+        if points and target.suffix.lower() != ".csv":
+            raise UserError(f"{target}: landmarks are written as .csv; name it so")
+        check_file(target, (".csv",) if points else WRITTEN, force, (*inputs, *others), make_folder=True)
     return targets
