@@ -114,6 +114,7 @@ def made_folders(folder):
     Raises:
         UserError: If it cannot be made.
     """
+    refuse_home_sign(folder)
     made = [place for place in (folder, *folder.absolute().parents) if not os.path.exists(place)]
     try:
         try:
@@ -127,6 +128,19 @@ def made_folders(folder):
         for place in made:
             with contextlib.suppress(OSError):  # not there, or no longer empty
                 place.rmdir()
+
+
+def refuse_home_sign(path):
+    """Refuses a path that begins with a ~ which the shell has left, as in --out=~/result, for a folder of that name.
+
+    Args:
+        path: A `Path`.
+
+    Raises:
+        UserError: If it does, and there is nothing of that name.
+    """
+    if path.parts and path.parts[0].startswith("~") and not os.path.lexists(path.parts[0]):
+        raise UserError(f"{path}: ~ was not replaced by the shell; write the place out in full")
 
 
 def _acquire(lock, file, what):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tfreg.errors import UserError
 from tfreg.volumes.whole_file import whole_file
-from tfreg.workflows.folder_lock import made_folders
+from tfreg.workflows.folder_lock import made_folders, refuse_home_sign
 
 
 def check_file(path, extensions, force, inputs=(), make_folder=False):
@@ -22,6 +22,7 @@ def check_file(path, extensions, force, inputs=(), make_folder=False):
     Raises:
         UserError: If the file is a folder, exists and may not be replaced, is an input, or cannot be written.
     """
+    refuse_home_sign(path)
     try:
         if path.is_dir():
             raise UserError(f"{path}: is a folder; name a file")

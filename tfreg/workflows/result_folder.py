@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tfreg.errors import UserError
 from tfreg.volumes.whole_file import on_disk
-from tfreg.workflows.folder_lock import LOCK, lock_file, made_folders
+from tfreg.workflows.folder_lock import LOCK, lock_file, made_folders, refuse_home_sign
 
 # How names begin of what is hidden in a folder while a command works, the lock among it; and of a result half written.
 INSIDE, PARTIAL = ".tfreg", "partial-"
@@ -57,8 +57,7 @@ def check_free(out, force, kind, inputs=()):
     """
     out = Path(out)
     try:
-        if out.parts[:1] and out.parts[0].startswith("~") and not os.path.lexists(out.parts[0]):
-            raise UserError(f"{out}: ~ was not replaced by the shell; write the folder out in full")
+        refuse_home_sign(out)
         if not _is_empty(out) and os.path.lexists(out):
             if not force:
                 raise UserError(f"{out}: already exists; name another folder, or replace it with --force")
