@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -137,8 +138,23 @@ def test_a_full_disk_is_one_line(tmp_path):
     )
 
 
+def test_a_file_of_the_folder_that_goes_is_one_line(tmp_path):
+    text = r"run/state: cannot be written or read \(No such file"
+    with pytest.raises(UserError, match=text), locked_folder(tmp_path / "run"):
+        (tmp_path / "run" / "state").stat()
+    with pytest.raises(FileNotFoundError), locked_folder(tmp_path / "run"):
+        (tmp_path / "elsewhere").stat()
+
+
 def test_places_without_a_lock(tmp_path):
     (tmp_path / "file").touch()
-    for place in (tmp_path / "file", tmp_path / "file" / "run", tmp_path / ("n" * 300)):
-        with pytest.raises(UserError, match=r"is a file; name a folder|cannot be written"), locked_folder(place):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for place, text in (
+        (tmp_path / "file", "is a file; name a folder"),
+        (tmp_path / "link", "is a link to nothing; name a folder"),
+        (tmp_path / "file" / "run", "cannot be written"),
+        (tmp_path / ("n" * 300), "cannot be written"),
+        (Path("~") / "run", "~ was not replaced by the shell"),
+    ):
+        with pytest.raises(UserError, match=text), locked_folder(place):
             pass

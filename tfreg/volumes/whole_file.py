@@ -4,10 +4,13 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 from pathlib import Path
 
 # Bytes of a name that are kept in the hidden one, which must not be too long either: its end, which tells the format.
 KEPT_BYTES = 150
+# With fewer bytes left, a file system is full.
+SPACE = 2**16
 
 
 @contextlib.contextmanager
@@ -60,6 +63,21 @@ def on_disk(path):
             raise
     finally:
         os.close(handle)
+
+
+def found_no_room(error, folder):
+    """Whether what went wrong is that a file system is full; libraries have many words for it, and none.
+
+    Args:
+        error: An exception.
+        folder: Where something was written.
+    """
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    try:
+        return shutil.disk_usage(folder).free < SPACE
+    except OSError:
+        return False
 
 
 def _rename_to_new(partial, path):

@@ -17,11 +17,11 @@ from pathlib import Path
 from filelock import SoftFileLease, Timeout
 
 from tfreg.errors import UserError
+from tfreg.volumes.whole_file import found_no_room
 
 # Inside a folder that work goes on in.
 LOCK = ".tfreg.lock"
 LEASE_SECONDS, SIGN_SECONDS = 60.0, 10.0
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class FolderInUse(UserError):
@@ -48,13 +48,18 @@ def locked_folder(folder, name=LOCK):
     with made_folders(folder), lock_file(folder / name, folder) as check:
         try:
             yield check
-        except OSError as error:
-            if error.errno not in FULL and os.strerror(errno.ENOSPC) not in str(error):
+        except UserError:
+            raise
+        except Exception as error:
+            if found_no_room(error, folder):
+                raise UserError(
+                    f"{folder}: cannot be written ({os.strerror(errno.ENOSPC)}); what was finished is kept: make room, "
+                    "and give the same command again"
+                ) from error
+            file = getattr(error, "filename", None)
+            if not isinstance(file, str | Path) or not Path(file).absolute().is_relative_to(folder.absolute()):
                 raise
-            raise UserError(
-                f"{folder}: cannot be written ({os.strerror(error.errno or errno.ENOSPC)}); what was finished is kept: "
-                "make room, and give the same command again"
-            ) from error
+            raise UserError(f"{file}: cannot be written or read ({error.strerror}); look after the folder") from error
 
 
 @contextlib.contextmanager
@@ -120,7 +125,8 @@ def made_folders(folder):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except FileExistsError as error:
-            raise UserError(f"{folder}: is a file; name a folder") from error
+            what = "a link to nothing" if folder.is_symlink() else "a file"
+            raise UserError(f"{folder}: is {what}; name a folder") from error
         except OSError as error:
             raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another place") from error
         yield

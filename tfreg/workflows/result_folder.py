@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from tfreg.errors import UserError
-from tfreg.volumes.whole_file import on_disk
+from tfreg.volumes.whole_file import found_no_room, on_disk
 from tfreg.workflows.folder_lock import LOCK, lock_file, made_folders, refuse_home_sign
 
 # How names begin of what is hidden in a folder while a command works, the lock among it; and of a result half written.
@@ -205,9 +205,10 @@ def _temporary(place, out):
     except UserError as error:
         raise UserError(str(error).replace(str(folder), str(out))) from error
     except Exception as error:
-        if not isinstance(error, OSError) and not _is_full(folder):
+        full = found_no_room(error, folder)
+        if not full and not isinstance(error, OSError):
             raise
-        reason = (error.strerror or error) if isinstance(error, OSError) else os.strerror(errno.ENOSPC)
+        reason = os.strerror(errno.ENOSPC) if full else error.strerror or error
         raise UserError(f"{out}: cannot be written ({reason}); choose another place") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -284,11 +285,3 @@ def _hidden(place, suffix):
     if len(name) > KEPT_BYTES:  # so that it is not too long either
         name = name[:KEPT_BYTES] + sha256(name).hexdigest()[:8].encode()
     return place.with_name(f".{os.fsdecode(name)}-{suffix}")
-
-
-def _is_full(folder):
-    """Whether the file system of a folder has no space left."""
-    try:
-        return shutil.disk_usage(folder).free < 2**16
-    except OSError:
-        return False
