@@ -290,7 +290,7 @@ def test_what_appears_meanwhile_is_kept(tmp_path):
         (out / "segmentation.nii").write_text("hours of work")
 
     for _ in ("new", "there and empty"):
-        with pytest.raises(UserError, match="already exists; name another folder"):
+        with pytest.raises(UserError, match="was written by something else while the command ran, and is kept"):
             write(out, meanwhile=work)
         assert names(tmp_path) == ["result", "result/segmentation.nii"]
         (out / "segmentation.nii").unlink()
@@ -299,7 +299,7 @@ def test_what_appears_meanwhile_is_kept(tmp_path):
         write(out, force=True, meanwhile=work)
     assert names(tmp_path) == ["result", "result/segmentation.nii"]
     (out / "segmentation.nii").unlink()
-    with pytest.raises(UserError, match="appeared while the command ran"), result_folder(out):
+    with pytest.raises(UserError, match="was written by something else while the command ran"), result_folder(out):
         work()
     assert names(tmp_path) == ["result", "result/segmentation.nii"]
 

@@ -17,6 +17,7 @@ from tfreg.workflows.folder_lock import LOCK, lock_file, made_folders, refuse_ho
 # How names begin of what is hidden in a folder while a command works, the lock among it; and of a result half written.
 INSIDE, PARTIAL = ".tfreg", "partial-"
 KEPT_BYTES = 150
+APPEARED = "{}: was written by something else while the command ran, and is kept; give the command again"
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,8 @@ def claimed_result(out, kind, force=False, inputs=()):
                 with _temporary(place, Path(out)) as folder:
                     yield folder
                     check()
+                    if not force and os.path.lexists(place) and not _is_empty(place):
+                        raise UserError(APPEARED.format(out))
                     check_free(out, force, kind, inputs)
                     _put_in_place(folder, place, Path(out), kind)
 
@@ -231,7 +234,7 @@ def _put_in_place(temporary, place, out, kind):
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
-            raise UserError(f"{out}: appeared while the command ran, and is kept; name another folder") from error
+            raise UserError(APPEARED.format(out)) from error
         return
     old = temporary / ".old"
     earlier = kind.own(place)
