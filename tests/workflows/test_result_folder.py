@@ -295,7 +295,7 @@ def test_what_appears_meanwhile_is_kept(tmp_path):
         assert names(tmp_path) == ["result", "result/segmentation.nii"]
         (out / "segmentation.nii").unlink()
     out.rmdir()
-    with pytest.raises(UserError, match="not a result of this command"):
+    with pytest.raises(UserError, match="was written by something else while the command ran"):
         write(out, force=True, meanwhile=work)
     assert names(tmp_path) == ["result", "result/segmentation.nii"]
     (out / "segmentation.nii").unlink()
@@ -321,6 +321,17 @@ def test_what_a_killed_command_left_goes(tmp_path):
         (tmp_path / rest / "half").touch()
     write(tmp_path / "result")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".other-partial-0123abcd", "result"]
+
+
+def test_a_result_whose_replacing_was_killed_can_be_replaced(tmp_path):
+    out = tmp_path / "result"
+    (out / ".tfreg-partial-0123abcd" / ".old").mkdir(parents=True)
+    for name in (f".tfreg-partial-0123abcd/.old/{MARKER}", "more.txt", "mine.txt"):
+        (out / name).write_text("old")
+    assert "already exists" in refused(out)
+    write(out, force=True)
+    assert names(out) == ["mine.txt", *NEW]
+    assert (out / "mine.txt").read_text() == "old"
 
 
 def test_a_folder_that_was_made_meanwhile_by_another_is_kept(tmp_path):

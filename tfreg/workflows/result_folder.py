@@ -16,6 +16,7 @@ from tfreg.workflows.folder_lock import LOCK, lock_file, made_folders, refuse_ho
 
 # How names begin of what is hidden in a folder while a command works, the lock among it; and of a result half written.
 INSIDE, PARTIAL = ".tfreg", "partial-"
+OLD = ".old"  # in that, what the earlier result had
 KEPT_BYTES = 150
 APPEARED = "{}: was written by something else while the command ran, and is kept; give the command again"
 
@@ -62,7 +63,7 @@ def check_free(out, force, kind, inputs=()):
         if not _is_empty(out) and os.path.lexists(out):
             if not force:
                 raise UserError(f"{out}: already exists; name another folder, or replace it with --force")
-            if not (out / kind.marker).is_file():
+            if not (out / kind.marker).is_file() and not _is_half_replaced(out):
                 raise UserError(
                     f"{out}: is not a result of this command, so --force does not replace it; name another folder"
                 )
@@ -161,6 +162,7 @@ def claimed_result(out, kind, force=False, inputs=()):
         lock = place / LOCK if _must_stay(place) else _hidden(place, "lock")
         with lock_file(lock, Path(out)) as check:
             check_free(out, force, kind, inputs)
+            replaces = place.is_dir() and not _is_empty(place)
             _remove_rests(place)
 
             @contextlib.contextmanager
@@ -168,9 +170,9 @@ def claimed_result(out, kind, force=False, inputs=()):
                 with _temporary(place, Path(out)) as folder:
                     yield folder
                     check()
-                    if not force and os.path.lexists(place) and not _is_empty(place):
+                    appeared = not replaces and os.path.lexists(place) and not _is_empty(place)
+                    if appeared and not (force and (place / kind.marker).is_file()):
                         raise UserError(APPEARED.format(out))
-                    check_free(out, force, kind, inputs)
                     _put_in_place(folder, place, Path(out), kind)
 
             yield written
@@ -236,7 +238,8 @@ def _put_in_place(temporary, place, out, kind):
                 raise
             raise UserError(APPEARED.format(out)) from error
         return
-    old = temporary / ".old"
+    old = temporary / OLD
+    old.mkdir()
     earlier = kind.own(place)
     new = sorted(
         (str(path.relative_to(temporary)) for path in temporary.rglob("*") if not path.is_dir()),
@@ -280,6 +283,11 @@ def _must_stay(place):
 def _is_empty(folder):
     """Whether a path is a folder without anything but what tfreg hides there while it works."""
     return folder.is_dir() and all(path.name.startswith(INSIDE) for path in folder.iterdir())
+
+
+def _is_half_replaced(folder):
+    """Whether a command was killed in the moment in which it put a result in place, file by file."""
+    return folder.is_dir() and any((path / OLD).is_dir() for path in folder.glob(f"{INSIDE}-{PARTIAL}*"))
 
 
 def _hidden(place, suffix):
