@@ -30,9 +30,14 @@ def check_run(run, config):
         return
     if not (run / CONFIG).exists():
         raise UserError(f"{run}: holds something else than a run; name another folder")
-    if (run / CONFIG).read_text(encoding="utf-8", errors="replace") != dump_config(config):
+    known = (run / CONFIG).read_text(encoding="utf-8", errors="replace")
+    if not known.strip("\0 \n"):
+        raise UserError(f"{run / CONFIG}: is empty, as after a power loss; name another folder, or delete this one")
+    if known != dump_config(config):
         raise UserError(f"{run}: is a run with another config; name another folder, or delete this one")
     if (run / REPORT).exists():
+        if not _is_whole(run / REPORT):
+            raise UserError(f"{run / REPORT}: is damaged; delete it, and the end of the training is done again")
         raise UserError(f"{run}: is a finished run; name another folder, or delete this one")
 
 
@@ -91,3 +96,12 @@ def start_run(run, config, digests):
                     partial.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"{run}: cannot be written ({error.strerror}); choose another place") from error
+
+
+def _is_whole(file):
+    """Whether a file holds JSON."""
+    try:
+        json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True
