@@ -301,7 +301,11 @@ def test_what_appears_meanwhile_is_kept(tmp_path):
     (out / "segmentation.nii").unlink()
     with pytest.raises(UserError, match="was written by something else while the command ran"), result_folder(out):
         work()
+    before = out.stat().st_mtime_ns
+    with pytest.raises(UserError, match="was written by something else while the command ran"), result_folder(out):
+        pass
     assert names(tmp_path) == ["result", "result/segmentation.nii"]
+    assert out.stat().st_mtime_ns == before
 
 
 def test_two_commands_at_once(tmp_path):

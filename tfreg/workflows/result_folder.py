@@ -167,7 +167,7 @@ def claimed_result(out, kind, force=False, inputs=()):
 
             @contextlib.contextmanager
             def written():
-                with _temporary(place, Path(out)) as folder:
+                with _temporary(_begun_in(place), Path(out)) as folder:
                     yield folder
                     check()
                     appeared = not replaces and os.path.lexists(place) and not _is_empty(place)
@@ -189,7 +189,7 @@ def result_folder(out):
         UserError: If the place cannot be written, or the folder is there by then.
     """
     out = Path(out)
-    with made_folders(out.absolute().parent), _temporary(out.absolute(), out) as folder:
+    with made_folders(out.absolute().parent), _temporary(_hidden(out.absolute(), PARTIAL), out) as folder:
         yield folder
         for path in sorted(folder.rglob("*")):
             if path.is_file():
@@ -199,10 +199,9 @@ def result_folder(out):
 
 
 @contextlib.contextmanager
-def _temporary(place, out):
-    """A folder on the file system of the result, gone in the end; what goes wrong in it becomes one line."""
-    end = secrets.token_hex(4)
-    folder = place / f"{INSIDE}-{PARTIAL}{end}" if place.is_dir() else _hidden(place, f"{PARTIAL}{end}")
+def _temporary(begin, out):
+    """A folder whose path begins so, gone in the end; what goes wrong in it becomes one line."""
+    folder = begin.with_name(f"{begin.name}{secrets.token_hex(4)}")
     try:
         # Not `mkdtemp`, whose folders lack the permissions that their parent hands down.
         folder.mkdir()
@@ -219,12 +218,16 @@ def _temporary(place, out):
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _begun_in(place):
+    """How the path of a temporary folder begins, on the file system of the result."""
+    return place / f"{INSIDE}-{PARTIAL}" if place.is_dir() else _hidden(place, PARTIAL)
+
+
 def _remove_rests(place):
     """Removes what commands that were killed had begun to write."""
-    begun = place.parent, _hidden(place, PARTIAL).name
-    for folder, start in (begun, (place, f"{INSIDE}-{PARTIAL}")):
-        for path in folder.iterdir() if folder.is_dir() else ():
-            if path.name.startswith(start):
+    for begin in (_hidden(place, PARTIAL), place / f"{INSIDE}-{PARTIAL}"):
+        for path in begin.parent.iterdir() if begin.parent.is_dir() else ():
+            if path.name.startswith(begin.name):
                 shutil.rmtree(path, ignore_errors=True)
 
 
