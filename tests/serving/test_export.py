@@ -22,7 +22,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tfreg.serving import export as module
-from tfreg.serving.export import export_run, next_version
+from tfreg.serving.export import claimed_version, export_run, next_version
 from tfreg.serving.saved_model_checks import check_operations, difference_in_fresh_process
 from tfreg.serving.signatures import MOST_KEYS, NAMES
 from tfreg.workflows.train import build_model
@@ -251,6 +251,34 @@ def test_versions_are_counted_up(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="is a file"):
         next_version(tmp_path / "file")
+
+
+def test_two_exports_at_once_write_two_versions(tmp_path):
+    models = tmp_path / "models" / "tfreg"
+    with claimed_version(models) as (first, one), claimed_version(models) as (second, other):
+        assert (first, second) == (1, 2)
+        for version, written in ((second, other), (first, one)):
+            with written() as folder:
+                (folder / "saved_model.pb").write_text(str(version))
+            with pytest.raises(UserError, match="and is kept"), written():
+                pass
+    assert sorted(path.name for path in models.iterdir()) == ["1", "2"]
+    assert [(models / name / "saved_model.pb").read_text() for name in "12"] == ["1", "2"]
+
+
+def test_a_version_that_is_copied_in_meanwhile_is_kept(tmp_path):
+    def copied_in(version, folder):
+        (folder / "saved_model.pb").write_text("exported")
+        (tmp_path / str(version)).mkdir()
+        (tmp_path / str(version) / "saved_model.pb").write_text("mine")
+
+    with (
+        claimed_version(tmp_path) as (version, written),
+        pytest.raises(UserError, match="1: was written by something else while"),
+        written() as folder,
+    ):
+        copied_in(version, folder)
+    assert [path.read_text() for path in tmp_path.rglob("*") if path.is_file()] == ["mine"]
 
 
 def test_an_export_that_answers_wrongly_leaves_nothing(exported, tmp_path, monkeypatch):

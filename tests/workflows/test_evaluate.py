@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from scipy import ndimage
 
 from tfreg.config import dump_config, parse_config
@@ -22,8 +23,10 @@ from tfreg.volumes.volume import Volume
 from tfreg.workflows.baselines import BASELINES, Baseline
 from tfreg.workflows.evaluate import evaluate, plan_experiments
 from tfreg.workflows.evaluation_methods import Method, plan_methods, reference_of
-from tfreg.workflows.evaluation_store import Store, digest_of
+from tfreg.workflows.evaluation_store import Store
 from tfreg.workflows.evaluation_worker import Task, measure
+from tfreg.workflows.folder_lock import locked_folder
+from tfreg.workflows.input_digests import digest_of
 from tfreg.workflows.metrics import dice_by_label
 from tfreg.workflows.result import without_nan
 from tfreg.workflows.train import build_model
@@ -323,6 +326,57 @@ def test_a_folder_keeps_to_its_settings(people, tmp_path):
     with pytest.raises(UserError, match="holds something else than an evaluation"):
         Store(tmp_path / "photos", {"methods": {}}, force=True)
     assert (tmp_path / "photos" / "a.png").exists()
+
+
+def test_force_deletes_its_own_files_only(tmp_path):
+    out = tmp_path / "out"
+    Store(out, {"methods": {}}).write("tables.md", "old")
+    (out / "pictures").mkdir()
+    for name in ("pictures/a_to_b.png", "report.html", "pairs.csv", "notes.txt"):
+        (out / name).write_text("old")
+    with pytest.raises(UserError, match=r"pairs.csv: lies in .*out, which is to be written"):
+        Store(out, {"methods": {}}, force=True, inputs=[out / "pairs.csv"])
+    Store(out, {"methods": {}}, force=True, inputs=[tmp_path / "pairs.csv"])
+    assert sorted(path.name for path in out.iterdir()) == ["evaluation.json", "notes.txt", "pairs.csv", "rows.jsonl"]
+
+
+def test_an_evaluation_in_use_is_refused(people, tmp_path):
+    options = {"baselines": ("demons",), "pairs": ("ED:ES",), "progress": False}
+    with locked_folder(tmp_path / "out"), pytest.raises(UserError, match="out: is in use by process"):
+        evaluate(people / "subjects.csv", tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_that_change_while_they_are_measured_are_not_kept_as_the_old_ones(people, tmp_path, monkeypatch):
+    shutil.copytree(people, tmp_path / "copy")
+    (pair, *_) = plan_experiments(tmp_path / "copy" / "subjects.csv", ("ED:ES",), None, 1, "labels", 0).popitem()[1]
+    (initial, _) = plan_methods(refine=True)
+    task = Task("e", pair, initial, digest_of(pair), "header")
+    assert "error" not in measure(task, None)
+    pair.fixed_labels.write_bytes(pair.fixed_labels.read_bytes() + b"x")
+    assert "files changed while they were measured" in measure(task, None)["error"]
+
+
+def test_volumes_of_several_files_are_known_by_all_of_them(tmp_path):
+    def digest(path):
+        return digest_of(Pair("a", path, path))
+
+    rng = np.random.default_rng(0)
+    image = sitk.GetImageFromArray(rng.random((4, 5, 6)).astype(np.float32))
+    for name in ("a.mhd", "a.nhdr", "a.hdr", "a.img"):
+        sitk.WriteImage(image, str(tmp_path / name))
+        before = digest(tmp_path / name)
+        (data,) = (path for path in tmp_path.iterdir() if path.suffix in (".raw", ".gz", ".img"))
+        assert digest(tmp_path / name) == before
+        data.write_bytes(data.read_bytes()[:-1] + bytes([data.read_bytes()[-1] ^ 1]))
+        assert digest(tmp_path / name) != before
+        for path in tmp_path.iterdir():
+            path.unlink()
+    for name in ("1.dcm", "2.dcm"):
+        (tmp_path / name).write_bytes(bytes(128) + b"DICM" + name.encode())
+    before = digest(tmp_path / "1.dcm")
+    (tmp_path / "2.dcm").write_bytes(bytes(128) + b"DICM another slice")
+    assert digest(tmp_path / "1.dcm") != before
 
 
 def test_changed_content_is_measured_again(people, tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import time
 
 import keras
@@ -21,7 +22,7 @@ from tfreg.volumes.preprocessing import prepare_pair
 from tfreg.volumes.volume import Lattice, Volume
 from tfreg.workflows import result as module
 from tfreg.workflows.register import NO_MODEL, register, register_files
-from tfreg.workflows.result import write_result
+from tfreg.workflows.result import REGISTRATION, write_result
 from tfreg.workflows.train import build_model
 from tfreg.workflows.trained_run import TrainedRun, load_run
 
@@ -394,9 +395,16 @@ def test_force_replaces_a_result_and_nothing_else(files):
     register_files(*arguments)
     with pytest.raises(UserError, match="already exists"):
         register_files(*arguments)
-    (files / "out" / "more.txt").write_text("old")
+    (files / "out" / "landmarks.csv").write_text("mine")
+    (files / "out" / "report.html").write_text("a page of the earlier result")
     register_files(*arguments, force=True)
-    assert {path.name for path in (files / "out").iterdir()} == FILES
+    assert {path.name for path in (files / "out").iterdir()} == {*FILES, "landmarks.csv"}
+    assert (files / "out" / "landmarks.csv").read_text() == "mine"
+    shutil.copy(files / "moving.nii.gz", files / "out" / "inside.nii.gz")
+    with pytest.raises(UserError, match=r"inside\.nii\.gz: lies in .*out, which is to be written; move it"):
+        register_files(files / "fixed.nii.gz", files / "out" / "inside.nii.gz", files / "out", force=True)
+    assert (files / "out" / "inside.nii.gz").is_file()
+    assert set(REGISTRATION.own(files / "out")) == FILES
 
 
 def test_nothing_is_left_of_a_failure_while_writing(files, monkeypatch):

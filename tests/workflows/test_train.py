@@ -3,8 +3,10 @@
 import csv
 import hashlib
 import json
+import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,13 +19,15 @@ import pytest
 
 from tfreg import cli
 from tfreg.config import Config, dump_config, parse_config
-from tfreg.errors import UserError
+from tfreg.errors import InputWarning, UserError
 from tfreg.volumes.formats import read_volume, write_volume
 from tfreg.volumes.manifest import read_subjects, write_subjects
 from tfreg.volumes.preprocessing import labels_onto_network_grid, prepare_pair
 from tfreg.volumes.volume import Volume
 from tfreg.workflows import train as workflow
+from tfreg.workflows.folder_lock import locked_folder
 from tfreg.workflows.metrics import dice_by_label
+from tfreg.workflows.run_folder import check_inputs
 from tfreg.workflows.trained_run import load_run
 
 TINY = {
@@ -471,6 +475,43 @@ def test_folders_that_are_not_this_run_are_refused(trained, data, refusal, tmp_p
     assert "is a file" in refusal(config, data, file)
     assert "cannot be written" in refusal(config, data, file / "run")
     assert {k: v for k, v in content(tmp_path).items() if k.name != "config.yaml" or len(k.parts) > 1} == before
+
+
+def test_a_run_in_use_is_refused(data, refusal, tmp_path):
+    with locked_folder(tmp_path / "run"):
+        line = refusal(tiny(), data, tmp_path / "run")
+        assert line.startswith(
+            f"{tmp_path / 'run'}: is in use by process {os.getpid()} on {socket.gethostname()} since"
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_table_is_refused(trained, data, manifest, refusal, tmp_path):
+    """An interrupted run goes on with the same people only, whatever their files are called."""
+    run, config, _ = trained
+    unfinished = shutil.copytree(run, tmp_path / "unfinished")
+    (unfinished / "report.json").unlink()
+    before = content(unfinished)
+    train = {subject.subject for subject in read_subjects(data) if subject.split == "train"}
+    fewer = manifest(lambda subject: None if subject.subject == min(train) else subject)
+    assert "was begun with other training pairs, or their files have changed since" in refusal(
+        config, fewer, unfinished
+    )
+    swapped = manifest(lambda s: changed(s, split={"train": "validation", "validation": "train"}[s.split]))
+    assert "other training and validation pairs" in refusal(config, swapped, unfinished)
+    copy = shutil.copytree(data.parent, tmp_path / "copy")
+    points = sorted((copy / "labels").iterdir())[-1]
+    points.write_bytes(points.read_bytes() + b"x")
+    assert "pairs, or their files have changed" in refusal(config, copy / "subjects.csv", unfinished)
+    (unfinished / "inputs.json").write_text("")
+    assert "inputs.json: is damaged" in refusal(config, data, unfinished)
+    (unfinished / "inputs.json").write_bytes(before[Path("inputs.json")])
+    assert content(unfinished) == before
+    (unfinished / "inputs.json").unlink()
+    pairs = workflow.pairs_by_split(config, data)
+    with pytest.warns(InputWarning, match="says nothing of the data that it was begun with"):
+        digests = check_inputs(unfinished, *pairs)
+    assert digests == json.loads(before[Path("inputs.json")])
 
 
 @pytest.mark.parametrize(

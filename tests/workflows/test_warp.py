@@ -1,5 +1,6 @@
 """`warp` repeats a result on other volumes."""
 
+import shutil
 import time
 import warnings
 
@@ -148,7 +149,7 @@ def test_what_is_refused(folder, tmp_path, monkeypatch):
 
 def test_a_failure_leaves_the_other_inputs_and_nothing_of_its_own(folder, tmp_path, monkeypatch):
     def fail_for_the_second(path, volume):
-        if path.name == "labels.nii.gz":
+        if path.name.endswith("labels.nii.gz"):
             raise UserError(f"{path}: cannot be written (No space left on device); choose another place")
         write_volume(path, volume)
 
@@ -160,6 +161,34 @@ def test_a_failure_leaves_the_other_inputs_and_nothing_of_its_own(folder, tmp_pa
     assert list(out.iterdir()) == told == [out / "moving.nii.gz"]
     refused(folder / "result", inputs[1:], tmp_path / "new" / "labels.nii.gz")
     assert list(tmp_path.iterdir()) == [tmp_path / "deep"]
+    (out / "labels.nii.gz").write_text("earlier")
+    refused(folder / "result", inputs[1:], out, force=True)
+    assert (out / "labels.nii.gz").read_text() == "earlier"
+
+
+def test_no_input_is_replaced_under_another_name(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy")
+    moving, result = tmp_path / "copy" / "moving.nii.gz", tmp_path / "copy" / "result"
+    (tmp_path / "link.nii.gz").symlink_to(moving)
+    (tmp_path / "hard.nii.gz").hardlink_to(moving)
+    (tmp_path / "nowhere.nii.gz").symlink_to(tmp_path / "gone.nii.gz")
+    for name in ("link.nii.gz", "hard.nii.gz"):
+        assert "is the input itself" in refused(result, [moving], tmp_path / name, force=True)
+    assert "already exists" in refused(result, [moving], tmp_path / "nowhere.nii.gz")
+    reference = result / "warped.nii.gz"
+    assert "is the input itself" in refused(result, [moving], reference, reference=reference, force=True)
+    assert "unknown extension" in refused(result, [moving], result / "transform.npz", force=True)
+
+
+def test_a_file_that_appears_meanwhile_is_kept(folder, tmp_path, monkeypatch):
+    def slowly(path, volume):
+        write_volume(path, volume)
+        (tmp_path / "out.nii.gz").write_text("mine")
+
+    monkeypatch.setattr(module, "write_volume", slowly)
+    text = refused(folder / "result", [folder / "moving.nii.gz"], tmp_path / "out.nii.gz")
+    assert text == f"{tmp_path / 'out.nii.gz'}: appeared while the command ran; name another file"
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_points_go_to_the_fixed_image_and_back(folder, tmp_path):

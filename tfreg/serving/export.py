@@ -1,5 +1,6 @@
 """`tfreg export`: a trained run as a SavedModel for TensorFlow Serving."""
 
+import contextlib
 import json
 from hashlib import sha256
 from pathlib import Path
@@ -14,12 +15,14 @@ from tfreg.serving.saved_model_checks import check_operations, difference_in_fre
 from tfreg.serving.signatures import NAMES, Signatures
 from tfreg.serving.version_folders import version_of
 from tfreg.serving.warm_up import write_warm_up
-from tfreg.workflows.result_folder import result_folder
+from tfreg.workflows.folder_lock import FolderInUse
+from tfreg.workflows.result_folder import Kind, claimed_result
 from tfreg.workflows.runtime import set_up, versions
 from tfreg.workflows.trained_run import find_run, load_run
 
 MANIFEST = "tfreg.json"
 MODEL_NAME = "tfreg"
+VERSION = Kind("an exported version", "saved_model.pb", ())
 
 # The paper's 64 x 192 x 192 are 2.4 million; the network's memory grows with the voxels of a request.
 MAX_VOXELS = 16_000_000
@@ -57,7 +60,38 @@ def export_run(run, out, shapes=(), onednn=False, max_voxels=MAX_VOXELS, threads
     trained = load_run(run)
     grid = trained.config.preprocessing.network_grid
     shapes = [tuple(shape) for shape in shapes] or ([grid.shape] if grid.shape else [])
+    with claimed_version(out) as (version, written):
+        return _export(trained, Path(out) / str(version), written, shapes, onednn, max_voxels, _metrics(run))
+
+
+@contextlib.contextmanager
+def claimed_version(out):
+    """Takes the next version of a model, which no other export gets meanwhile.
+
+    Args:
+        out: The model's folder.
+
+    Yields:
+        The version's number, and what gives the folder to write to (see `claimed_result`).
+
+    Raises:
+        UserError: If the folder cannot be written, or the version is there by the time it is put in place.
+    """
     version = next_version(out)
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                claim = claimed_result(Path(out) / str(version), VERSION)
+                written = stack.enter_context(claim)
+                break
+            except FolderInUse:
+                version += 1  # another export has it
+        yield version, written
+
+
+def _export(trained, out, written, shapes, onednn, max_voxels, metrics):
+    """Writes a version."""
+    version = int(out.name)
     manifest = {
         "model": {"name": trained.name, "sha256": trained.sha256, "version": version},
         "config": trained.config.model_dump(mode="json"),
@@ -66,10 +100,10 @@ def export_run(run, out, shapes=(), onednn=False, max_voxels=MAX_VOXELS, threads
         "max_voxels": max_voxels,
         "portable": not onednn,
         "warm_up_shapes": [list(shape) for shape in shapes],
-        "metrics": _metrics(run),
+        "metrics": metrics,
     }
     signatures = Signatures(trained.network, trained.config.model, json.dumps(manifest), max_voxels)
-    with result_folder(Path(out) / str(version)) as folder:
+    with written() as folder:
         with portable(native_dilation=onednn), silenced(STDOUT, STDERR):
             _save(signatures, folder)
             inputs, expected = _example(signatures)
@@ -89,7 +123,7 @@ def export_run(run, out, shapes=(), onednn=False, max_voxels=MAX_VOXELS, threads
             if path.is_file()
         }
         (folder / "assets.extra" / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-    return Path(out) / str(version), manifest
+    return out, manifest
 
 
 def next_version(out):

@@ -1,6 +1,9 @@
 """Transforms in the files that ITK, SimpleITK, ANTs and 3D Slicer read: world LPS+ mm, fixed to moving."""
 
+import errno
+import os
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -110,6 +113,9 @@ def write_linear(path, matrix):
     Args:
         path: File ending in .tfm or .txt.
         matrix: `(4, 4)`, fixed world to moving world, RAS+ mm.
+
+    Raises:
+        OSError: If the file cannot be written whole.
     """
     import SimpleITK as sitk
 
@@ -118,6 +124,12 @@ def write_linear(path, matrix):
     transform.SetMatrix(lps[:3, :3].ravel().tolist())
     transform.SetTranslation(lps[:3, 3].tolist())
     sitk.WriteTransform(transform, itk_name(path))
+    try:
+        written = read_linear(path)
+    except UserError:
+        written = None
+    if written is None or not np.allclose(written, matrix):  # ITK does not notice that the disk is full
+        raise OSError(errno.ENOSPC, "not written whole, as where the disk is full", str(path))
 
 
 def read_displacement(path):
@@ -162,8 +174,13 @@ def write_composite(path, displacement_mm, affine):
         path: File ending in .h5.
         displacement_mm: `(i, j, k, 3)`, RAS+ mm.
         affine: `(4, 4)` of the lattice, without shear.
+
+    Raises:
+        OSError: If there is no room for it.
     """
     import SimpleITK as sitk
 
+    if shutil.disk_usage(Path(path).parent).free < displacement_mm.size * np.dtype(np.float64).itemsize:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))  # HDF5 prints pages when it finds out
     field = to_itk(displacement_mm * np.array([-1.0, -1.0, 1.0]), affine)
     sitk.WriteTransform(sitk.CompositeTransform([sitk.DisplacementFieldTransform(field)]), itk_name(path))

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 NIFTI = (".nii", ".nii.gz", ".hdr", ".img")
-WRITTEN = (".nii", ".nii.gz", ".mha", ".nrrd")
+WRITTEN = (".nii.gz", ".nii", ".mha", ".nrrd")
 ITK = (".mha", ".mhd", ".nrrd", ".nhdr")
 
 # Labels 0 to 7 that were stored as uint8 with a scale factor come back up to 0.014 from a whole number.
@@ -156,7 +156,7 @@ def write_volume(path, volume):
         itk_name(path)
         write = write_itk
     else:
-        raise UserError(f"{path}: unknown extension; give .nii.gz, .nii, .mha or .nrrd")
+        raise UserError(f"{path}: unknown extension; give {', '.join(WRITTEN)}")
     if not path.parent.is_dir():
         raise UserError(f"{path}: its folder does not exist; create {path.parent}")
     try:

@@ -13,9 +13,11 @@ from tfreg.volumes.manifest import pairs_from_subjects, read_pairs, read_subject
 from tfreg.volumes.tables import read_table
 from tfreg.workflows.evaluation_methods import READERS, Method, plan_methods, reference_of
 from tfreg.workflows.evaluation_results import PICTURES, write_evaluation
-from tfreg.workflows.evaluation_store import Store, digest_of
+from tfreg.workflows.evaluation_store import Store
 from tfreg.workflows.evaluation_summary import summarise
 from tfreg.workflows.evaluation_worker import Task, blank_row, measure
+from tfreg.workflows.folder_lock import locked_folder
+from tfreg.workflows.input_digests import digest_of
 from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.runtime import versions
 from tfreg.workflows.trained_run import find_run
@@ -90,17 +92,18 @@ def evaluate(
         methods.append(Method(READERS, "readers"))
     reference = reference_of(methods, reference)
     settings = {"init": init, "labels": labels, "methods": {method.name: method.definition() for method in methods}}
-    store = Store(out, settings, force)
-    tasks = [task for task in _tasks(experiments, methods, init, reference, store.folder) if not store.done(task)]
-    threads = threads or max(1, (os.cpu_count() or 1) // workers)
-    _work(tasks, store, workers, Resources(seed, threads, device), progress)
-    names = [*(method.name for method in methods), *(n for n in store.settings["methods"])]
-    summary = summarise(list(store.rows.values()), experiments, list(dict.fromkeys(names)), reference)
-    told = {method.name: method.settings() for method in methods}
-    packages = versions() | {name: importlib.metadata.version(name) for name in ("keras", "tensorflow")}
-    found = {"reference": reference, "init": init, "workers": workers, "threads": threads, "versions": packages}
-    found |= {"methods": told, "experiments": summary}
-    write_evaluation(store, found)
+    with locked_folder(out) as check:
+        store = Store(out, settings, force, [data, *models], check)
+        tasks = [task for task in _tasks(experiments, methods, init, reference, store.folder) if not store.done(task)]
+        threads = threads or max(1, (os.cpu_count() or 1) // workers)
+        _work(tasks, store, workers, Resources(seed, threads, device), progress)
+        names = [*(method.name for method in methods), *(n for n in store.settings["methods"])]
+        summary = summarise(list(store.rows.values()), experiments, list(dict.fromkeys(names)), reference)
+        told = {method.name: method.settings() for method in methods}
+        packages = versions() | {name: importlib.metadata.version(name) for name in ("keras", "tensorflow")}
+        found = {"reference": reference, "init": init, "workers": workers, "threads": threads, "versions": packages}
+        found |= {"methods": told, "experiments": summary}
+        write_evaluation(store, found)
     return summary
 
 

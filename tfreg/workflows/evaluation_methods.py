@@ -3,11 +3,11 @@
 import importlib.metadata
 import re
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 
 from tfreg.config import refinement_settings
 from tfreg.errors import UserError
 from tfreg.workflows.baselines import BASELINES, check_baselines
+from tfreg.workflows.input_digests import file_digest
 from tfreg.workflows.trained_run import find_run
 
 TRANSFORMS = ("linear", "deformable", "both")
@@ -22,7 +22,7 @@ class Method:
         name: What tables and files call it.
         kind: "initial", "tfreg", "baseline", or "readers" for the distance between two readers' landmarks.
         model: The model's file, or None.
-        model_sha256: Of that file, or None.
+        model_sha256, model_config: Of that file and of the config beside it, or None.
         refine: Whether the transform is optimised for each pair.
         preset, similarity, smoothness: Of the refinement, or None.
         transform: "linear", "deformable" or "both", of tfreg's own.
@@ -33,6 +33,7 @@ class Method:
     kind: str
     model: str | None = None
     model_sha256: str | None = None
+    model_config: str | None = None
     refine: bool = False
     preset: str | None = None
     similarity: str | None = None
@@ -92,7 +93,8 @@ def plan_methods(
     for model in models:
         file, _ = find_run(model)
         name = file.absolute().parent.name
-        network = {"model": str(file.absolute()), "model_sha256": sha256(file.read_bytes()).hexdigest()}
+        network = {"model": str(file.absolute()), "model_sha256": file_digest(file)}
+        network["model_config"] = file_digest(file.with_name("config.yaml"))
         found += _each_part(name, transforms, **network)
         if refine_models:
             found += _each_part(f"{name}-{REFINED}", transforms, **network, **optimised)

@@ -19,6 +19,7 @@ from tfreg.workflows.assessment import displacement_quality
 from tfreg.workflows.baselines import BASELINES
 from tfreg.workflows.case import Case, check_case, check_landmark_order, landmark_doubts, read_input
 from tfreg.workflows.evaluation_methods import Method
+from tfreg.workflows.input_digests import digest_of
 from tfreg.workflows.metrics import summary_of_errors
 from tfreg.workflows.worker_pool import run_once, set_up_once
 
@@ -70,7 +71,10 @@ def measure(task, resources):
     row = blank_row(task)
     try:
         with silenced(STDOUT, STDERR):  # the tools print what they like
-            return row | _measured(task, resources)
+            found = _measured(task, resources)
+            if digest_of(task.pair) != task.digest:
+                raise UserError("the pair's files changed while they were measured; give the same command again")
+            return row | found
     # One pair that fails, whatever the reason, must not cost the others.
     except Exception as error:
         return row | {"error": error_text(error, task.pair)}
@@ -129,6 +133,8 @@ def _by_tfreg(case, task, resources):
     set_up_once(resources)
     if method.model is not None:
         run = run_once(method.model)
+        if run.sha256 != method.model_sha256:
+            raise UserError(f"{method.model}: was replaced while the evaluation ran; give the same command again")
     started = time.perf_counter()
     result = register(
         case.fixed,

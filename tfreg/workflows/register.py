@@ -24,8 +24,8 @@ from tfreg.workflows.assessment import agreement, log_jacobian_summary
 from tfreg.workflows.case import Case, check_case, check_landmark_order, landmark_doubts, read_input
 from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.refine import refine_pair, steps_of
-from tfreg.workflows.result import REPORT, Registration, write_result
-from tfreg.workflows.result_folder import check_free
+from tfreg.workflows.result import REGISTRATION, Registration, write_result
+from tfreg.workflows.result_folder import claimed_result
 from tfreg.workflows.runtime import set_up, versions
 from tfreg.workflows.trained_run import find_run, load_run
 from tfreg.workflows.trust import trust_figures, verdict
@@ -204,13 +204,8 @@ def register_files(
     Raises:
         UserError: If an input is bad, or `out` cannot be written.
     """
-    out = Path(out)
     itk_name(out)
-    check_free(out, force, REPORT)
     started = time.perf_counter()
-    init_matrix = None
-    if init is not None and init not in KINDS:
-        init, init_matrix = None, _init_from_file(init)
     paths = {
         "fixed": fixed,
         "moving": moving,
@@ -221,44 +216,51 @@ def register_files(
         "fixed_mask": fixed_mask,
         "moving_mask": moving_mask,
     }
-    inputs = {name: read_input(name, path) for name, path in paths.items() if path is not None}
-    read_seconds = time.perf_counter() - started
-    # Whatever can be wrong is found before the seconds that Keras takes to load.
-    check_case(Case(**inputs), paths)
-    check_landmark_order(fixed_points, moving_points)
-    for side in ("fixed", "moving"):
-        if inputs[side].lattice.is_sheared:
-            warn(f"{paths[side]}: {shear_note(inputs[side].lattice)}", InputWarning, stacklevel=2)
-    refinement_settings(preset, similarity, smoothness)
-    if open_run is None:
-        if model is not None:
-            find_run(model)
-        set_up(seed, threads, device)
-        run = None if model is None else load_run(model)
-    else:
-        run = open_run()
-    load_seconds = time.perf_counter() - started - read_seconds
-    result = register(
-        **inputs,
-        run=run,
-        refine=refine,
-        preset=preset,
-        similarity=similarity,
-        smoothness=smoothness,
-        check=check,
-        init=init,
-        init_matrix=init_matrix,
-        transform=transform,
-        interpolation=interpolation,
-        background=background,
-        names=paths,
-        progress=progress,
-    )
-    result.report["seed"] = seed
-    if record_paths:
-        result.report["paths"] = {name: str(Path(path).absolute()) for name, path in paths.items() if path is not None}
-    result.report["seconds"] |= {"read": round(read_seconds, 3), "load_model": round(load_seconds, 3)}
-    write_result(out, result, inputs["fixed"], inputs["moving"], started, inputs.get("fixed_labels"))
+    with claimed_result(out, REGISTRATION, force, [*paths.values(), None if init in KINDS else init, model]) as written:
+        init_matrix = None
+        if init is not None and init not in KINDS:
+            init, init_matrix = None, _init_from_file(init)
+        inputs = {name: read_input(name, path) for name, path in paths.items() if path is not None}
+        read_seconds = time.perf_counter() - started
+        # Whatever can be wrong is found before the seconds that Keras takes to load.
+        check_case(Case(**inputs), paths)
+        check_landmark_order(fixed_points, moving_points)
+        for side in ("fixed", "moving"):
+            if inputs[side].lattice.is_sheared:
+                warn(f"{paths[side]}: {shear_note(inputs[side].lattice)}", InputWarning, stacklevel=2)
+        refinement_settings(preset, similarity, smoothness)
+        if open_run is None:
+            if model is not None:
+                find_run(model)
+            set_up(seed, threads, device)
+            run = None if model is None else load_run(model)
+        else:
+            run = open_run()
+        load_seconds = time.perf_counter() - started - read_seconds
+        result = register(
+            **inputs,
+            run=run,
+            refine=refine,
+            preset=preset,
+            similarity=similarity,
+            smoothness=smoothness,
+            check=check,
+            init=init,
+            init_matrix=init_matrix,
+            transform=transform,
+            interpolation=interpolation,
+            background=background,
+            names=paths,
+            progress=progress,
+        )
+        result.report["seed"] = seed
+        if record_paths:
+            result.report["paths"] = {
+                name: str(Path(path).absolute()) for name, path in paths.items() if path is not None
+            }
+        result.report["seconds"] |= {"read": round(read_seconds, 3), "load_model": round(load_seconds, 3)}
+        with written() as folder:
+            write_result(folder, result, inputs["fixed"], inputs["moving"], started, inputs.get("fixed_labels"))
     return result
 
 

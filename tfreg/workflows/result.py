@@ -14,10 +14,18 @@ from tfreg.transforms.transform import Transform
 from tfreg.volumes.formats import write_volume
 from tfreg.volumes.intensity import filled
 from tfreg.volumes.volume import Volume
-from tfreg.workflows.result_folder import result_folder
+from tfreg.workflows.result_folder import Kind
 from tfreg.workflows.views import VIEWS, save_views
 
 REPORT = "report.json"
+REGISTRATION = Kind(
+    "a registration",
+    REPORT,
+    (
+        r"(warped|(inverse_)?displacement|jacobian|volume_change)\.nii\.gz",
+        r"linear\.tfm|transform\.(h5|npz)|views\.npz|report\.(png|html)",
+    ),
+)
 
 
 @dataclass(eq=False)
@@ -39,11 +47,11 @@ class Registration:
     report: dict = field(default_factory=dict)
 
 
-def write_result(out, result, fixed, moving, started, fixed_labels=None):
-    """Writes a registration's folder.
+def write_result(folder, result, fixed, moving, started, fixed_labels=None):
+    """Writes a registration's files.
 
     Args:
-        out: The folder, already checked.
+        folder: Their folder, a `Path`, made if it is not there.
         result: A `Registration`.
         fixed, moving: The image `Volume`s.
         started: `time.perf_counter()` at the start, for the total time in report.json.
@@ -53,7 +61,8 @@ def write_result(out, result, fixed, moving, started, fixed_labels=None):
 
     transform, displacement_mm = result.transform, result.displacement_mm
     frames = (fixed.frame, moving.frame)
-    with result_folder(out) as folder, ThreadPoolExecutor() as pool:
+    folder.mkdir(exist_ok=True)
+    with ThreadPoolExecutor() as pool:
         # Compression leaves Python's lock: files are written while the inverse and the picture are made.
         files = [
             pool.submit(write, folder / name, *content)

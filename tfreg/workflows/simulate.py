@@ -18,12 +18,22 @@ from tfreg.volumes.formats import MAX_VOXELS, write_points, write_volume
 from tfreg.volumes.manifest import Subject, write_subjects
 from tfreg.volumes.phantom import simulate_subject
 from tfreg.workflows.progress import progress_bar
-from tfreg.workflows.result_folder import check_free, result_folder
+from tfreg.workflows.result_folder import Kind, claimed_result
 
 PHASES = ("inhale", "exhale")
 GROUPS = ("healthy", "fibrosis")
 SPLITS = ("train", "validation", "test")
 RECORD = "simulation.json"
+DATA_SET = Kind(
+    "a simulated data set",
+    RECORD,
+    (
+        r"subjects\.csv|severity\.csv|README\.txt",
+        r"(images|labels)/s\d+_(inhale|exhale)\.nii\.gz",
+        r"points/s\d+_(inhale|exhale)\.csv",
+        r"displacement/s\d+_exhale_to_inhale\.nii\.gz",
+    ),
+)
 SMALLEST_SHAPE = 16
 OPPOSITES = str.maketrans("LPI", "RAS")
 
@@ -99,7 +109,6 @@ def simulate(
     out = Path(out)
     shape, spacing = _check_image(shape, spacing, modality, orientation)
     _check_cohort(subjects, diseased, severity, splits, seed, threads)
-    check_free(out, force, RECORD)
     image = {
         "shape": shape,
         "spacing": spacing,
@@ -115,7 +124,7 @@ def simulate(
         "seed": seed,
         "splits": list(splits),
     }
-    with result_folder(out) as folder:
+    with claimed_result(out, DATA_SET, force) as written, written() as folder:
         tasks = _cohort(folder, subjects, diseased, severity, splits, seed, image)
         rows, parameters = [], []
         for pair, drawn in _run(tasks, threads, progress):

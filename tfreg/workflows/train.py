@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfreg.config import PhasePair, dump_config
+from tfreg.config import PhasePair
 from tfreg.errors import UserError
 from tfreg.volumes.formats import read_volume
 from tfreg.volumes.manifest import pairs_from_subjects, read_subjects
@@ -19,7 +19,9 @@ from tfreg.volumes.network_grid import network_grid
 from tfreg.volumes.preprocessing import normalised
 from tfreg.volumes.volume import difference
 from tfreg.volumes.whole_file import whole_file
+from tfreg.workflows.folder_lock import locked_folder
 from tfreg.workflows.progress import progress_bar
+from tfreg.workflows.run_folder import check_inputs, check_run, start_run
 from tfreg.workflows.runtime import set_up, versions
 
 METRICS = {"val_loss": "val_loss", "val_dice": "val_displacement_dice"}
@@ -46,8 +48,16 @@ def train(config, data, run, *, threads=None, device=None, several_gpus=False, d
         UserError: If config, manifest, volumes and run do not fit together.
     """
     run = Path(run)
-    _check_run(run, config)
+    check_run(run, config)
+    with locked_folder(run) as check:
+        check_run(run, config)  # what another process had begun until it was locked
+        return _train(config, data, run, check, threads, device, several_gpus, devices, progress)
+
+
+def _train(config, data, run, check, threads, device, several_gpus, devices, progress):
+    """Trains in a folder that is locked."""
     train_pairs, validation_pairs = pairs_by_split(config, data)
+    digests = check_inputs(run, train_pairs, validation_pairs)
     set_up(config.seed, threads, device)
 
     from tfreg.models.pair_dataset import PairDataset, PairSource
@@ -79,10 +89,10 @@ def train(config, data, run, *, threads=None, device=None, several_gpus=False, d
     repeats = replicas // math.gcd(len(validation_pairs), replicas)
     validation_set = PairDataset(source, validation_pairs * repeats, replicas, None, outputs)
 
-    _start_run(run, config)
+    start_run(run, config, digests)
     started = time.perf_counter()
     with progress_bar(progress) as bar:
-        callbacks, state = _callbacks(run, config, training_set, bar)
+        callbacks, state = _callbacks(run, config, training_set, bar, check)
         with strategy.scope() if strategy else contextlib.nullcontext():
             finished_epochs = state.restore(model)
         if finished_epochs < settings.epochs and not state.stopped:
@@ -95,6 +105,7 @@ def train(config, data, run, *, threads=None, device=None, several_gpus=False, d
                 shuffle=False,  # the pairs are random already; Keras would shuffle the batches anew after a resume
                 verbose=0,
             )
+    check()
     model.save(run / "last.keras")
     report = _report(run, config, model) | {
         "training_pairs": len(train_pairs),
@@ -105,7 +116,7 @@ def train(config, data, run, *, threads=None, device=None, several_gpus=False, d
         "resumed_after_epoch": finished_epochs or None,
     }
     # Its presence says that the run is finished.
-    with whole_file(run / "report.json") as partial:
+    with whole_file(run / "report.json", durable=True) as partial:
         partial.write_text(json.dumps(report, indent=2) + "\n")
     return report
 
@@ -195,32 +206,6 @@ def pairs_by_split(config, data):
     return train_pairs, validation_pairs
 
 
-def _check_run(run, config):
-    """Refuses a folder that holds something else than this run, interrupted."""
-    if not run.exists():
-        return
-    if not run.is_dir():
-        raise UserError(f"{run}: is a file; name a folder for the run")
-    if not any(run.iterdir()):
-        return
-    if not (run / "config.yaml").exists():
-        raise UserError(f"{run}: holds something else than a run; name another folder")
-    if (run / "config.yaml").read_text() != dump_config(config):
-        raise UserError(f"{run}: is a run with another config; name another folder, or delete this one")
-    if (run / "report.json").exists():
-        raise UserError(f"{run}: is a finished run; name another folder, or delete this one")
-
-
-def _start_run(run, config):
-    """Makes the run's folder, with its config."""
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        if not (run / "config.yaml").exists():
-            (run / "config.yaml").write_text(dump_config(config))
-    except OSError as error:
-        raise UserError(f"{run}: cannot be written ({error.strerror}); choose another place") from error
-
-
 def _volumes(pairs, config):
     """Normalised images and labels of the pairs, by the image's file."""
     files = {}
@@ -295,7 +280,7 @@ def _reads_once(strategy):
     return strategy is None and keras.backend.backend() == "tensorflow"
 
 
-def _callbacks(run, config, training_set, bar):
+def _callbacks(run, config, training_set, bar, check):
     """The callbacks in the order in which they must act, and the training state among them."""
     import keras
 
@@ -320,6 +305,7 @@ def _callbacks(run, config, training_set, bar):
             best: ("best",),
         },
         files=[run / "model.keras", run / "history.csv"],
+        check=check,
     )
     callbacks = [EpochOfData(training_set), reduce, stop, best]
     if keras.backend.backend() == "tensorflow":

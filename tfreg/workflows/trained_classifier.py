@@ -7,8 +7,10 @@ from pathlib import Path
 from tfreg.config import Classification, dump_config, load_config
 from tfreg.errors import UserError
 from tfreg.workflows.classifiers import Ensemble, JacobianRegression, fit_ensemble, fit_regression
+from tfreg.workflows.result_folder import Kind
 
 CONFIG, REPORT, REGRESSION_FILE = "config.yaml", "classifier.json", "regression.json"
+CLASSIFIER = Kind("a classifier", REPORT, (r"config\.yaml|regression\.json", r"(displacement|log_jacobian)/\d+\.keras"))
 REGRESSION = "logistic regression"
 NETWORKS = {"displacement": "network, displacement", "log_jacobian": "network, log Jacobian"}
 

@@ -1,6 +1,5 @@
 """A trained network with the config that says how to feed it."""
 
-import hashlib
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from tfreg.config import Config, load_config
 from tfreg.errors import UserError
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.transform import Transform
+from tfreg.workflows.input_digests import file_digest
 
 # What a .keras file holds.
 MODEL_PARTS = {"config.json", "metadata.json", "model.weights.h5"}
@@ -147,6 +147,7 @@ def load_run(path):
     import tfreg.losses.warped_dice
     import tfreg.models.registration_network  # noqa: F401
 
+    digest = file_digest(file)
     try:
         network = keras.saving.load_model(file, compile=False)
     # Whatever another package's model makes Keras raise, the file is what is wrong.
@@ -155,4 +156,6 @@ def load_run(path):
         raise UserError(f"{file}: cannot be loaded as a tfreg model ({reason}); train it again") from error
     if not isinstance(network.input, dict) or set(network.input) != {"fixed", "moving"}:
         raise UserError(f"{file}: is not a registration network; give a run folder that `tfreg train` wrote")
-    return TrainedRun(file.absolute().parent.name, hashlib.sha256(file.read_bytes()).hexdigest(), config, network)
+    if file_digest(file) != digest:
+        raise UserError(f"{file}: changed while it was read, as where it is trained; wait for its end")
+    return TrainedRun(file.absolute().parent.name, digest, config, network)

@@ -6,13 +6,15 @@ from pathlib import Path
 from tfreg.config import config_with
 from tfreg.errors import UserError
 from tfreg.native_output import silenced
+from tfreg.workflows.folder_lock import LOCK, locked_folder
+from tfreg.workflows.input_digests import digest_of_pairs
 from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.train import pairs_by_split
 from tfreg.workflows.tuning_loop import limit_processes, run_trials
 from tfreg.workflows.tuning_objectives import OBJECTIVES, check_objective, trial_config
 from tfreg.workflows.tuning_results import best_of, row_of, write_search
 from tfreg.workflows.tuning_space import check_space, drawn_values, hyperparameters, searched
-from tfreg.workflows.tuning_store import SearchFolder, digest_of_pairs
+from tfreg.workflows.tuning_store import SearchFolder, worker_name
 from tfreg.workflows.tuning_trial import TrialTask
 
 TUNERS = ("random", "bayesian", "hyperband")
@@ -79,9 +81,18 @@ def tune(
         "tuner": tuner,
         "objective": objective,
         "seed": seed,
-        "data": digest_of_pairs([*pairs[0], *pairs[1]]),
+        "data": [digest_of_pairs(part) for part in pairs],
     }
-    folder = SearchFolder(out, json.loads(json.dumps(settings)), force)
+    # Processes that run trials for a chief share its folder, and it is the chief that begins anew.
+    worker = worker_name()
+    with locked_folder(out, LOCK if worker is None else f"{LOCK}-{worker}") as check:
+        folder = SearchFolder(out, json.loads(json.dumps(settings)), force and worker is None, [data], check)
+        given = (tuner, trials, objective, seed, workers, threads, device, command, progress)
+        return _search(config, data, folder, *given)
+
+
+def _search(config, data, folder, tuner, trials, objective, seed, workers, threads, device, command, progress):
+    """Searches in a folder that is locked."""
     config = trial_config(config, objective)
     with silenced():
         from tfreg.workflows.tuning_oracle import Oracle
@@ -130,7 +141,8 @@ def tune(
     best = best_of(rows, target)
     if best is None:
         raise UserError(
-            f"{out}: all trials failed, the last one with: {rows[-1]['error']}; mend that and start anew with --force"
+            f"{folder.folder}: all trials failed, the last one with: {rows[-1]['error']}; mend that and start anew "
+            "with --force"
         )
     return {"trials": rows, "best": best}
 

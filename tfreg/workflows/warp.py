@@ -1,6 +1,5 @@
 """`tfreg warp`: applies a result to more images, segmentations and landmarks."""
 
-import contextlib
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from tfreg.errors import InputWarning, UserError
 from tfreg.transforms.archive import load_frames, load_transform
 from tfreg.transforms.transform import WorldMap
 from tfreg.volumes.formats import (
+    WRITTEN,
     landmark_extension,
     read_landmarks,
     read_values,
@@ -25,6 +25,7 @@ from tfreg.volumes.label_values import look_like_labels, lost_labels
 from tfreg.volumes.points import LISTED, doubts
 from tfreg.volumes.resampling import INTERPOLATIONS
 from tfreg.volumes.volume import Lattice, Volume
+from tfreg.workflows.result_file import check_file, written_files
 
 
 def warp_files(
@@ -68,7 +69,8 @@ def warp_files(
     if interpolation not in INTERPOLATIONS:
         raise UserError(f"--interpolation {interpolation}: choose {', '.join(INTERPOLATIONS)}")
     inputs = [Path(path) for path in inputs]
-    targets = _targets(inputs, Path(out), force)
+    others = (reference, transform if Path(transform).is_file() else None)
+    targets = _targets(inputs, Path(out), force, others)
     task = _task(transform, inverse, reference, interpolation, background)
     # Of a reference, its reader says so.
     if reference is None and task.lattice.is_sheared and not all(map(landmark_extension, inputs)):
@@ -77,11 +79,11 @@ def warp_files(
     for path, target in zip(inputs, targets, strict=True):
         try:
             content = task.landmarks(path) if landmark_extension(path) else task.volume(path)
-            with _folder(target.parent):
+            with written_files([target], force) as (partial,):
                 if landmark_extension(path):
-                    write_landmarks(target, *content)
+                    write_landmarks(partial, *content)
                 else:
-                    write_volume(target, content)
+                    write_volume(partial, content)
         except UserError as error:
             failures.append(str(error))
             continue
@@ -245,25 +247,8 @@ def _warn(path, notes):
         warnings.warn(f"{path}: {note}", InputWarning, stacklevel=2)
 
 
-@contextlib.contextmanager
-def _folder(folder):
-    """Makes a folder for a block, and removes it, with those made to hold it, if the block fails."""
-    made = [parent for parent in (folder.absolute(), *folder.absolute().parents) if not parent.exists()]
-    done = False
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-        done = True
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be created ({error.strerror}); choose another place") from error
-    finally:
-        for parent in () if done else made:
-            with contextlib.suppress(OSError):  # not there, or no longer empty
-                parent.rmdir()
-
-
-def _targets(inputs, out, force):
-    """The file that each input is written to."""
+def _targets(inputs, out, force, others):
+    """The file that each input is written to; none of them is one of the inputs or of the others."""
     if len(inputs) == 1 and not out.is_dir():
         targets = [out]
     else:
@@ -273,8 +258,6 @@ def _targets(inputs, out, force):
             raise UserError(f"{target}: two inputs have this name; warp them one at a time")
         if landmark_extension(path) and not landmark_extension(target):
             raise UserError(f"{target}: landmarks are written as .csv, .fcsv or .mrk.json; name it so")
-        if target.exists() and not force:
-            raise UserError(f"{target}: already exists; name another file, or replace it with --force")
-        if any(target.exists() and target.samefile(path) for path in inputs if path.exists()):
-            raise UserError(f"{target}: is the input itself; name another file")
+        extensions = ("",) if landmark_extension(path) else WRITTEN
+        check_file(target, extensions, force, (*inputs, *others), make_folder=True)
     return targets
