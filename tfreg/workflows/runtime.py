@@ -1,13 +1,12 @@
 """Seeds, threads and devices, set once at the start of a long command."""
 
 import contextlib
-import gc
 import os
 import sys
-from pathlib import Path
 
 from tfreg.errors import UserError
 from tfreg.native_output import silenced
+from tfreg.workflows.keras_settings import load_keras
 
 
 def set_up(seed=None, threads=None, device=None):
@@ -19,7 +18,7 @@ def set_up(seed=None, threads=None, device=None):
         device: "cpu" hides GPUs; "gpu" demands one; None takes what is there.
 
     Raises:
-        UserError: If "gpu" is asked for and there is none, or an option is not valid.
+        UserError: If "gpu" is asked for and there is none, KERAS_BACKEND cannot be used, or an option is not valid.
     """
     if device not in (None, "cpu", "gpu"):
         raise UserError(f"--device {device}: choose cpu or gpu")
@@ -30,9 +29,8 @@ def set_up(seed=None, threads=None, device=None):
     limit_native_threads(threads)
     # What TensorFlow tells its developers, such as which compiler it starts.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    hidden = ("sklearn", "pandas", "matplotlib", *([] if _may_run_on_jax() else ["jax"]))
-    with silenced(), _never_collected(), _hidden(*hidden):
-        import keras
+    load_keras()
+    import keras
 
     if keras.backend.backend() == "tensorflow":
         set_up_tensorflow(threads, device)
@@ -42,41 +40,6 @@ def set_up(seed=None, threads=None, device=None):
         jax.config.update("jax_platforms", "cpu")
     if seed is not None:
         keras.utils.set_random_seed(seed)
-
-
-def _may_run_on_jax():
-    """Whether KERAS_BACKEND, or else Keras' own settings, name JAX."""
-    settings = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras", "keras.json")
-    named = os.environ.get("KERAS_BACKEND") or (settings.read_text(encoding="utf-8") if settings.is_file() else "")
-    return "jax" in named
-
-
-@contextlib.contextmanager
-def _never_collected():
-    """What is there at the end is never searched for garbage, which takes a second of a command and finds none."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if collects:
-            gc.enable()
-
-
-@contextlib.contextmanager
-def _hidden(*packages):
-    """Within this context packages that are not loaded yet count as not installed.
-
-    Keras and TensorFlow look for some only to offer more where they are there, and loading them takes two seconds.
-    """
-    packages = [package for package in packages if package not in sys.modules]
-    sys.modules.update(dict.fromkeys(packages))
-    try:
-        yield
-    finally:
-        for package in packages:
-            del sys.modules[package]
 
 
 def limit_native_threads(threads):

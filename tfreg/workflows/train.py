@@ -18,6 +18,7 @@ from tfreg.volumes.manifest import pairs_from_subjects, read_subjects
 from tfreg.volumes.network_grid import network_grid
 from tfreg.volumes.preprocessing import normalised
 from tfreg.volumes.whole_file import whole_file
+from tfreg.workflows.keras_settings import own_keras_settings
 from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.runtime import set_up, versions
 
@@ -80,7 +81,7 @@ def train(config, data, run, *, threads=None, device=None, several_gpus=False, d
 
     _start_run(run, config)
     started = time.perf_counter()
-    with progress_bar(progress) as bar:
+    with progress_bar(progress) as bar, own_keras_settings():
         callbacks, state = _callbacks(run, config, training_set, bar)
         with strategy.scope() if strategy else contextlib.nullcontext():
             finished_epochs = state.restore(model)
@@ -109,6 +110,7 @@ def train(config, data, run, *, threads=None, device=None, several_gpus=False, d
     return report
 
 
+@own_keras_settings()
 def build_model(config, labels=()):
     """Builds and compiles the network that a config describes.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from tfreg.config import config_with
 from tfreg.errors import UserError
 from tfreg.native_output import silenced
+from tfreg.workflows.keras_settings import load_keras
 from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.train import pairs_by_split
 from tfreg.workflows.tuning_loop import limit_processes, run_trials
@@ -83,6 +84,7 @@ def tune(
     }
     folder = SearchFolder(out, json.loads(json.dumps(settings)), force)
     config = trial_config(config, objective)
+    load_keras()
     with silenced():
         from tfreg.workflows.tuning_oracle import Oracle
 
