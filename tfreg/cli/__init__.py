@@ -1,8 +1,6 @@
 """The command line: one thin handler a verb, heavy imports inside."""
 
-import atexit
-import contextlib
-import os
+import errno
 import sys
 import warnings
 from typing import Annotated
@@ -11,6 +9,7 @@ import typer
 
 from tfreg import __version__
 from tfreg.cli import classification, cohorts, pairs, serving, tuning
+from tfreg.cli.process import Stops, end, lost_output, open_streams
 from tfreg.errors import InputWarning, UserError
 
 app = typer.Typer(
@@ -39,6 +38,17 @@ def _main(
     pass
 
 
+# What a machine lacks, and what to do about it; other errors of the system are told in full, as faults of ours.
+_CURES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space, or raise the quota",
+    errno.EROFS: "choose a place that may be written to",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "close other programs, or raise the machine's limit of open files",
+    errno.ENOMEM: "close other programs, or use smaller volumes",
+}
+
+
 def _show_warning(message, category, *_):
     if issubclass(category, InputWarning):
         print(f"tfreg: warning: {message}", file=sys.stderr)
@@ -46,25 +56,52 @@ def _show_warning(message, category, *_):
 
 def main():
     """Runs the command line; bad input ends with one line on standard error and exit code 2."""
-    warnings.showwarning = _show_warning
-    try:
-        app()
-    except UserError as error:
-        print(f"tfreg: error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+    with warnings.catch_warnings():
+        # Of Python's warnings a person sees those on the input, whatever -W and PYTHONWARNINGS say.
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("default", InputWarning)
+        warnings.showwarning = _show_warning
+        try:
+            app()
+        except UserError as error:
+            _refuse(error)
+        except MemoryError as error:
+            _refuse(f"not enough memory ({error or 'no more is given'}); close other programs, or use smaller volumes")
+        except OSError as error:
+            if "usable temporary directory" in str(error):
+                _refuse("there is no folder for temporary files; set TMPDIR to one that may be written to")
+            if error.errno not in _CURES:
+                raise
+            _refuse(f"{error.filename or 'the system'}: {error.strerror}; {_CURES[error.errno]}")
+
+
+def _refuse(reason):
+    print(f"tfreg: error: {' '.join(str(reason).split())}", file=sys.stderr)
+    sys.exit(2)
 
 
 def run():
-    """The command `tfreg`: `main`, without the two seconds that TensorFlow takes to clear up behind it."""
+    """The command `tfreg`: `main` in a process of its own, which ends in one line whatever stops it."""
+    open_streams()
+    stops = Stops()
+    stops.install()
+    code = 0
     try:
         main()
-        code = 0
     except SystemExit as stop:
         code = stop.code
+    except BaseException:
+        # What a signal breaks off can fail in any way.
+        if stops.received is None:
+            raise
+        code = 1
+    if stops.received is not None and code:
+        print(f"tfreg: stopped by {stops.name}", file=sys.stderr)
+        code = 128 + stops.received
+    lost = lost_output()
+    if lost is not None and not code:
+        print(f"tfreg: error: {lost}", file=sys.stderr)
+        code = 1
     if "tensorflow" not in sys.modules or not isinstance(code, int | None):
         sys.exit(code)
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):
-            stream.flush()
-    os._exit(code or 0)
+    end(code or 0)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tfreg.errors import UserError
+from tfreg.report.drawing import own_drawing_settings
 from tfreg.transforms.itk_files import read_displacement
 from tfreg.volumes.nifti import read_nifti
 from tfreg.volumes.whole_file import whole_file
@@ -44,13 +45,11 @@ def write_report(folder, out=None, figure=None, force=False):
     _check_target(out, PAGE_EXTENSIONS, force)
     if figure is not None:
         _check_target(figure, FIGURE_EXTENSIONS, force)
-    if is_evaluation:
-        if figure is not None:
-            raise UserError(f"--figure {figure}: is of one pair; name a folder that `tfreg register` wrote")
-        contents = _cohort(folder, out)
-    else:
-        contents = _pair(folder, out, figure)
-    _write_whole(contents)
+    if is_evaluation and figure is not None:
+        raise UserError(f"--figure {figure}: is of one pair; name a folder that `tfreg register` wrote")
+    with own_drawing_settings():
+        contents = _cohort(folder, out) if is_evaluation else _pair(folder, out, figure)
+        _write_whole(contents)
     return [path for path, _ in contents]
 
 
