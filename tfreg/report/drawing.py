@@ -1,6 +1,7 @@
 """Pictures beside results: drawn alike for everybody, and never worth the result."""
 
 import contextlib
+import logging
 import os
 import sys
 
@@ -9,9 +10,14 @@ import sys
 def own_drawing_settings():
     """Within this context matplotlib has its default settings, whatever matplotlibrc and MPLBACKEND say."""
     named = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
+    log = logging.getLogger("matplotlib")
+    level = log.level
+    log.setLevel(logging.ERROR)  # it complains of machines where it cannot keep a cache
     try:
         import matplotlib
+        import matplotlib.font_manager
     finally:
+        log.setLevel(level)
         if named is not None:
             os.environ["MPLBACKEND"] = named
     with matplotlib.rc_context(

@@ -8,6 +8,8 @@ from tfreg.errors import UserError
 from tfreg.native_output import silenced
 from tfreg.workflows.keras_settings import load_keras
 
+FLAGS = {"XLA_FLAGS", "TF_XLA_FLAGS"}
+
 
 def set_up(seed=None, threads=None, device=None):
     """Sets seeds and limits before the first tensor is made.
@@ -68,8 +70,11 @@ def set_up_tensorflow(threads=None, device=None):
         if threads:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(max(1, min(threads, 2)))
-    with silenced():
+    # A flag that XLA does not know ends the process where it is first compiled; its line must be seen, and soon.
+    with contextlib.nullcontext() if FLAGS & os.environ.keys() else silenced():
         tf.config.list_logical_devices()  # starts TensorFlow, which has more to say
+        if FLAGS & os.environ.keys():
+            tf.function(tf.identity, jit_compile=True)(tf.zeros(()))
 
 
 def versions():
