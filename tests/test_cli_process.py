@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tfreg import cli
+
 # Done in place of a command; `work` is what it does.
 PROGRAM = """
 import os, sys, time, warnings
@@ -73,6 +75,44 @@ def test_a_closed_standard_output_does_not_become_a_file_of_the_result(tmp_path)
     _, told = process.communicate()
     assert (process.returncode, told) == (0, "")
     assert (tmp_path / "file").read_text() == "content"
+
+
+@pytest.mark.parametrize("given", ["flag", "variable"])
+def test_strict_warnings_are_not_handed_on(given):
+    work = """import subprocess
+from multiprocessing.util import _args_from_interpreter_flags as flags
+program = "import warnings; warnings.warn('w'); print('fine')"
+print(subprocess.run([sys.executable, *flags(), "-c", program]).returncode)"""
+    options = {"flags": ["-W", "error"]} if given == "flag" else {"environment": {"PYTHONWARNINGS": "error"}}
+    found, _ = command(work, **options).communicate()
+    assert found.split() == ["fine", "0"]
+
+
+OUT_OF_MEMORY = "not enough memory ({}); close other programs, use smaller volumes, or --device cpu"
+LACKS = {
+    "disk": (OSError(28, "No space left", "a.nii.gz"), "a.nii.gz: No space left; free some space"),
+    "files": (OSError(24, "Too many"), "the system: Too many; raise the limit of open files (ulimit -n)"),
+    "folder": (
+        FileNotFoundError(2, "No usable temporary directory found in []"),
+        "there is no folder for temporary files; set TMPDIR to one that may be written to",
+    ),
+    "memory": (MemoryError("Unable to allocate 9 GiB"), OUT_OF_MEMORY.format("Unable to allocate 9 GiB")),
+    "GPU memory": (type("ResourceExhaustedError", (Exception,), {})("OOM\nat"), OUT_OF_MEMORY.format("OOM")),
+}
+
+
+@pytest.mark.parametrize("what", LACKS)
+def test_what_the_machine_lacks_is_one_line(monkeypatch, capsys, what):
+    error, told = LACKS[what]
+
+    def fail():
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"tfreg: error: {told}\n"
 
 
 def test_letters_that_the_terminal_lacks_are_written_as_escapes():

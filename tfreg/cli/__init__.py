@@ -9,7 +9,7 @@ import typer
 
 from tfreg import __version__
 from tfreg.cli import classification, cohorts, pairs, serving, tuning
-from tfreg.cli.process import Stops, end, lost_output, open_streams
+from tfreg.cli.process import Stops, end, ignore_warning_options, lost_output, open_streams
 from tfreg.errors import InputWarning, UserError
 
 app = typer.Typer(
@@ -45,8 +45,9 @@ _CURES = {
     errno.EROFS: "choose a place that may be written to",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "close other programs, or raise the machine's limit of open files",
-    errno.ENOMEM: "close other programs, or use smaller volumes",
+    errno.ENOMEM: "close other programs, use smaller volumes, or --device cpu",
 }
+_OUT_OF_MEMORY = ("ResourceExhaustedError",)  # TensorFlow's, which is not loaded here
 
 
 def _show_warning(message, category, *_):
@@ -65,14 +66,17 @@ def main():
             app()
         except UserError as error:
             _refuse(error)
-        except MemoryError as error:
-            _refuse(f"not enough memory ({error or 'no more is given'}); close other programs, or use smaller volumes")
         except OSError as error:
             if "usable temporary directory" in str(error):
                 _refuse("there is no folder for temporary files; set TMPDIR to one that may be written to")
             if error.errno not in _CURES:
                 raise
             _refuse(f"{error.filename or 'the system'}: {error.strerror}; {_CURES[error.errno]}")
+        except Exception as error:
+            if not isinstance(error, MemoryError) and type(error).__name__ not in _OUT_OF_MEMORY:
+                raise
+            reason = next(iter(str(error).strip().splitlines()), "no more is given")
+            _refuse(f"not enough memory ({reason[:200]}); {_CURES[errno.ENOMEM]}")
 
 
 def _refuse(reason):
@@ -83,6 +87,7 @@ def _refuse(reason):
 def run():
     """The command `tfreg`: `main` in a process of its own, which ends in one line whatever stops it."""
     open_streams()
+    ignore_warning_options()
     stops = Stops()
     stops.install()
     code = 0

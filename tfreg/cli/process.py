@@ -80,6 +80,12 @@ def open_streams():
             setattr(sys, name, LastingText(getattr(sys, name)))
 
 
+def ignore_warning_options():
+    """Lets processes that begin later run with Python's usual warnings: -W error would end them for other packages'."""
+    sys.warnoptions.clear()
+    os.environ.pop("PYTHONWARNINGS", None)
+
+
 def lost_output():
     """Why standard output could not be written, one line; None where it could, or where its reader wanted no more."""
     sys.stdout.flush()

@@ -20,7 +20,7 @@ def set_up(seed=None, threads=None, device=None):
         device: "cpu" hides GPUs; "gpu" demands one; None takes what is there.
 
     Raises:
-        UserError: If "gpu" is asked for and there is none, KERAS_BACKEND cannot be used, or an option is not valid.
+        UserError: If "gpu" is asked for and there is none, the backend cannot be used, or an option is not valid.
     """
     if device not in (None, "cpu", "gpu"):
         raise UserError(f"--device {device}: choose cpu or gpu")
@@ -36,10 +36,8 @@ def set_up(seed=None, threads=None, device=None):
 
     if keras.backend.backend() == "tensorflow":
         set_up_tensorflow(threads, device)
-    elif device == "cpu" and keras.backend.backend() == "jax":
-        import jax
-
-        jax.config.update("jax_platforms", "cpu")
+    elif keras.backend.backend() == "jax":
+        _set_up_jax(device)
     if seed is not None:
         keras.utils.set_random_seed(seed)
 
@@ -75,6 +73,21 @@ def set_up_tensorflow(threads=None, device=None):
         tf.config.list_logical_devices()  # starts TensorFlow, which has more to say
         if FLAGS & os.environ.keys():
             tf.function(tf.identity, jit_compile=True)(tf.zeros(()))
+
+
+def _set_up_jax(device):
+    """The part of `set_up` for JAX; arguments and errors as there."""
+    import jax
+
+    if device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    try:
+        platform = jax.default_backend()  # starts JAX
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"JAX does not start here ({reason}); check JAX_PLATFORMS, or unset it") from error
+    if device == "gpu" and platform not in ("gpu", "cuda", "rocm"):
+        raise UserError("--device gpu: JAX sees no GPU here; install JAX for this GPU, or use --device cpu")
 
 
 def versions():
