@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import keras
@@ -22,6 +23,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tfreg.serving import export as module
+from tfreg.serving import loaded_model
 from tfreg.serving.export import claimed_version, export_run, next_version
 from tfreg.serving.saved_model_checks import check_operations, difference_in_fresh_process
 from tfreg.serving.signatures import MOST_KEYS, NAMES
@@ -171,6 +173,8 @@ def test_few_bytes_do_not_ask_for_many_answers(exported):
 
 NAN = np.full((1, 4, 4, 4, 1), np.nan, np.float32)
 ONES = np.ones((1, 4, 4, 4, 1), np.float32)
+RAMP = np.linspace(0, 1, 64, dtype=np.float32).reshape(1, 4, 4, 4, 1)
+CURE = "; the model was trained on intensities from 0 to {}, to which `intensity` in the answer of `config` brings"
 
 
 @pytest.mark.parametrize(
@@ -188,6 +192,76 @@ def test_bad_volumes_are_refused_in_the_graph(exported, fixed, moving, text):
     *_, signatures = exported["both"]
     with pytest.raises(tf.errors.InvalidArgumentError, match=text):
         answer(signatures["serving_default"], fixed=fixed, moving=moving)
+
+
+@pytest.mark.parametrize(
+    ("volume", "range_got"),
+    [
+        (2895 * RAMP - 1024, "from -1024 to 1871"),  # Hounsfield units
+        (255 * RAMP, "from 0 to 255"),
+        (2 * RAMP - 1, "from -1 to 1"),
+        (RAMP + 0.01, "from 0.01 to 1.01"),
+        (0 * RAMP, "only from 0 to 0"),
+        (ONES, "only from 1 to 1"),
+        (RAMP / 256, "only from 0 to 0.003906"),
+    ],
+)
+@pytest.mark.parametrize("name", ["fixed", "moving"])
+def test_intensities_that_the_model_was_not_trained_on_are_refused_with_both_ranges(exported, name, volume, range_got):
+    *_, signatures = exported["both"]
+    both = {"fixed": RAMP, "moving": RAMP} | {name: volume}
+    text = re.escape(f"{name} holds intensities {range_got}" + CURE.format(1))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=text):
+        answer(signatures["serving_default"], **both)
+    # In a batch a good volume does not hide it.
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"{name} holds intensities"):
+        answer(signatures["serving_default"], **{side: np.concatenate([RAMP, both[side]]) for side in both})
+
+
+@pytest.mark.parametrize(
+    ("volume", "range_got"),
+    [
+        (2895 * RAMP - 1024, "from -1024 to 1871"),
+        (4095 * RAMP, "only from 0 to 4095"),  # what a scanner counts
+        (255 * RAMP, "only from 0 to 255"),
+        (RAMP, "only from 0 to 1"),
+    ],
+)
+def test_whole_numbers_of_another_scale_are_refused(exported, volume, range_got):
+    *_, signatures = exported["both"]
+    good = np.rint(32767 * RAMP).astype(np.int16)
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=re.escape(f"moving holds intensities {range_got}" + CURE.format(32767))
+    ):
+        answer(signatures["int16"], fixed=good, moving=np.rint(volume).astype(np.int16))
+
+
+def test_rounding_beyond_the_range_is_taken(exported):
+    *_, signatures = exported["both"]
+    found = answer(signatures["serving_default"], fixed=RAMP * np.float32(1.00001) - np.float32(5e-6), moving=RAMP)
+    assert np.isfinite(found["warped"]).all()
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"linear": np.diag([-1.0, 1, 1, 0]).astype(np.float32)[None, :3]}, "linear mirrors or collapses space"),
+        ({"linear": np.zeros((1, 3, 4), np.float32)}, "linear mirrors or collapses space"),
+        (
+            {"linear": np.eye(3, 4, dtype=np.float32)[None].repeat(2, 0)},
+            "linear must be of as many volumes as the image",
+        ),
+        ({"logits": np.zeros((2, 2, 2, 2, 3), np.float32)}, "logits must be of as many volumes as the image"),
+    ],
+)
+def test_answers_that_are_not_the_images_are_refused(exported, changed, text):
+    *_, signatures = exported["both"]
+    earlier = {"linear": np.eye(3, 4, dtype=np.float32)[None], "logits": np.zeros((1, 2, 2, 2, 3), np.float32)}
+    raw = 2895 * RAMP - 1024  # `warp` takes images as they are
+    found = answer(signatures["warp"], image=raw, labels=ONES.astype(np.int32), **earlier)
+    np.testing.assert_allclose(found["image"], raw, atol=1e-3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=text):
+        answer(signatures["warp"], image=raw, labels=ONES.astype(np.int32), **(earlier | changed))
 
 
 def test_logits_of_another_size_are_refused(exported):
@@ -225,10 +299,19 @@ def test_python_functions_and_forced_compilation_are_refused(tmp_path):
             check_operations(tmp_path / str(number))
 
 
-def test_onednn_keeps_the_native_convolution(exported, tmp_path):
-    path, manifest = export_run(exported["both"][1].parents[2] / "runs" / "both", tmp_path / "m", onednn=True)
+def test_onednn_keeps_the_native_convolution_where_there_is_one(exported, tmp_path, monkeypatch):
+    run = exported["both"][1].parents[2] / "runs" / "both"
+    path, manifest = export_run(run, tmp_path / "m", onednn=True)
     assert not manifest["portable"]
     assert "SpaceToBatchND" not in check_operations(path)
+    assert loaded_model.load(path, 1).version == 1
+    monkeypatch.setattr(loaded_model, "dilates_natively", lambda: False)
+    with pytest.raises(ValueError, match="its convolutions need oneDNN"):
+        loaded_model.load(path, 1)
+    assert loaded_model.load(exported["both"][1], 1).version == 1  # the portable one
+    monkeypatch.setattr(module, "dilates_natively", lambda: False)
+    with pytest.raises(UserError, match="--onednn: TensorFlow does without oneDNN on this processor"):
+        export_run(run, tmp_path / "m", onednn=True)
 
 
 def test_warm_up_requests_can_be_answered(exported):

@@ -251,7 +251,7 @@ def test_bad_options_get_one_line(server, lungs, tmp_path, options, text):
 def test_a_server_that_comes_back_is_found_again(models, start_server):
     """Killed between two requests and started again on the same port, while the client tries."""
     first = start_server(models)
-    pair = {name: np.zeros((1, 8, 9, 10, 1), np.float32) for name in ("fixed", "moving")}
+    pair = {name: np.eye(10, dtype=np.float32)[None, :8, None, :, None].repeat(9, 2) for name in ("fixed", "moving")}
     port = first.address.rpartition(":")[2]
     with Client(first.address, patience=Patience(timeout_seconds=150, retries=60)) as client:
         client.predict(pair)

@@ -407,6 +407,26 @@ def test_force_replaces_a_result_and_nothing_else(files):
     assert set(REGISTRATION.own(files / "out")) == FILES
 
 
+def test_a_picture_that_cannot_be_drawn_does_not_cost_the_result(files, monkeypatch, capsys):
+    from tfreg.cli.options import tell
+    from tfreg.report import registration_figure
+
+    def failing(*arguments):
+        raise RuntimeError("no font was found")
+
+    monkeypatch.setattr(registration_figure, "registration_figure", failing)
+    result = register_files(files / "fixed.nii.gz", files / "moving.nii.gz", files / "out")
+    written = {path.name for path in (files / "out").iterdir()}
+    assert {"warped.nii.gz", "displacement.nii.gz", "transform.h5", "report.json"} <= written
+    assert "report.png" not in written
+    told = "report.png could not be drawn (no font was found); the other results are complete."
+    assert told in json.loads((files / "out" / "report.json").read_text())["warnings"]
+    tell(result, files / "out")
+    found = capsys.readouterr()
+    assert f"tfreg: warning: {told}\n" in found.err
+    assert "look at" not in found.out
+
+
 def test_nothing_is_left_of_a_failure_while_writing(files, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError(28, "No space left on device")

@@ -64,4 +64,5 @@ def tell(result, out):
             figures.append(f"TRE {entry['landmarks']['mean_mm']:.2f} mm")
         print(f"{stage.replace('_', ' ')}: {', '.join(figures)}")
     print(f"verdict: {'; '.join([result.report['verdict'], *result.report['reasons']])}")
-    print(f"look at {out / 'report.png'}")
+    if (out / "report.png").is_file():
+        print(f"look at {out / 'report.png'}")

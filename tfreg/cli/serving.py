@@ -46,7 +46,9 @@ def export(
     """Write a run as the next version of a SavedModel for TensorFlow Serving."""
     shapes = [size_of(text) for text in shape or ()]
     from tfreg.native_output import silenced
+    from tfreg.workflows.keras_settings import load_keras
 
+    load_keras()
     with silenced():
         from tfreg.serving.export import export_run
 

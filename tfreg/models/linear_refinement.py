@@ -35,7 +35,7 @@ class LinearRefinement(keras.Model):
     """
 
     def __init__(self, shape, reach, *, starts=1, rigid=False, similarity="lncc", window=5):
-        super().__init__()
+        super().__init__(dtype="float32")
         self.shape = tuple(shape)
         self.reach = reach
         self.rigid = rigid
@@ -70,7 +70,7 @@ class LinearRefinement(keras.Model):
         if self.rigid:
             matrix, shift = rotation_matrix(change[:, :3] * self.scale), change[:, 3:]
         else:
-            matrix = ops.eye(3) + ops.reshape(change[:, :9], (-1, 3, 3)) * self.scale
+            matrix = ops.eye(3, dtype="float32") + ops.reshape(change[:, :9], (-1, 3, 3)) * self.scale
             shift = change[:, 9:]
         shift = shift + ops.sum(matrix * ops.expand_dims(start[..., 3], 1), axis=-1)
         # Multiply-add, because a GPU may round matrix products.
@@ -93,10 +93,10 @@ def rotation_matrix(vector):
     zero = ops.zeros_like(x)
     cross = ops.reshape(ops.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1), (-1, 3, 3))
     outer = ops.expand_dims(vector, -1) * ops.expand_dims(vector, -2)
-    twice = outer - ops.reshape(square, (-1, 1, 1)) * ops.eye(3)
+    twice = outer - ops.reshape(square, (-1, 1, 1)) * ops.eye(3, dtype="float32")
     sine = ops.reshape(ops.sin(angle) / angle, (-1, 1, 1))
     cosine = ops.reshape(2.0 * ops.square(ops.sin(angle / 2.0) / angle), (-1, 1, 1))
-    return ops.eye(3) + sine * cross + cosine * twice
+    return ops.eye(3, dtype="float32") + sine * cross + cosine * twice
 
 
 def _compiled(shape, reach, **options):

@@ -10,12 +10,14 @@ import numpy as np
 
 from tfreg.errors import UserError
 from tfreg.layers.acceleration import portable
+from tfreg.layers.native_dilation import dilates_natively
 from tfreg.native_output import STDERR, STDOUT, silenced
 from tfreg.serving.saved_model_checks import check_operations, difference_in_fresh_process
 from tfreg.serving.signatures import NAMES, Signatures
 from tfreg.serving.version_folders import version_of
 from tfreg.serving.warm_up import write_warm_up
 from tfreg.workflows.folder_lock import FolderInUse
+from tfreg.workflows.keras_settings import own_keras_settings
 from tfreg.workflows.result_folder import Kind, claimed_result
 from tfreg.workflows.runtime import set_up, versions
 from tfreg.workflows.trained_run import find_run, load_run
@@ -48,8 +50,8 @@ def export_run(run, out, shapes=(), onednn=False, max_voxels=MAX_VOXELS, threads
         The version folder's `Path` and its manifest, a dictionary.
 
     Raises:
-        UserError: If the backend is not TensorFlow, the run cannot be loaded, the folder cannot be written, or the
-            SavedModel does not do in a fresh process what the model does.
+        UserError: If the backend is not TensorFlow or has no oneDNN where that is asked for, the run cannot be loaded,
+            the folder cannot be written, or the SavedModel does not do in a fresh process what the model does.
     """
     if keras.backend.backend() != "tensorflow":
         raise UserError(f"KERAS_BACKEND={keras.backend.backend()}: export runs on TensorFlow; unset KERAS_BACKEND")
@@ -57,6 +59,10 @@ def export_run(run, out, shapes=(), onednn=False, max_voxels=MAX_VOXELS, threads
         raise UserError("--max-voxels and --shape: give positive numbers")
     find_run(run)
     set_up(threads=threads, device=device)
+    if onednn and not dilates_natively():
+        raise UserError(
+            "--onednn: TensorFlow does without oneDNN on this processor; set TF_ENABLE_ONEDNN_OPTS=1, or leave it out"
+        )
     trained = load_run(run)
     grid = trained.config.preprocessing.network_grid
     shapes = [tuple(shape) for shape in shapes] or ([grid.shape] if grid.shape else [])
@@ -102,9 +108,9 @@ def _export(trained, out, written, shapes, onednn, max_voxels, metrics):
         "warm_up_shapes": [list(shape) for shape in shapes],
         "metrics": metrics,
     }
-    signatures = Signatures(trained.network, trained.config.model, json.dumps(manifest), max_voxels)
     with written() as folder:
-        with portable(native_dilation=onednn), silenced(STDOUT, STDERR):
+        with portable(native_dilation=onednn), silenced(STDOUT, STDERR), own_keras_settings():
+            signatures = Signatures(trained.network, trained.config.model, json.dumps(manifest), max_voxels)
             _save(signatures, folder)
             inputs, expected = _example(signatures)
         check_operations(folder)

@@ -5,6 +5,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
+from tfreg.layers.native_dilation import dilates_natively
 from tfreg.serving import prediction
 from tfreg.serving.warm_up import FILE
 
@@ -26,7 +27,13 @@ class LoadedModel:
 
     def __init__(self, path, version):
         self.version = version
-        self.signatures = _signatures(path / "saved_model.pb")
+        graph = _serving_graph(path / "saved_model.pb")
+        if _has_dilations(graph) and not dilates_natively():
+            raise ValueError(
+                "its convolutions need oneDNN, which TensorFlow does without on this processor; set "
+                "TF_ENABLE_ONEDNN_OPTS=1, or export the model without --onednn"
+            )
+        self.signatures = _signatures(graph)
         self._module = tf.saved_model.load(str(path))
 
     def run(self, signature_name, inputs, outputs):
@@ -61,12 +68,24 @@ def load(path, version):
     return model
 
 
-def _signatures(path):
-    """{name: SignatureDef} of the graph for serving."""
+def _serving_graph(path):
+    """The MetaGraphDef for serving."""
     for graph in saved_model_pb2.SavedModel.FromString(path.read_bytes()).meta_graphs:
         if "serve" in graph.meta_info_def.tags:
-            found = meta_graph_pb2.MetaGraphDef()
-            for name, signature in graph.signature_def.items():
-                found.signature_def[name].CopyFrom(signature)
-            return dict(found.signature_def)
+            return graph
     raise ValueError("it has no graph tagged `serve`")
+
+
+def _signatures(graph):
+    """{name: SignatureDef}, which do not hold on to the graph."""
+    found = meta_graph_pb2.MetaGraphDef()
+    for name, signature in graph.signature_def.items():
+        found.signature_def[name].CopyFrom(signature)
+    return dict(found.signature_def)
+
+
+def _has_dilations(graph):
+    """Whether it holds a dilated convolution, which not every processor can run."""
+    nodes = [graph.graph_def.node, *(function.node_def for function in graph.graph_def.library.function)]
+    convolutions = (node for part in nodes for node in part if node.op == "Conv3D")
+    return any(max(node.attr["dilations"].list.i, default=1) > 1 for node in convolutions)

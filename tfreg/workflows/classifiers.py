@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tfreg.workflows.keras_settings import own_keras_settings
+
 # Weight of the regression's squared coefficients, scikit-learn's own; features are standardised before.
 REGULARISATION = 1.0
 
@@ -115,6 +117,7 @@ def fit_ensemble(inputs, targets, settings, folds, seed, on_network=lambda: None
     return Ensemble(networks, parts, held_out)
 
 
+@own_keras_settings()
 def fit_network(inputs, targets, settings, seed):
     """Trains one network: binary cross entropy, Adam, a rate that is halved again and again.
 
@@ -180,6 +183,7 @@ def fit_regression(features, targets, names, balanced):
     return JacobianRegression(tuple(names), *map(tuple, numbers), float(model.intercept_[0]))
 
 
+@own_keras_settings()
 def _probability(network, inputs):
     """`(n,)` float64. Called as it is: Keras' `predict` would compile a function for each of many small networks."""
     parts = [inputs[start : start + CALLED_TOGETHER] for start in range(0, len(inputs), CALLED_TOGETHER)]

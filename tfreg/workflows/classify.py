@@ -2,13 +2,15 @@
 
 import json
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 
 from tfreg.config import Classification, load_config
-from tfreg.errors import UserError
+from tfreg.errors import InputWarning, UserError
 from tfreg.report.classification_text import classification_text
+from tfreg.report.drawing import optional_picture
 from tfreg.volumes.tables import table_text
 from tfreg.workflows.classification_statistics import area_difference, calibration_bins, figures_of
 from tfreg.workflows.classifiers import stratified_folds
@@ -169,7 +171,8 @@ def evaluate_classifier(
             (folder / PREDICTIONS).write_text(_csv(rows), encoding="utf-8")
             (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
             (folder / TABLES).write_text(classification_text(summary), encoding="utf-8")
-            _chart(cohort, targets, probabilities, summary).savefig(folder / PICTURE, dpi=130)
+            with optional_picture(folder / PICTURE, lambda text: warnings.warn(InputWarning(text), stacklevel=2)):
+                _chart(cohort, targets, probabilities, summary).savefig(folder / PICTURE, dpi=130)
     return summary
 
 

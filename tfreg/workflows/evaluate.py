@@ -1,7 +1,6 @@
 """`tfreg evaluate`: the paper's tables for several methods on many pairs, resumable."""
 
 import importlib.metadata
-import os
 import warnings
 
 import numpy as np
@@ -11,6 +10,7 @@ from tfreg.volumes.formats import header_size
 from tfreg.volumes.initial_alignment import KINDS
 from tfreg.volumes.manifest import pairs_from_subjects, read_pairs, read_subjects
 from tfreg.volumes.tables import read_table
+from tfreg.volumes.threads import usable_cpus
 from tfreg.workflows.evaluation_methods import READERS, Method, plan_methods, reference_of
 from tfreg.workflows.evaluation_results import PICTURES, write_evaluation
 from tfreg.workflows.evaluation_store import Store
@@ -95,7 +95,7 @@ def evaluate(
     with locked_folder(out) as check:
         store = Store(out, settings, force, [data, *models], check)
         tasks = [task for task in _tasks(experiments, methods, init, reference, store.folder) if not store.done(task)]
-        threads = threads or max(1, (os.cpu_count() or 1) // workers)
+        threads = threads or max(1, usable_cpus() // workers)
         _work(tasks, store, workers, Resources(seed, threads, device), progress)
         names = [*(method.name for method in methods), *(n for n in store.settings["methods"])]
         summary = summarise(list(store.rows.values()), experiments, list(dict.fromkeys(names)), reference)

@@ -10,6 +10,7 @@ import numpy as np
 
 from tfreg.errors import UserError
 from tfreg.native_output import STDERR, STDOUT, silenced
+from tfreg.report.drawing import optional_picture
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.formats import read_points, read_volume
 from tfreg.volumes.initial_alignment import initial_alignment
@@ -118,9 +119,10 @@ def _measured(task, resources):
         raise FloatingPointError("the displacement is not finite")
     quality, warped_labels = displacement_quality(case, displacement_mm)
     if task.picture is not None:
-        from tfreg.report.pair_picture import write_pair_picture
+        with optional_picture(task.picture, lambda text: result.update(warning=text)):
+            from tfreg.report.pair_picture import write_pair_picture
 
-        write_pair_picture(task.picture, case.fixed, case.moving, displacement_mm, case.fixed_labels, warped_labels)
+            write_pair_picture(task.picture, case.fixed, case.moving, displacement_mm, case.fixed_labels, warped_labels)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     return result | {"peak_mb": round(peak_mb), "quality": quality, "warnings": landmark_doubts(case)}
 

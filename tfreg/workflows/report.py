@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tfreg.errors import UserError
+from tfreg.report.drawing import own_drawing_settings
 from tfreg.transforms.itk_files import read_displacement
 from tfreg.volumes.nifti import read_nifti
 from tfreg.workflows.evaluation_results import PICTURES, SUMMARY, read_evaluation
@@ -43,15 +44,13 @@ def write_report(folder, out=None, figure=None, force=False):
     check_file(out, PAGE_EXTENSIONS, force)
     if figure is not None:
         check_file(figure, FIGURE_EXTENSIONS, force)
-    if is_evaluation:
-        if figure is not None:
-            raise UserError(f"--figure {figure}: is of one pair; name a folder that `tfreg register` wrote")
-        contents = _cohort(folder, out)
-    else:
-        contents = _pair(folder, out, figure)
-    with written_files([path for path, _ in contents], force) as partials:
-        for (_, write), partial in zip(contents, partials, strict=True):
-            write(partial)
+    if is_evaluation and figure is not None:
+        raise UserError(f"--figure {figure}: is of one pair; name a folder that `tfreg register` wrote")
+    with own_drawing_settings():
+        contents = _cohort(folder, out) if is_evaluation else _pair(folder, out, figure)
+        with written_files([path for path, _ in contents], force) as partials:
+            for (_, write), partial in zip(contents, partials, strict=True):
+                write(partial)
     return [path for path, _ in contents]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tfreg.report.drawing import optional_picture
 from tfreg.transforms.archive import save_transform
 from tfreg.transforms.itk_files import write_composite, write_displacement, write_linear
 from tfreg.transforms.jacobian import volume_change_percent
@@ -17,7 +18,7 @@ from tfreg.volumes.volume import Volume
 from tfreg.workflows.result_folder import Kind
 from tfreg.workflows.views import VIEWS, save_views
 
-REPORT = "report.json"
+REPORT, PICTURE = "report.json", "report.png"
 REGISTRATION = Kind(
     "a registration",
     REPORT,
@@ -57,8 +58,6 @@ def write_result(folder, result, fixed, moving, started, fixed_labels=None):
         started: `time.perf_counter()` at the start, for the total time in report.json.
         fixed_labels: The fixed image's segmentation, a `Volume`, or None.
     """
-    from tfreg.report.registration_figure import registration_figure
-
     transform, displacement_mm = result.transform, result.displacement_mm
     frames = (fixed.frame, moving.frame)
     folder.mkdir(exist_ok=True)
@@ -89,14 +88,17 @@ def write_result(folder, result, fixed, moving, started, fixed_labels=None):
         )
         shown = Volume(filled(fixed.array)[0], fixed.affine)
         files.append(pool.submit(save_views, folder / VIEWS, shown, before, after, fixed_labels))
-        figure = registration_figure(shown, before, after, displacement_mm)
-        figure.savefig(folder / "report.png", dpi=110)
+        with optional_picture(folder / PICTURE, result.report["warnings"].append):
+            from tfreg.report.registration_figure import registration_figure
+
+            figure = registration_figure(shown, before, after, displacement_mm)
+            figure.savefig(folder / PICTURE, dpi=110)
         for file in files:
             file.result()
         if residual.result() is not None:
             result.report["inverse_residual_voxels"] = residual.result()
         result.report["seconds"]["total"] = round(time.perf_counter() - started, 3)
-        (folder / REPORT).write_text(json.dumps(without_nan(result.report), indent=2) + "\n")
+        (folder / REPORT).write_text(json.dumps(without_nan(result.report), indent=2) + "\n", encoding="utf-8")
 
 
 def _write_inverse(file, transform, moving):

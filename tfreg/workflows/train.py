@@ -20,6 +20,7 @@ from tfreg.volumes.preprocessing import normalised
 from tfreg.volumes.volume import difference
 from tfreg.volumes.whole_file import whole_file
 from tfreg.workflows.folder_lock import locked_folder
+from tfreg.workflows.keras_settings import own_keras_settings
 from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.run_folder import check_inputs, check_run, start_run
 from tfreg.workflows.runtime import set_up, versions
@@ -91,7 +92,7 @@ def _train(config, data, run, check, threads, device, several_gpus, devices, pro
 
     start_run(run, config, digests)
     started = time.perf_counter()
-    with progress_bar(progress) as bar:
+    with progress_bar(progress) as bar, own_keras_settings():
         callbacks, state = _callbacks(run, config, training_set, bar, check)
         with strategy.scope() if strategy else contextlib.nullcontext():
             finished_epochs = state.restore(model)
@@ -121,6 +122,7 @@ def _train(config, data, run, check, threads, device, several_gpus, devices, pro
     return report
 
 
+@own_keras_settings()
 def build_model(config, labels=()):
     """Builds and compiles the network that a config describes.
 

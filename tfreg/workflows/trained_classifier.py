@@ -7,6 +7,7 @@ from pathlib import Path
 from tfreg.config import Classification, dump_config, load_config
 from tfreg.errors import UserError
 from tfreg.workflows.classifiers import Ensemble, JacobianRegression, fit_ensemble, fit_regression
+from tfreg.workflows.keras_settings import own_keras_settings
 from tfreg.workflows.result_folder import Kind
 
 CONFIG, REPORT, REGRESSION_FILE = "config.yaml", "classifier.json", "regression.json"
@@ -104,6 +105,7 @@ def read_report(folder):
     return report, load_config(folder / CONFIG, section=Classification)
 
 
+@own_keras_settings()
 def load_classifier(folder):
     """Loads a classifier.
 

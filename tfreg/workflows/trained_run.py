@@ -13,6 +13,7 @@ from tfreg.errors import UserError
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.transform import Transform
 from tfreg.workflows.input_digests import file_digest
+from tfreg.workflows.keras_settings import own_keras_settings
 
 # What a .keras file holds.
 MODEL_PARTS = {"config.json", "metadata.json", "model.weights.h5"}
@@ -55,6 +56,7 @@ class TrainedRun:
         head.compile(jit_compile=compiles_models())
         return head
 
+    @own_keras_settings()
     def predict(self, pair):
         """Predicts a pair's transform in one forward pass.
 
@@ -125,6 +127,7 @@ def find_run(path):
     return file, load_config(file.with_name("config.yaml"))
 
 
+@own_keras_settings()
 def load_run(path):
     """Loads a run folder's best model, or a .keras file that lies in a run folder.
 

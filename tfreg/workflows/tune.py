@@ -8,6 +8,7 @@ from tfreg.errors import UserError
 from tfreg.native_output import silenced
 from tfreg.workflows.folder_lock import LOCK, locked_folder
 from tfreg.workflows.input_digests import digest_of_pairs
+from tfreg.workflows.keras_settings import load_keras
 from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.train import pairs_by_split
 from tfreg.workflows.tuning_loop import limit_processes, run_trials
@@ -94,6 +95,7 @@ def tune(
 def _search(config, data, folder, tuner, trials, objective, seed, workers, threads, device, command, progress):
     """Searches in a folder that is locked."""
     config = trial_config(config, objective)
+    load_keras()
     with silenced():
         from tfreg.workflows.tuning_oracle import Oracle
 

@@ -6,6 +6,7 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from tfreg.errors import UserError
+from tfreg.volumes.threads import usable_cpus
 from tfreg.workflows.runtime import limit_native_threads
 from tfreg.workflows.tuning_trial import run_trial
 
@@ -80,7 +81,7 @@ def limit_processes(workers, threads):
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if workers > 1:
-        threads = threads or max(1, (os.cpu_count() or 1) // workers)
+        threads = threads or max(1, usable_cpus() // workers)
         # Else the first one takes all memory of the GPU.
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     limit_native_threads(threads)
