@@ -45,13 +45,13 @@ def _show_warning(message, category, *_):
 
 
 def main():
-    """Runs the command line; bad input ends with one line on standard error and exit code 2."""
+    """Runs the command line; bad input ends with one line on standard error and exit code 2, failed work with 1."""
     warnings.showwarning = _show_warning
     try:
         app()
     except UserError as error:
         print(f"tfreg: error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.exit_code)
 
 
 def run():

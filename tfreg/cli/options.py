@@ -54,7 +54,9 @@ def tell(result, out):
     for stage, entry in result.report["metrics"].items():
         figures = [f"correlation {entry['correlation']:.3f}"]
         if "mean_dice" in entry:
+            lost = entry["lost_labels"]
             figures.append(f"Dice {entry['mean_dice']:.3f}")
+            figures += [f"{len(lost)} of {len(entry['dice'])} structures lost ({', '.join(lost)})"] if lost else []
         if "landmarks" in entry:
             figures.append(f"TRE {entry['landmarks']['mean_mm']:.2f} mm")
         print(f"{stage.replace('_', ' ')}: {', '.join(figures)}")

@@ -20,6 +20,9 @@ from tfreg.workflows.runtime import versions
 from tfreg.workflows.trained_run import find_run
 from tfreg.workflows.worker_pool import Resources, batches_by_size, in_processes
 
+# Changes when figures come to mean something else: rows of both kinds must not stand in one table.
+MEASURES = "lost labels count"
+
 
 def evaluate(
     data,
@@ -88,7 +91,12 @@ def evaluate(
     if any(pair.moving_points_second for found in experiments.values() for pair in found):
         methods.append(Method(READERS, "readers"))
     reference = reference_of(methods, reference)
-    settings = {"init": init, "labels": labels, "methods": {method.name: method.definition() for method in methods}}
+    settings = {
+        "measures": MEASURES,
+        "init": init,
+        "labels": labels,
+        "methods": {method.name: method.definition() for method in methods},
+    }
     store = Store(out, settings, force)
     tasks = [task for task in _tasks(experiments, methods, init, reference, store.folder) if not store.done(task)]
     threads = threads or max(1, (os.cpu_count() or 1) // workers)
