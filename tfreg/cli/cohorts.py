@@ -34,6 +34,8 @@ def train(
     report = train_run(
         load_config(config, overrides or ()), data, run, threads=threads, device=device, several_gpus=several_gpus
     )
+    for text in report["warnings"]:
+        print(f"tfreg: warning: {text}", file=sys.stderr)
     best = {
         key: value for key, value in report["best"].items() if key in ("epoch", "val_loss", "val_displacement_dice")
     }

@@ -1,7 +1,5 @@
 """What a process of `tfreg tune` does: one trial, an ordinary training, and its measures."""
 
-import csv
-import json
 import math
 import multiprocessing
 import os
@@ -20,6 +18,7 @@ from tfreg.transforms.certificate import folding_fraction
 from tfreg.volumes.formats import read_points, read_volume
 from tfreg.volumes.preprocessing import prepare_pair
 from tfreg.workflows.metrics import landmark_errors_mm
+from tfreg.workflows.run_report import read_run_report
 from tfreg.workflows.train import pairs_by_split, train
 from tfreg.workflows.trained_run import load_run
 
@@ -128,7 +127,7 @@ def _measured(task):
     if task.earlier is not None and not task.run.exists():
         continue_run(task.earlier, task.run, task.config)
     if (task.run / "report.json").exists():
-        report = json.loads((task.run / "report.json").read_text(encoding="utf-8"))
+        report = read_run_report(task.run)
     else:
         report = train(task.config, task.data, task.run, threads=task.threads, device=task.device, progress=False)
     figures = trained_figures(report)
@@ -152,11 +151,6 @@ def _end_with_parent():
 
 def _reason(error, task):
     """One line on what went wrong, with the names of files but not their folders."""
-    history = task.run / "history.csv"
-    if history.is_file():
-        for row in csv.DictReader(history.read_text(encoding="utf-8").splitlines()):
-            if not math.isfinite(float(row["val_loss"] or 0)):
-                return f"the validation loss was {row['val_loss']} in epoch {int(row['epoch']) + 1}"
     text = " ".join(str(error).split())
     for folder in (task.run.parent, task.data.parent):
         text = text.replace(f"{folder}/", "")
