@@ -184,7 +184,6 @@ def test_version(run):
     "arguments",
     [
         ["register", "--fixed", "fixed.nii.gz"],
-        ["register", "--fixed", "fixed.nii.gz", "--moving", "moving.nii.gz", "--out", "out"],
         ["warp", "--transform", "result"],
         ["train", "config.yaml"],
         ["nonsense"],
@@ -200,7 +199,7 @@ def test_usage_errors(run, folder, arguments):
     assert tree(folder) == before
 
 
-REGISTER = {"--fixed": "fixed.nii.gz", "--moving": "moving.nii.gz", "--out": "out", "--model": "none"}
+REGISTER = {"--fixed": "fixed.nii.gz", "--moving": "moving.nii.gz", "--out": "out", "--no-refine": None}
 WARP = {"--transform": "result", "--input": "moving.nii.gz", "--out": "out.nii.gz"}
 TRAIN = {"--data": "subjects.csv", "--run": "run"}
 # What is changed, and what the line must say: of which file, and what to do about it.
@@ -245,12 +244,12 @@ BAD_REGISTER = {
     "no run": ({"--model": "nowhere"}, r"nowhere: holds no trained model; give a run folder"),
     "corrupt model": ({"--model": "corrupt"}, r"corrupt/model\.keras: is not a Keras model, or is damaged; copy it"),
     "part": ({"--transform": "rigid"}, r"--transform rigid: choose linear, deformable, both"),
-    "interpolation": ({"--interpolation": "nearest"}, r"--interpolation nearest: choose linear, cubic"),
+    "interpolation": ({"--interpolation": "nearest"}, r"--interpolation nearest: choose linear or cubic"),
     "preset": ({"--preset": "best"}, r"--preset best: choose quality or fast"),
-    "similarity": ({"--similarity": "sift"}, r"refinement: `similarity`: .*, mind, or .* Received: 'sift'"),
-    "smoothness": ({"--smoothness": "-1"}, r"refinement: `smoothness`: .* Received: -1"),
+    "similarity": ({"--similarity": "sift"}, r"--similarity sift: give mse, .*, mind, or a weighted sum"),
+    "smoothness": ({"--smoothness": "-1"}, r"--smoothness -1\.0: give a number of at least 0"),
     "threads": ({"--threads": "0"}, r"--threads 0: give a positive number"),
-    "seed": ({"--seed": "-1"}, r"--seed -1: give a whole number"),
+    "seed": ({"--seed": "-1"}, r"--seed -1: give a number of at least 0"),
     "device": ({"--device": "tpu"}, r"--device tpu: choose cpu or gpu"),
 }
 BAD_WARP = {

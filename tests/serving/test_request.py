@@ -234,7 +234,7 @@ def test_nobody_there(lungs, tmp_path):
         (["--address", "localhost"], "--address localhost: give HOST:PORT"),
         (["--address", "localhost:99999"], "--address localhost:99999: give HOST:PORT"),
         (["--address", "localhost:²"], "--address localhost:²: give HOST:PORT"),
-        (["--encoding", "int8"], "--encoding int8: choose float32, int16"),
+        (["--encoding", "int8"], "--encoding int8: choose float32 or int16"),
         (["--tls-key", "key.pem"], "--tls-certificate and --tls-key belong together"),
         (["--tls-ca", "nowhere.pem"], "nowhere.pem: cannot be read"),
         (["--transform", "rigid"], "--transform rigid: choose linear"),

@@ -289,7 +289,7 @@ def test_methods_and_their_reference():
         reference_of(methods, "syn")
     with pytest.raises(UserError, match="nothing to evaluate; give --model RUN"):
         plan_methods()
-    with pytest.raises(UserError, match="--transforms rigid: choose linear"):
+    with pytest.raises(UserError, match="--transform rigid: choose linear"):
         plan_methods(refine=True, transforms=("rigid",))
     with pytest.raises(UserError, match="demons: names two methods"):
         plan_methods(baselines=("demons", "demons"))

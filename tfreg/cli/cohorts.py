@@ -13,6 +13,7 @@ from tfreg.cli.options import (
     Threads,
     names_in,
 )
+from tfreg.errors import WorkError
 
 app = typer.Typer()
 
@@ -102,9 +103,13 @@ def evaluate(
     )
     print((out / TABLES).read_text(encoding="utf-8"))
     failures = sum(len(found["failures"]) for part in summary.values() for found in part["methods"].values())
-    if failures:
-        print(f"tfreg: warning: {failures} registrations failed; they are listed in {out / TABLES}", file=sys.stderr)
     print(f"look at {out / TABLES}")
+    if failures:
+        measured = sum(found["measured"] for part in summary.values() for found in part["methods"].values())
+        raise WorkError(
+            f"{failures} of {failures + measured} registrations failed; {out / TABLES} lists them, and its means are "
+            "of the others"
+        )
 
 
 @app.command()

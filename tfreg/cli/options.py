@@ -28,12 +28,6 @@ MovingPoints = Annotated[Path | None, typer.Option(help="The same landmarks in t
 RecordPaths = Annotated[bool, typer.Option("--record-paths", help="Write the inputs' paths to report.json.")]
 
 
-def check_choice(option, value, choices):
-    """Refuses a value that is none of the choices."""
-    if value not in choices:
-        raise UserError(f"{option} {value}: choose {', '.join(choices)}")
-
-
 def names_in(text):
     """The names in a comma-separated list."""
     return tuple(name.strip() for name in text.split(",") if name.strip())

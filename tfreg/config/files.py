@@ -1,5 +1,6 @@
 """Configs as files and texts: reading, checking, changing, writing."""
 
+import difflib
 from pathlib import Path
 
 import yaml
@@ -84,8 +85,21 @@ def parse_section(section, content, source):
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "config"
         if first["type"] == "extra_forbidden":
-            raise UserError(f"{source}: unknown key `{key}`; see the keys in tfreg/config/ or configs/") from error
+            near = _nearest(section, first["loc"])
+            raise UserError(
+                f"{source}: unknown key `{key}`; see the keys in tfreg/config/ or configs/{near}"
+            ) from error
         raise UserError(f"{source}: `{key}`: {first['msg']}. Received: {first['input']!r}") from error
+
+
+def _nearest(section, place):
+    """Which key is meant by an unknown one, in words, where one is spelt much like it."""
+    for name in place[:-1]:
+        field = section.model_fields.get(name) if isinstance(section, type) else None
+        section = None if field is None else field.annotation
+    known = getattr(section, "model_fields", ())
+    near = difflib.get_close_matches(str(place[-1]), known, 1)
+    return f"; did you mean `{near[0]}`?" if near else ""
 
 
 def dump_config(config):

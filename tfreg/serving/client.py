@@ -6,7 +6,7 @@ import grpc
 import numpy as np
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
 
-from tfreg.config import parse_config
+from tfreg.config import RequestOptions, checked, parse_config
 from tfreg.errors import UserError
 from tfreg.serving.channel import Patience, Refusal, call, open_channel
 from tfreg.serving.encoding import whole_numbers
@@ -38,11 +38,10 @@ class Client:
     def __init__(
         self, address, model_name="tfreg", certificates=None, encoding="float32", max_message_mb=1024, patience=None
     ):
-        if encoding not in SIGNATURES:
-            raise UserError(f"--encoding {encoding}: choose {', '.join(SIGNATURES)}")
+        options = checked(RequestOptions, encoding=encoding, max_message_mb=max_message_mb)
         self.address, self.model_name, self.encoding = address, model_name, encoding
         self.patience = patience or Patience()
-        self.channel = open_channel(address, certificates, max_message_mb)
+        self.channel = open_channel(address, certificates, options.max_message_mb)
         self.stub = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
 
     def __enter__(self):

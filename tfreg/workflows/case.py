@@ -57,8 +57,10 @@ def check_case(case, names):
         names: Dictionary of input to what error messages call it, such as its file.
 
     Raises:
-        UserError: If a segmentation lies on another lattice, or the landmarks are not pairs.
+        UserError: If an input is of another kind, a segmentation lies on another lattice, or the landmarks are not
+            pairs.
     """
+    _check_kinds(case, names)
     for side in ("fixed", "moving"):
         image = getattr(case, side)
         for kind in ("labels", "mask"):
@@ -78,6 +80,28 @@ def check_case(case, names):
             f"{names['moving_points']}: holds {len(case.moving_points)} points and {names['fixed_points']} "
             f"{len(case.fixed_points)}; list the same landmarks in the same order"
         )
+
+
+def _check_kinds(case, names):
+    """Refuses a file's name or an array where a `Volume` is wanted, and points that are none."""
+    for name, value in vars(case).items():
+        if value is None and name not in ("fixed", "moving"):
+            continue
+        if name.endswith("_points"):
+            setattr(case, name, _points(value, names[name]))
+        elif not isinstance(value, Volume):
+            raise UserError(f"{names[name]}: is no Volume; read it with `tfreg.read_volume`")
+
+
+def _points(values, name):
+    """`(n, 3)` float64."""
+    try:
+        array = np.array(values, np.float64)
+    except (TypeError, ValueError):
+        array = np.array(np.nan)
+    if array.ndim != 2 or array.shape[1] != 3 or not len(array) or not np.isfinite(array).all():
+        raise UserError(f"{name}: give (n, 3) finite numbers, world RAS+ mm")
+    return array
 
 
 def _place(volume):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tfreg.config import Preprocessing, refinement_settings
-from tfreg.errors import UserError
+from tfreg.config import Preprocessing, RegistrationOptions, checked
+from tfreg.errors import UserError, WorkError
 from tfreg.transforms.certificate import certify
 from tfreg.transforms.itk_files import read_linear
 from tfreg.transforms.jacobian import log_jacobian
@@ -38,7 +38,7 @@ def register(
     moving,
     *,
     run=None,
-    refine=False,
+    refine=None,
     preset="quality",
     similarity=None,
     smoothness=None,
@@ -62,7 +62,7 @@ def register(
     Args:
         fixed, moving: Image `Volume`s.
         run: A `TrainedRun` from `load_run`, or None to begin from the initial alignment alone.
-        refine: Optimises the transform for this pair.
+        refine: Optimises the transform for this pair; None does so where there is no run.
         preset: "fast" or "quality", how much time the refinement may take.
         similarity: What the refinement goes by: "lncc", "mse", "ncc", "mi", "dwm" or "mind", or a weighted sum such
             as "lncc+0.5*mi"; None takes the preset's.
@@ -82,16 +82,33 @@ def register(
         A `Registration`.
 
     Raises:
-        UserError: If the volumes do not overlap, or labels, points or masks do not fit their images.
+        UserError: If an option is not valid, the volumes do not overlap, or labels, points or masks do not fit their
+            images.
+        WorkError: If the transform that is found is not finite.
     """
+    options = checked(
+        RegistrationOptions,
+        refine=run is None if refine is None else refine,
+        preset=preset,
+        similarity=similarity,
+        smoothness=smoothness,
+        check=check,
+        init=init,
+        transform=transform,
+        interpolation=interpolation,
+        background=background,
+    )
+    refine, background = options.refine, options.background
+    _check_run(run, options)
+    init_matrix = _checked_matrix(init_matrix, options.init)
     case = Case(fixed, moving, fixed_labels, moving_labels, fixed_points, moving_points, fixed_mask, moving_mask)
     names = {name: name.replace("_", " ") for name in vars(case)} | (names or {})
     check_case(case, names)
     seconds, warnings = {}, []
     preprocessing = run.config.preprocessing if run is not None else Preprocessing()
-    if init is not None:
-        preprocessing = preprocessing.model_copy(update={"init": init})
-    settings = refinement_settings(preset, similarity, smoothness)
+    if options.init is not None:
+        preprocessing = preprocessing.model_copy(update={"init": options.init})
+    settings = options.settings()
     masks = _masks(case)
     with progress_bar(progress) as bar:
         with _timed(seconds, "prepare"):
@@ -102,7 +119,7 @@ def register(
         if run is None and not refine:
             warnings.append(NO_MODEL)
         backward = None
-        if check:
+        if options.check:
             with _timed(seconds, "check"):
                 reverse = AlignedPair(pair.moving, pair.fixed, np.linalg.inv(pair.init))
                 backward, _ = _found(reverse, masks[::-1], *ways, {}, bar, "checking")
@@ -111,6 +128,8 @@ def register(
             found, displacement_mm, certificate = certify(
                 found, fixed.lattice, lambda voxels: bar.advance(task, voxels), smooth=refine
             )
+        if not np.isfinite(displacement_mm).all():
+            raise WorkError(f"{names['moving']}: the transform found is not finite; register with other options")
         warnings.extend(_certificate_notes(certificate))
         with _timed(seconds, "warp"):
             array, replaced = filled(moving.array)
@@ -154,7 +173,7 @@ def register_files(
     *,
     model=None,
     open_run=None,
-    refine=False,
+    refine=None,
     preset="quality",
     similarity=None,
     smoothness=None,
@@ -199,14 +218,27 @@ def register_files(
         The `Registration`.
 
     Raises:
-        UserError: If an input is bad, or `out` cannot be written.
+        UserError: If an option or an input is bad, or `out` cannot be written.
+        WorkError: See `register`.
     """
     out = Path(out)
-    check_free(out, force, REPORT)
     started = time.perf_counter()
     init_matrix = None
     if init is not None and init not in KINDS:
         init, init_matrix = None, _init_from_file(init)
+    checked(
+        RegistrationOptions,
+        refine=model is None and open_run is None if refine is None else refine,
+        preset=preset,
+        similarity=similarity,
+        smoothness=smoothness,
+        check=check,
+        init=init,
+        transform=transform,
+        interpolation=interpolation,
+        background=background,
+    )
+    check_free(out, force, REPORT)
     paths = {
         "fixed": fixed,
         "moving": moving,
@@ -221,7 +253,6 @@ def register_files(
     read_seconds = time.perf_counter() - started
     # Whatever can be wrong is found before the seconds that Keras takes to load.
     check_case(Case(**inputs), paths)
-    refinement_settings(preset, similarity, smoothness)
     if open_run is None:
         if model is not None:
             find_run(model)
@@ -268,9 +299,39 @@ class _timed:
 
 
 def _init_from_file(name):
-    if not Path(name).is_file():
+    if not isinstance(name, str | Path) or not Path(name).is_file():
         raise UserError(f"--init {name}: choose {', '.join(KINDS)}, or give an ITK transform file")
     return read_linear(name)
+
+
+def _check_run(run, options):
+    """Refuses what does not predict, and a network that lacks the part that is asked for."""
+    if run is None:
+        return
+    if not all(hasattr(run, name) for name in ("config", "predict", "provenance")):
+        raise UserError(f"run {run!r}: give what `tfreg.load_run` returns")
+    parts = run.config.model.transform
+    if not options.refine and options.transform != "both" and parts not in ("both", options.transform):
+        raise UserError(
+            f"--transform {options.transform}: the model predicts the {parts} part alone; leave the option out, or add "
+            "--refine"
+        )
+
+
+def _checked_matrix(matrix, init):
+    """The initial alignment `(4, 4)` float64, or None."""
+    if matrix is None:
+        return None
+    if init is not None:
+        raise UserError(f"init {init!r} and init_matrix: give one of the two")
+    try:
+        matrix = np.array(matrix, np.float64)
+    except (TypeError, ValueError):
+        matrix = np.array(np.nan)
+    affine = matrix.shape == (4, 4) and np.isfinite(matrix).all() and np.array_equal(matrix[3], [0, 0, 0, 1])
+    if not affine or abs(np.linalg.det(matrix)) < 1e-9:
+        raise UserError("init_matrix: give a 4x4 affine that can be inverted, fixed world to moving world, RAS+ mm")
+    return matrix
 
 
 def _masks(case):

@@ -5,7 +5,7 @@ import os
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
-from tfreg.errors import UserError
+from tfreg.errors import UserError, WorkError
 from tfreg.workflows.runtime import limit_native_threads
 from tfreg.workflows.tuning_trial import run_trial
 
@@ -29,7 +29,7 @@ def run_trials(oracle, folder, make_task, figure, workers, ended):
         ended: Called without arguments after each trial.
 
     Raises:
-        UserError: If `MOST_FAILURES` trials fail one after the other.
+        WorkError: If `MOST_FAILURES` trials fail one after the other.
     """
     from pebble import ProcessPool
 
@@ -56,7 +56,7 @@ def run_trials(oracle, folder, make_task, figure, workers, ended):
                 idle.append(worker)
                 failures = failures + 1 if "error" in outcome else 0
                 if failures == MOST_FAILURES:
-                    raise UserError(
+                    raise WorkError(
                         f"{folder.folder}: {failures} trials failed one after the other, the last one with: "
                         f"{outcome['error']}; mend that and start anew with --force"
                     )
