@@ -17,6 +17,7 @@ import typer
 
 import tfreg
 from tfreg import cli
+from tfreg.errors import WorkError
 from tfreg.transforms.archive import save_transform
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.formats import read_volume, write_points, write_volume
@@ -377,6 +378,61 @@ def test_warp_takes_several_inputs(run, folder):
     np.testing.assert_array_equal(
         nib.load(folder / "warped/more.nii.gz").get_fdata(), nib.load(folder / "labels.nii.gz").get_fdata()
     )
+
+
+def test_failed_work_ends_with_one(run, monkeypatch, folder):
+    """Other than bad input, and never with nought."""
+
+    def diverged(*_, **__):
+        raise WorkError("run: the training diverged in epoch 2: loss is nan; no epoch before it ended")
+
+    monkeypatch.setattr("tfreg.workflows.train.train", diverged)
+    code, out, err = run("train", "config.yaml", "--data", "subjects.csv", "--run", "run")
+    assert (code, out) == (1, "")
+    assert err == "tfreg: error: run: the training diverged in epoch 2: loss is nan; no epoch before it ended\n"
+
+
+def test_an_evaluation_with_failures_ends_with_one(run, folder, monkeypatch):
+    """The tables are there, and say over how many pairs they are."""
+    for name, fixed in (("whole", "fixed"), ("torn", "truncated")):
+        (folder / f"{name}.csv").write_text(
+            f"id,fixed,moving\np,{fixed}.nii.gz,moving.nii.gz\nq,fixed.nii.gz,moving.nii.gz\n"
+        )
+
+    def measured(task, resources):
+        bad = "truncated" in str(task.pair.fixed)
+        return {"error": "it is torn"} if bad else {"quality": {"folding_fraction": 0.0}, "seconds": 1.0}
+
+    def here(function, batches, resources, workers):
+        for batch in batches:
+            yield from ((task, function(task, resources)) for task in batch)
+
+    monkeypatch.setattr("tfreg.workflows.evaluate.measure", measured)
+    monkeypatch.setattr("tfreg.workflows.evaluate.in_processes", here)
+    code, out, err = run("evaluate", "--data", "whole.csv", "--refine", "--out", "good")
+    assert (code, err) == (0, "")
+    code, out, err = run("evaluate", "--data", "torn.csv", "--refine", "--out", "bad")
+    assert code == 1
+    assert "look at bad/tables.md" in out
+    assert err == (
+        "tfreg: error: 2 of 4 registrations failed; bad/tables.md lists them, and its means are of the others\n"
+    )
+    assert "| refined | 1 | 1 |" in (folder / "bad/tables.md").read_text()
+
+
+def test_a_classification_with_failures_ends_with_one(run, folder, monkeypatch):
+    rows = [
+        {"subject": name, "health": health, "error": error}
+        for name, health, error in (("a", "ill", ""), ("b", "", "b.nii: is torn"), ("c", "healthy", ""))
+    ]
+    monkeypatch.setattr("tfreg.workflows.classify.predict_health", lambda *_, **__: rows)
+    code, out, err = run("classify", "predict", "classifier", "--data", "subjects.csv", "--out", "p.csv")
+    assert code == 1
+    assert out == "p.csv: 2 of 3 subjects, 1 called ill\n"
+    assert err.splitlines() == [
+        "tfreg: warning: b was left out: b.nii: is torn",
+        "tfreg: error: 1 of 3 registrations failed; the result is of the others",
+    ]
 
 
 def test_other_formats_are_read(run, folder):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import time
 
 import keras
@@ -24,7 +25,7 @@ from tfreg.workflows import result as module
 from tfreg.workflows.register import NO_MODEL, register, register_files
 from tfreg.workflows.result import write_result
 from tfreg.workflows.train import build_model
-from tfreg.workflows.trained_run import TrainedRun, load_run
+from tfreg.workflows.trained_run import TrainedRun, load_run, predicted_transform
 
 FLIP = np.array([-1, -1, 1])
 FILES = {
@@ -409,6 +410,45 @@ def test_every_file(files, run_folder):
         files / "fixed.nii.gz", files / "moving.nii.gz", files / "r2", model=run_folder / "model.keras"
     )
     np.testing.assert_array_equal(again.displacement_mm, result.displacement_mm)
+
+
+@pytest.mark.parametrize("damage", ["empty", "zeros", "half", "last digit"])
+def test_a_run_whose_config_was_cut_short_is_refused(run_folder, tmp_path, damage):
+    """What is missing must not become a default: the network would see other images than it was trained on."""
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    content = (run / "config.yaml").read_bytes()
+    cut = {
+        "empty": b"",
+        "zeros": b"\0" * len(content),
+        "half": content[: len(content) // 2],
+        "last digit": content[:-1],
+    }
+    (run / "config.yaml").write_bytes(cut[damage])
+    with pytest.raises(UserError, match=r"run/config\.yaml: ") as caught:
+        load_run(run)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", [0, 100, 0.5, -1])
+def test_a_model_that_was_cut_short_is_refused(run_folder, tmp_path, kept):
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    content = (run / "model.keras").read_bytes()
+    (run / "model.keras").write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else kept])
+    with pytest.raises(UserError, match=r"run/model\.keras: is not a Keras model, or is damaged; copy it again"):
+        load_run(run)
+
+
+def test_an_answer_that_lacks_a_part_is_no_identity(pair):
+    """As a server's may, that holds another model."""
+    prepared = prepare_pair(*pair, parse_config({}).preprocessing)
+    logits = np.zeros((*(-(-n // 2) for n in prepared.lattice.shape), 3), np.float32)
+    both = {"linear": np.eye(3, 4), "logits": logits}
+    for parts, lacking in (("both", "logits"), ("both", "linear"), ("linear", "linear"), ("deformable", "logits")):
+        model = parse_config({"model": {"transform": parts}}).model
+        predicted_transform(both, prepared, model, "model m")
+        answer = {name: value for name, value in both.items() if name != lacking}
+        with pytest.raises(UserError, match=f"model m: gives no {lacking} for this pair; use a model"):
+            predicted_transform(answer, prepared, model, "model m")
 
 
 def test_paths_are_recorded_when_asked_for(files):

@@ -87,7 +87,7 @@ def test_reasons_name_no_folders(data, tmp_path):
     (tmp_path / "1").mkdir()
     (tmp_path / "1/report.json").write_text("{")
     error = run_trial(TrialTask(config, data, tmp_path / "1", "dice"))["error"]
-    assert error == "1/report.json: is missing or damaged; train into another folder"
+    assert error.startswith("JSONDecodeError: ")
 
 
 @pytest.fixture

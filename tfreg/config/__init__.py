@@ -4,7 +4,7 @@ A config file names only what it changes; an unknown key or a wrong type is one 
 """
 
 from tfreg.config.classification import Classification, ClassifierNetwork, PairRegistration, ResidualGrid
-from tfreg.config.files import config_with, dump_config, load_config, parse_config, parse_section
+from tfreg.config.files import config_with, dump_config, load_config, load_written_config, parse_config, parse_section
 from tfreg.config.options import (
     EvaluationOptions,
     ExportOptions,
@@ -60,6 +60,7 @@ __all__ = [
     "config_with",
     "dump_config",
     "load_config",
+    "load_written_config",
     "parse_config",
     "parse_section",
     "refinement_settings",

@@ -38,6 +38,26 @@ def load_config(path, overrides=(), section=Config):
     return parse_section(section, content, path)
 
 
+def load_written_config(path, section=Config):
+    """Reads a whole config as `dump_config` wrote it, beside a model that was trained with it.
+
+    Args:
+        path: The file.
+        section: `Config` or `Classification`.
+
+    Returns:
+        An object of that class.
+
+    Raises:
+        UserError: As `load_config`, or if the file was cut short: what is missing must not become a default.
+    """
+    config = load_config(path, section=section)
+    # The seed stands last, on a line of its own.
+    if "seed" not in config.model_fields_set or not Path(path).read_text(encoding="utf-8").endswith("\n"):
+        raise UserError(f"{path}: is cut short, or was not written beside this model; copy the folder again")
+    return config
+
+
 def parse_config(content, source="config"):
     """Checks a nested dictionary against the schema of a run: `parse_section` for `Config`."""
     return parse_section(Config, content, source)

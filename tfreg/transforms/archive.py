@@ -53,7 +53,7 @@ def load_transform(path):
         The `Transform`, and the `Lattice`s of the fixed and the moving volume.
 
     Raises:
-        UserError: If the file is missing or is not a tfreg transform.
+        UserError: If the file is missing, is not a tfreg transform, or holds numbers that are not finite.
     """
     path = Path(path)
     if path.is_dir():
@@ -61,6 +61,8 @@ def load_transform(path):
     if not path.exists():
         raise UserError(f"{path}: does not exist; name a folder that `tfreg register` wrote")
     with read_archive(path, FORMAT, "is not a tfreg transform, or is damaged") as (header, arrays):
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise UserError(f"{path}: holds numbers that are not finite; register again")
         lattices = {
             name: Lattice(tuple(arrays[f"{name}_shape"].tolist()), arrays[f"{name}_affine"])
             for name in ("network", "fixed", "moving")

@@ -1,14 +1,13 @@
-"""What a run says of its training: history.csv, epoch by epoch, and report.json, which only a finished run has."""
+"""What a run says of its training: its history, epoch by epoch, and its report."""
 
 import csv
 import hashlib
-import json
 import math
 
 from tfreg.errors import UserError
 from tfreg.workflows.runtime import versions
 
-HISTORY, REPORT, MODEL = "history.csv", "report.json", "model.keras"
+HISTORY, MODEL = "history.csv", "model.keras"
 METRICS = {"val_loss": "val_loss", "val_dice": "val_displacement_dice"}
 
 
@@ -62,26 +61,3 @@ def run_report(run, config, model):
         "best": best,
         "model_sha256": hashlib.sha256((run / MODEL).read_bytes()).hexdigest(),
     }
-
-
-def read_run_report(run):
-    """Reads a finished run's report.json.
-
-    Args:
-        run: The run's `Path`.
-
-    Returns:
-        A dictionary with `best`, the best epoch's figures.
-
-    Raises:
-        UserError: If the file is missing or damaged, or a figure of the best epoch is not finite.
-    """
-    file = run / REPORT
-    try:
-        report = json.loads(file.read_text(encoding="utf-8"))
-        finite = all(math.isfinite(value) for value in report["best"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file}: is missing or damaged; train into another folder") from error
-    if not finite:
-        raise UserError(f"{file}: is of a training that diverged; train into another folder")
-    return report

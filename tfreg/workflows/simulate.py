@@ -13,7 +13,7 @@ import numpy as np
 
 import tfreg
 from tfreg.config import Processing, SimulationOptions, checked
-from tfreg.errors import UserError
+from tfreg.errors import UserError, WorkError
 from tfreg.transforms.itk_files import write_displacement
 from tfreg.volumes.formats import MAX_VOXELS, write_points, write_volume
 from tfreg.volumes.manifest import Subject, write_subjects
@@ -194,9 +194,14 @@ def _run(tasks, threads, progress):
             )
             results = stack.enter_context(pool).map(_write_subject, tasks)
         done = []
-        for result in results:
-            done.append(result)
-            bar.advance(shown)
+        try:
+            for result in results:
+                done.append(result)
+                bar.advance(shown)
+        except concurrent.futures.BrokenExecutor as error:
+            raise WorkError(
+                "a simulating process was killed, as where memory runs out; use fewer --threads or a smaller --shape"
+            ) from error
     return done
 
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfreg.config import Classification, dump_config, load_config
+from tfreg.config import Classification, dump_config, load_written_config
 from tfreg.errors import UserError
 from tfreg.workflows.classifiers import Ensemble, JacobianRegression, fit_ensemble, fit_regression
 
@@ -99,7 +99,7 @@ def read_report(folder):
         report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{folder / REPORT}: is damaged; train the classifier again") from error
-    return report, load_config(folder / CONFIG, section=Classification)
+    return report, load_written_config(folder / CONFIG, Classification)
 
 
 def load_classifier(folder):

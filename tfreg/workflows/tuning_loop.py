@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from tfreg.errors import UserError, WorkError
 from tfreg.workflows.runtime import limit_native_threads
 from tfreg.workflows.tuning_trial import run_trial
+from tfreg.workflows.worker_pool import end_of_process
 
 # So many failures one after the other are no bad luck with the draws.
 MOST_FAILURES = 5
@@ -107,6 +108,4 @@ def _outcome(future):
     try:
         return future.result()
     except ProcessExpired as error:
-        if error.exitcode == -9:
-            return {"error": "the process was killed by signal 9, as where memory runs out"}
-        return {"error": f"the process ended with exit code {error.exitcode}"}
+        return {"error": end_of_process(error.exitcode)}

@@ -1,5 +1,6 @@
 """What a process of `tfreg tune` does: one trial, an ordinary training, and its measures."""
 
+import json
 import math
 import multiprocessing
 import os
@@ -18,7 +19,6 @@ from tfreg.transforms.certificate import folding_fraction
 from tfreg.volumes.formats import read_points, read_volume
 from tfreg.volumes.preprocessing import prepare_pair
 from tfreg.workflows.metrics import landmark_errors_mm
-from tfreg.workflows.run_report import read_run_report
 from tfreg.workflows.train import pairs_by_split, train
 from tfreg.workflows.trained_run import load_run
 
@@ -127,7 +127,7 @@ def _measured(task):
     if task.earlier is not None and not task.run.exists():
         continue_run(task.earlier, task.run, task.config)
     if (task.run / "report.json").exists():
-        report = read_run_report(task.run)
+        report = json.loads((task.run / "report.json").read_text(encoding="utf-8"))
     else:
         report = train(task.config, task.data, task.run, threads=task.threads, device=task.device, progress=False)
     figures = trained_figures(report)
