@@ -17,7 +17,7 @@ from tfreg.volumes.network_grid import network_grid
 from tfreg.volumes.preprocessing import normalised
 from tfreg.volumes.whole_file import whole_file
 from tfreg.workflows.progress import progress_bar
-from tfreg.workflows.run_report import HISTORY, METRICS, read_history, run_report
+from tfreg.workflows.run_report import METRICS, MODEL, read_history, run_report
 from tfreg.workflows.runtime import set_up
 
 FIRST_IS_BEST = "No epoch was better than the first; see history.csv, and lower training.learning_rate."
@@ -339,9 +339,9 @@ def _fit(run, config, model, *arguments, **options):
         for callback in options["callbacks"]:
             callback.on_train_end()  # which closes what they write
         kept = "no epoch before it ended, and the run holds no model"
-        if (run / HISTORY).is_file():
+        if (run / MODEL).is_file():
             _, best = read_history(run, config)
-            kept = f"{run / 'model.keras'} is the best model until then, of epoch {int(best['epoch']) + 1}"
+            kept = f"{run / MODEL} is the best model until then, of epoch {int(best['epoch']) + 1}"
         raise WorkError(
             f"{run}: the training {error}; {kept}; train into another folder with a lower training.learning_rate, or "
             "look for volumes with odd values"
