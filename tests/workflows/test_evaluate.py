@@ -346,7 +346,7 @@ def test_changed_content_is_measured_again(people, tmp_path):
         (["--workers", "0"], "--workers 0: give a positive number"),
         (["--init", "magic"], "--init magic: choose header, centre, moments"),
         (["--baselines", "warp9"], "--baselines warp9: choose greedy"),
-        (["--refine", "--similarity", "likeness"], "refinement: `similarity`: "),
+        (["--refine", "--similarity", "likeness"], "--similarity likeness: give mse"),
         (["--labels", "tumours"], "column tumours is missing"),
         (["--model", "nowhere"], "nowhere: holds no trained model"),
     ],

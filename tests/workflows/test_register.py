@@ -257,6 +257,10 @@ def test_what_is_no_volume_is_one_line(pair):
             register(fixed, moving)
 
 
+def test_an_empty_mask_is_refused(pair):
+    assert "fixed mask: empty mask" in refused(*pair, fixed_mask=Volume(np.zeros(pair[0].shape), pair[0].affine))
+
+
 def test_numbers_may_be_numpys_or_texts(pair, tools):
     """And mean what they say."""
     fixed, moving = pair

@@ -91,6 +91,8 @@ def _check_kinds(case, names):
             setattr(case, name, _points(value, names[name]))
         elif not isinstance(value, Volume):
             raise UserError(f"{names[name]}: is no Volume; read it with `tfreg.read_volume`")
+        elif name.endswith("_mask") and not value.array.any():
+            raise UserError(f"{names[name]}: empty mask, all voxels are 0; give one that holds the object")
 
 
 def _points(values, name):
