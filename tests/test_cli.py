@@ -17,6 +17,7 @@ import typer
 
 import tfreg
 from tfreg import cli
+from tfreg.errors import WorkError
 from tfreg.transforms.archive import save_transform
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.formats import read_volume, write_points, write_volume
@@ -185,7 +186,6 @@ def test_version(run):
     "arguments",
     [
         ["register", "--fixed", "fixed.nii.gz"],
-        ["register", "--fixed", "fixed.nii.gz", "--moving", "moving.nii.gz", "--out", "out"],
         ["warp", "--transform", "result"],
         ["train", "config.yaml"],
         ["nonsense"],
@@ -201,7 +201,7 @@ def test_usage_errors(run, folder, arguments):
     assert tree(folder) == before
 
 
-REGISTER = {"--fixed": "fixed.nii.gz", "--moving": "moving.nii.gz", "--out": "out", "--model": "none"}
+REGISTER = {"--fixed": "fixed.nii.gz", "--moving": "moving.nii.gz", "--out": "out", "--no-refine": None}
 WARP = {"--transform": "result", "--input": "moving.nii.gz", "--out": "out.nii.gz"}
 TRAIN = {"--data": "subjects.csv", "--run": "run"}
 # What is changed, and what the line must say: of which file, and what to do about it.
@@ -258,12 +258,12 @@ BAD_REGISTER = {
     "no run": ({"--model": "nowhere"}, r"nowhere: holds no trained model; give a run folder"),
     "corrupt model": ({"--model": "corrupt"}, r"corrupt/model\.keras: is not a Keras model, or is damaged; copy it"),
     "part": ({"--transform": "rigid"}, r"--transform rigid: choose linear, deformable, both"),
-    "interpolation": ({"--interpolation": "nearest"}, r"--interpolation nearest: choose linear, cubic"),
+    "interpolation": ({"--interpolation": "nearest"}, r"--interpolation nearest: choose linear or cubic"),
     "preset": ({"--preset": "best"}, r"--preset best: choose quality or fast"),
-    "similarity": ({"--similarity": "sift"}, r"refinement: `similarity`: .*, mind, or .* Received: 'sift'"),
-    "smoothness": ({"--smoothness": "-1"}, r"refinement: `smoothness`: .* Received: -1"),
+    "similarity": ({"--similarity": "sift"}, r"--similarity sift: give mse, .*, mind, or a weighted sum"),
+    "smoothness": ({"--smoothness": "-1"}, r"--smoothness -1\.0: give a number of at least 0"),
     "threads": ({"--threads": "0"}, r"--threads 0: give a positive number"),
-    "seed": ({"--seed": "-1"}, r"--seed -1: give a whole number"),
+    "seed": ({"--seed": "-1"}, r"--seed -1: give a number of at least 0"),
     "device": ({"--device": "tpu"}, r"--device tpu: choose cpu or gpu"),
 }
 BAD_WARP = {
@@ -406,6 +406,61 @@ def test_a_bad_input_does_not_lose_the_others(run, folder):
 def test_a_name_that_the_terminal_cannot_show_stops_nothing(run, folder):
     assert run(*arguments_of("warp", WARP, {"--out": "n\udcff.nii.gz"}))[0] == 0
     assert (folder / "n\udcff.nii.gz").is_file()
+
+
+def test_failed_work_ends_with_one(run, monkeypatch, folder):
+    """Other than bad input, and never with nought."""
+
+    def diverged(*_, **__):
+        raise WorkError("run: the training diverged in epoch 2: loss is nan; no epoch before it ended")
+
+    monkeypatch.setattr("tfreg.workflows.train.train", diverged)
+    code, out, err = run("train", "config.yaml", "--data", "subjects.csv", "--run", "run")
+    assert (code, out) == (1, "")
+    assert err == "tfreg: error: run: the training diverged in epoch 2: loss is nan; no epoch before it ended\n"
+
+
+def test_an_evaluation_with_failures_ends_with_one(run, folder, monkeypatch):
+    """The tables are there, and say over how many pairs they are."""
+    for name, fixed in (("whole", "fixed"), ("torn", "truncated")):
+        (folder / f"{name}.csv").write_text(
+            f"id,fixed,moving\np,{fixed}.nii.gz,moving.nii.gz\nq,fixed.nii.gz,moving.nii.gz\n"
+        )
+
+    def measured(task, resources):
+        bad = "truncated" in str(task.pair.fixed)
+        return {"error": "it is torn"} if bad else {"quality": {"folding_fraction": 0.0}, "seconds": 1.0}
+
+    def here(function, batches, resources, workers):
+        for batch in batches:
+            yield from ((task, function(task, resources)) for task in batch)
+
+    monkeypatch.setattr("tfreg.workflows.evaluate.measure", measured)
+    monkeypatch.setattr("tfreg.workflows.evaluate.in_processes", here)
+    code, out, err = run("evaluate", "--data", "whole.csv", "--refine", "--out", "good")
+    assert (code, err) == (0, "")
+    code, out, err = run("evaluate", "--data", "torn.csv", "--refine", "--out", "bad")
+    assert code == 1
+    assert "look at bad/tables.md" in out
+    assert err == (
+        "tfreg: error: 2 of 4 registrations failed; bad/tables.md lists them, and its means are of the others\n"
+    )
+    assert "| refined | 1 | 1 |" in (folder / "bad/tables.md").read_text()
+
+
+def test_a_classification_with_failures_ends_with_one(run, folder, monkeypatch):
+    rows = [
+        {"subject": name, "health": health, "error": error}
+        for name, health, error in (("a", "ill", ""), ("b", "", "b.nii: is torn"), ("c", "healthy", ""))
+    ]
+    monkeypatch.setattr("tfreg.workflows.classify.predict_health", lambda *_, **__: rows)
+    code, out, err = run("classify", "predict", "classifier", "--data", "subjects.csv", "--out", "p.csv")
+    assert code == 1
+    assert out == "p.csv: 2 of 3 subjects, 1 called ill\n"
+    assert err.splitlines() == [
+        "tfreg: warning: b was left out: b.nii: is torn",
+        "tfreg: error: 1 of 3 registrations failed; the result is of the others",
+    ]
 
 
 def test_other_formats_are_read(run, folder):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 
 import keras
@@ -11,7 +12,7 @@ import pytest
 from scipy import ndimage
 
 from tfreg.config import dump_config, parse_config
-from tfreg.errors import UserError
+from tfreg.errors import UserError, WorkError
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.volume import Lattice
@@ -27,6 +28,7 @@ from tfreg.serving import loaded_model
 from tfreg.serving.export import claimed_version, export_run, next_version
 from tfreg.serving.saved_model_checks import check_operations, difference_in_fresh_process
 from tfreg.serving.signatures import MOST_KEYS, NAMES
+from tfreg.serving.warm_up import write_warm_up
 from tfreg.workflows.train import build_model
 from tfreg.workflows.trained_run import load_run
 
@@ -372,16 +374,77 @@ def test_an_export_that_answers_wrongly_leaves_nothing(exported, tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_model_that_does_not_run_elsewhere_is_refused(exported, tmp_path):
-    *_, path, _, _ = exported["both"]
+def test_every_signature_and_the_warm_up_are_proved(exported, tmp_path):
+    """A warm-up request that the model refuses would keep a server from loading it."""
+    _, path, manifest, _ = exported["both"]
+    names = {"warped", "displacement", "linear", "logits"}
+    names |= {f"int16 {name}" for name in names} | {"warp image", "warp labels", "config config"}
+    assert set(manifest["largest_difference"]) == names
+    copy = shutil.copytree(path, tmp_path / "7")
+    write_warm_up(copy, "tfreg", [(50, 50, 50)])
+    inputs = {name: np.zeros((1, 6, 6, 6, 1), np.float32) for name in ("fixed", "moving")}
     with pytest.raises(UserError, match="does not run in a process of its own"):
-        difference_in_fresh_process(tmp_path / "none", volumes(), {})
+        difference_in_fresh_process(copy, {"serving_default": inputs}, {})
+
+
+@pytest.mark.parametrize("damage", ["cut", "lost"])
+def test_what_does_not_arrive_is_not_left_there(exported, tmp_path, monkeypatch, damage):
+    run = exported["both"][1].parents[2] / "runs" / "both"
+    whole = module._check_in_place
+
+    def spoiled(folder, manifest):
+        weights = folder / "variables/variables.data-00000-of-00001"
+        assert weights.is_file()
+        if damage == "cut":
+            weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+        else:
+            weights.unlink()
+        whole(folder, manifest)
+
+    monkeypatch.setattr(module, "difference_in_fresh_process", lambda *_: {"warped": 0.0})
+    monkeypatch.setattr(module, "_check_in_place", spoiled)
+    with pytest.raises(WorkError, match="1: does not hold what was written there, and is removed"):
+        export_run(run, tmp_path / "m")
+    assert not (tmp_path / "m/1").exists()
+
+
+def test_a_network_that_diverged_is_refused(exported, tmp_path):
+    run = shutil.copytree(exported["both"][1].parents[2] / "runs" / "both", tmp_path / "run")
+    network = load_run(run).network
+    network.set_weights([np.full_like(weight, np.nan) for weight in network.get_weights()])
+    network.save(run / "model.keras")
+    with pytest.raises(UserError, match=r"model\.keras: holds weights that are not finite, .*; train it again"):
+        export_run(run, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_model_that_does_not_run_elsewhere_is_refused(exported, tmp_path):
+    _, path, _, _ = exported["both"]
+    whole = {name: np.zeros((1, 10, 12, 8, 1), np.int16) for name in ("fixed", "moving")}
+    with pytest.raises(UserError, match="does not run in a process of its own"):
+        difference_in_fresh_process(tmp_path / "none", {"serving_default": volumes()}, {})
     with pytest.raises(UserError, match="in other shapes than the model"):
-        difference_in_fresh_process(path, volumes(), {"warped": np.zeros(3)})
+        difference_in_fresh_process(path, {"int16": whole}, {"int16": {"warped": np.zeros(3)}})
 
 
 def test_bad_options_get_one_line(exported, tmp_path):
-    with pytest.raises(UserError, match="give positive numbers"):
-        export_run(exported["both"][1], tmp_path, shapes=[(3, 0, 4)])
+    run = exported["both"][1].parents[2] / "runs" / "both"
+    for options, text in (
+        ({"shapes": [(3, 0, 4)]}, "--shape .*: give a positive number"),
+        ({"shapes": [(3, 4)]}, "--shape"),
+        ({"max_voxels": 0}, "--max-voxels 0: give a positive number"),
+        ({"max_voxels": "many"}, "--max-voxels many: give a whole number"),
+        ({"max_voxels": 2.5}, r"--max-voxels 2\.5: give a whole number"),
+        ({"threads": 0}, "--threads 0: give a positive number"),
+        ({"device": "cuda"}, "--device cuda: choose cpu or gpu"),
+        ({"shapes": [(40, 30, 20)], "max_voxels": 20_000}, "--max-voxels 20000: --shape 40x30x20 needs 24000"),
+        ({"max_voxels": 900}, "--max-voxels 900: the network grid of 10x12x8 voxels in config.yaml needs 960"),
+        ({"shapes": [(8, 8, 8)], "max_voxels": 900}, "--max-voxels 900: the network grid of 10x12x8"),
+        ({"max_voxels": 10_000}, "--max-voxels 10000: the check of every export needs 13440"),
+    ):
+        with pytest.raises(UserError, match=text) as caught:
+            export_run(run, tmp_path, **options)
+        assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
     with pytest.raises(UserError, match="holds no trained model"):
         export_run(Path(tmp_path) / "nowhere", tmp_path)

@@ -296,7 +296,7 @@ def test_methods_and_their_reference():
         reference_of(methods, "syn")
     with pytest.raises(UserError, match="nothing to evaluate; give --model RUN"):
         plan_methods()
-    with pytest.raises(UserError, match="--transforms rigid: choose linear"):
+    with pytest.raises(UserError, match="--transform rigid: choose linear"):
         plan_methods(refine=True, transforms=("rigid",))
     with pytest.raises(UserError, match="demons: names two methods"):
         plan_methods(baselines=("demons", "demons"))
@@ -404,7 +404,7 @@ def test_changed_content_is_measured_again(people, tmp_path):
         (["--workers", "0"], "--workers 0: give a positive number"),
         (["--init", "magic"], "--init magic: choose header, centre, moments"),
         (["--baselines", "warp9"], "--baselines warp9: choose greedy"),
-        (["--refine", "--similarity", "likeness"], "refinement: `similarity`: "),
+        (["--refine", "--similarity", "likeness"], "--similarity likeness: give mse"),
         (["--labels", "tumours"], "column tumours is missing"),
         (["--model", "nowhere"], "nowhere: holds no trained model"),
     ],

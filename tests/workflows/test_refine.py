@@ -197,7 +197,7 @@ def test_fast_is_a_preset_and_unknown_ones_are_refused():
     assert result.report["refinement"]["settings"]["steps"] == list(PRESETS["fast"].steps)
     with pytest.raises(UserError, match="--preset slow: choose quality or fast"):
         register(fixed, moving, refine=True, preset="slow")
-    with pytest.raises(UserError, match="refinement: `smoothness`"):
+    with pytest.raises(UserError, match="--smoothness -1: give a number of at least 0"):
         register(fixed, moving, refine=True, smoothness=-1)
 
 

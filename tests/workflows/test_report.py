@@ -133,8 +133,8 @@ def test_register_hands_the_labels_on(tmp_path, tools, monkeypatch):
         write_volume(tmp_path / f"{name}.nii.gz", volume)
     monkeypatch.setattr(register_module, "set_up", lambda *_: None)
     both = [tmp_path / "image.nii.gz"] * 2
-    register_files(*both, tmp_path / "plain", progress=False)
-    options = dict.fromkeys(("fixed_labels", "moving_labels"), tmp_path / "labels.nii.gz")
+    register_files(*both, tmp_path / "plain", refine=False, progress=False)
+    options = dict.fromkeys(("fixed_labels", "moving_labels"), tmp_path / "labels.nii.gz") | {"refine": False}
     register_files(*both, tmp_path / "labelled", **options, progress=False)
     assert load_views(tmp_path / "plain")[0].labels is None
     views, _ = load_views(tmp_path / "labelled")

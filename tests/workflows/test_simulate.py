@@ -143,10 +143,17 @@ def test_nothing_is_left_of_a_failure(tmp_path, monkeypatch):
         {"splits": (0.5, 0.5, 0.5)},
         {"seed": -1},
         {"threads": 0},
+        {"subjects": "many"},
+        {"subjects": 2.5},
+        {"spacing": (float("nan"), 1.0, 1.0)},
+        {"diseased": float("nan")},
+        {"diseased": "half"},
+        {"severity": 0.5},
+        {"circular_fov": "perhaps"},
     ],
 )
 def test_bad_arguments(tmp_path, arguments):
-    with pytest.raises(UserError, match=next(iter(arguments))) as caught:
+    with pytest.raises(UserError, match=next(iter(arguments)).replace("_", "-")) as caught:
         simulate(tmp_path / "chest", **{**SMALL, **arguments})
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []

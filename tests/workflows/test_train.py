@@ -19,7 +19,8 @@ import pytest
 
 from tfreg import cli
 from tfreg.config import Config, dump_config, parse_config
-from tfreg.errors import InputWarning, UserError
+from tfreg.errors import InputWarning, UserError, WorkError
+from tfreg.models.pair_dataset import PairDataset
 from tfreg.volumes.formats import read_volume, write_volume
 from tfreg.volumes.manifest import read_subjects, write_subjects
 from tfreg.volumes.preprocessing import labels_onto_network_grid, prepare_pair
@@ -28,6 +29,7 @@ from tfreg.workflows import train as workflow
 from tfreg.workflows.folder_lock import locked_folder
 from tfreg.workflows.metrics import dice_by_label
 from tfreg.workflows.run_folder import check_inputs
+from tfreg.workflows.run_report import read_history
 from tfreg.workflows.trained_run import load_run
 
 TINY = {
@@ -91,7 +93,7 @@ def trained(data, tmp_path_factory):
     run = tmp_path_factory.mktemp("trained") / "run"
     config = tiny(training=SCHEDULE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workflow, "_report", lambda *given: (_ for _ in ()).throw(Interruption))
+        patch.setattr(workflow, "run_report", lambda *given: (_ for _ in ()).throw(Interruption))
         with pytest.raises(Interruption):
             workflow.train(config, data, run, progress=False)
     assert not (run / "report.json").exists()
@@ -179,6 +181,41 @@ def test_best_and_last_checkpoint_are_those_of_their_epochs(trained, data):
         loss, dice = validation_of(load_run(file).network, config, data)
         assert loss == pytest.approx(history["val_loss"][epoch], rel=1e-3)
         assert dice == pytest.approx(history["val_displacement_dice"][epoch], abs=2e-3)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_training_that_diverges_ends_with_its_last_good_model(data, tmp_path, monkeypatch, wrong):
+    """In its second epoch the images hold what is not a number: that epoch leaves nothing, and no report says done."""
+    config = tiny(model=QUICK, training={"epochs": 3, "steps_per_epoch": 2})
+    whole = PairDataset.__getitem__
+
+    def spoiled(dataset, index):
+        inputs, targets = whole(dataset, index)
+        if dataset.steps and dataset.epoch == 1:
+            inputs["moving"] = np.where(inputs["moving"] > 0, inputs["moving"], np.float32(wrong))
+        return inputs, targets
+
+    monkeypatch.setattr(PairDataset, "__getitem__", spoiled)
+    run = tmp_path / "run"
+    with pytest.raises(WorkError, match=r"run: the training diverged in epoch 2: .*loss is .*best .* of epoch 1"):
+        workflow.train(config, data, run, progress=False)
+    assert not (run / "report.json").exists()
+    assert len(history_of(run)["epoch"]) == 1
+    assert all(np.isfinite(weight).all() for weight in load_run(run).network.get_weights())
+    with pytest.raises(WorkError, match="diverged in epoch 2"):  # not finished, and not silently done
+        workflow.train(config, data, run, progress=False)
+    monkeypatch.undo()
+    assert workflow.train(config, data, run, progress=False)["resumed_after_epoch"] == 1
+
+
+def test_a_history_that_cannot_be_believed_is_one_line(tmp_path):
+    config = tiny()
+    for content in ("", "epoch,val_loss\n", "epoch,val_loss\n0,nan\n", "epoch,val_loss\n0,", "epoch,loss\n0,1\n"):
+        (tmp_path / "history.csv").write_text(content)
+        with pytest.raises(UserError, match=r"history\.csv: is missing, damaged, or without a finite val_loss"):
+            read_history(tmp_path, config)
+    (tmp_path / "history.csv").write_text("epoch,val_loss\n0,3\n1,nan\n2,2\n")
+    assert read_history(tmp_path, config)[1]["epoch"] == 2
 
 
 def test_report(trained, data):

@@ -58,7 +58,7 @@ def _show_warning(message, category, *_):
 
 
 def main():
-    """Runs the command line; bad input ends with one line on standard error and exit code 2."""
+    """Runs the command line; bad input ends with one line on standard error and exit code 2, failed work with 1."""
     with warnings.catch_warnings():
         # Of Python's warnings a person sees those on the input, whatever -W and PYTHONWARNINGS say.
         warnings.simplefilter("ignore")
@@ -70,7 +70,7 @@ def main():
         try:
             app()
         except UserError as error:
-            _refuse(error)
+            _refuse(error, error.exit_code)
         except UnicodeEncodeError as error:
             # A name in bytes that are no text, given to a library that needs text.
             if error.reason != "surrogates not allowed":
@@ -91,9 +91,9 @@ def main():
             _refuse(f"not enough memory ({reason[:200]}); {_CURES[errno.ENOMEM]}")
 
 
-def _refuse(reason):
+def _refuse(reason, code=UserError.exit_code):
     print(f"tfreg: error: {UserError(str(reason))}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)
 
 
 def run():

@@ -33,12 +33,6 @@ MovingPoints = Annotated[Path | None, typer.Option(help="The same landmarks in t
 RecordPaths = Annotated[bool, typer.Option("--record-paths", help="Write the inputs' paths to report.json.")]
 
 
-def check_choice(option, value, choices):
-    """Refuses a value that is none of the choices."""
-    if value not in choices:
-        raise UserError(f"{option} {value}: choose {', '.join(choices)}")
-
-
 def names_in(text):
     """The names in a comma-separated list."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
@@ -59,7 +53,9 @@ def tell(result, out):
     for stage, entry in result.report["metrics"].items():
         figures = [f"correlation {entry['correlation']:.3f}"]
         if "mean_dice" in entry:
+            lost = entry["lost_labels"]
             figures.append(f"Dice {entry['mean_dice']:.3f}")
+            figures += [f"{len(lost)} of {len(entry['dice'])} structures lost ({', '.join(lost)})"] if lost else []
         if "landmarks" in entry:
             figures.append(f"TRE {entry['landmarks']['mean_mm']:.2f} mm")
         print(f"{stage.replace('_', ' ')}: {', '.join(figures)}")

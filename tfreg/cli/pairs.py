@@ -22,7 +22,6 @@ from tfreg.cli.options import (
     RecordPaths,
     Seed,
     Threads,
-    check_choice,
     tell,
 )
 
@@ -34,8 +33,13 @@ def register(
     fixed: Fixed,
     moving: Moving,
     out: Folder,
-    model: Annotated[str, typer.Option(help="A run folder, a .keras file in one, or none.")],
-    refine: Annotated[bool, typer.Option("--refine", help="Optimise the transform for this pair.")] = False,
+    model: Annotated[
+        str, typer.Option(help="A run folder, a .keras file in one, or none: the refinement alone.")
+    ] = "none",
+    refine: Annotated[
+        bool | None,
+        typer.Option("--refine/--no-refine", help="Optimise the transform for this pair; without a model, by itself."),
+    ] = None,
     preset: Annotated[str, typer.Option(help="fast or quality: how much time the refinement may take.")] = "quality",
     similarity: Annotated[
         str | None,
@@ -66,8 +70,6 @@ def register(
     device: Device = None,
 ):
     """Register one pair and write images, transforms and a report."""
-    check_choice("--transform", transform, ("linear", "deformable", "both"))
-    check_choice("--interpolation", interpolation, ("linear", "cubic"))
     from tfreg.workflows.register import register_files
 
     result = register_files(

@@ -21,7 +21,6 @@ from tfreg.cli.options import (
     Parts,
     RecordPaths,
     Threads,
-    check_choice,
     size_of,
     tell,
 )
@@ -143,8 +142,6 @@ def request(
     force: Force = False,
 ):
     """Register one pair by a model that a server holds; the result is that of `tfreg register`."""
-    check_choice("--transform", transform, ("linear", "deformable", "both"))
-    check_choice("--interpolation", interpolation, ("linear", "cubic"))
     from tfreg.native_output import silenced
 
     with silenced():

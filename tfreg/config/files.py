@@ -1,5 +1,6 @@
 """Configs as files and texts: reading, checking, changing, writing."""
 
+import difflib
 from pathlib import Path
 
 import yaml
@@ -35,6 +36,26 @@ def load_config(path, overrides=(), section=Config):
     for override in overrides:
         _apply(content, override)
     return parse_section(section, content, path)
+
+
+def load_written_config(path, section=Config):
+    """Reads a whole config as `dump_config` wrote it, beside a model that was trained with it.
+
+    Args:
+        path: The file.
+        section: `Config` or `Classification`.
+
+    Returns:
+        An object of that class.
+
+    Raises:
+        UserError: As `load_config`, or if the file was cut short: what is missing must not become a default.
+    """
+    config = load_config(path, section=section)
+    # The seed stands last, on a line of its own.
+    if "seed" not in config.model_fields_set or not Path(path).read_text(encoding="utf-8").endswith("\n"):
+        raise UserError(f"{path}: is cut short, or was not written beside this model; copy the folder again")
+    return config
 
 
 def parse_config(content, source="config"):
@@ -84,8 +105,21 @@ def parse_section(section, content, source):
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "config"
         if first["type"] == "extra_forbidden":
-            raise UserError(f"{source}: unknown key `{key}`; see the keys in tfreg/config/ or configs/") from error
+            near = _nearest(section, first["loc"])
+            raise UserError(
+                f"{source}: unknown key `{key}`; see the keys in tfreg/config/ or configs/{near}"
+            ) from error
         raise UserError(f"{source}: `{key}`: {first['msg']}. Received: {first['input']!r}") from error
+
+
+def _nearest(section, place):
+    """Which key is meant by an unknown one, in words, where one is spelt much like it."""
+    for name in place[:-1]:
+        field = section.model_fields.get(name) if isinstance(section, type) else None
+        section = None if field is None else field.annotation
+    known = getattr(section, "model_fields", ())
+    near = difflib.get_close_matches(str(place[-1]), known, 1)
+    return f"; did you mean `{near[0]}`?" if near else ""
 
 
 def dump_config(config):

@@ -15,7 +15,7 @@ def classification_text(summary):
     methods = summary["methods"]
     first = next(iter(methods.values()))
     lines = [
-        f"{first['subjects']} subjects, {first['ill']} of them ill; {summary['source']}; "
+        f"{_subjects(first['subjects'], summary['failures'])}, {first['ill']} of them ill; {summary['source']}; "
         f"ill from a probability of {summary['threshold']:g} on."
         + (" **The groups were shuffled: a control.**" if summary["shuffled"] else ""),
         "",
@@ -38,6 +38,11 @@ def classification_text(summary):
         lines += ["", "Left out, because the registration failed:", ""]
         lines += [f"- {subject}: {error}" for subject, error in summary["failures"].items()]
     return "\n".join(lines) + "\n"
+
+
+def _subjects(count, failures):
+    """How many subjects the figures are of, and of how many where some could not be registered."""
+    return f"{count} of {count + len(failures)} subjects" if failures else f"{count} subjects"
 
 
 def _figures(methods):

@@ -50,8 +50,10 @@ def explanation(found):
         + (f"; the largest took {max(peaks):.0f} MB. " if peaks else ". ")
         + "All methods are measured alike, by their displacement on the fixed image's lattice: labels warped with "
         "nearest neighbour; HD95 and mean distance of the labels' surfaces; folds by the ten determinants of a digital "
-        "diffeomorphism; the log Jacobian inside the fixed labels. Intervals are bootstrapped over subjects; p is of "
-        "Wilcoxon's signed-rank test over subjects, adjusted by Holm's method."
+        "diffeomorphism; the log Jacobian inside the fixed labels. A lost structure, one that is missing in the fixed "
+        "or the warped segmentation, counts with Dice 0 and the largest distance in the fixed image. [5 of 6]: the "
+        "method failed on one of six pairs, and the mean is over the others. Intervals are bootstrapped over subjects; "
+        "p is of Wilcoxon's signed-rank test over subjects, adjusted by Holm's method."
     )
 
 

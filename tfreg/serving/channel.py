@@ -9,6 +9,7 @@ from pathlib import Path
 
 import grpc
 
+from tfreg.config import RequestOptions, checked
 from tfreg.errors import UserError
 
 RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
@@ -77,6 +78,11 @@ class Patience:
     timeout_seconds: float = 300.0
     retries: int = 10
 
+    def __post_init__(self):
+        options = checked(RequestOptions, timeout=self.timeout_seconds, retries=self.retries)
+        object.__setattr__(self, "timeout_seconds", options.timeout)
+        object.__setattr__(self, "retries", options.retries)
+
 
 def open_channel(address, certificates=None, max_message_mb=1024):
     """Opens a channel; nothing is sent yet. This machine itself is reached without a proxy.
@@ -92,7 +98,7 @@ def open_channel(address, certificates=None, max_message_mb=1024):
     Raises:
         UserError: If the address is not HOST:PORT, or a certificate cannot be read.
     """
-    host, separator, port = address.rpartition(":")
+    host, separator, port = str(address).rpartition(":")
     if not separator or not host or not (port.isascii() and port.isdecimal()) or int(port) > 65535:
         raise UserError(f"--address {address}: give HOST:PORT, such as 127.0.0.1:8500")
     options = [

@@ -1,5 +1,8 @@
 """A SavedModel in memory, as TensorFlow itself loads it: no Keras, no layers of tfreg."""
 
+import json
+from hashlib import sha256
+
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
@@ -58,6 +61,7 @@ def load(path, version):
     Raises:
         Exception: If the folder or one of its warm-up requests is not valid.
     """
+    _check_whole(path)
     model = LoadedModel(path, version)
     warm_up = path / FILE
     if warm_up.is_file():
@@ -66,6 +70,17 @@ def load(path, version):
             if log.HasField("predict_log"):
                 prediction.predict(model, log.predict_log.request)
     return model
+
+
+def _check_whole(path):
+    """Refuses an export of tfreg's of which a file has changed since: a lost byte of a weight would answer wrongly."""
+    manifest = path / "assets.extra/tfreg.json"
+    if not manifest.is_file():
+        return
+    for name, digest in json.loads(manifest.read_text(encoding="utf-8"))["files"].items():
+        # Who serves the model may choose its warm-up requests.
+        if name != FILE and sha256((path / name).read_bytes()).hexdigest() != digest:
+            raise ValueError(f"{name} is not as `tfreg export` wrote it; copy the version again")
 
 
 def _serving_graph(path):

@@ -55,9 +55,11 @@ def load_transform(path):
         The `Transform`, and the `Lattice`s of the fixed and the moving volume.
 
     Raises:
-        UserError: If the file is missing or is not a tfreg transform.
+        UserError: If the file is missing, is not a tfreg transform, or holds numbers that are not finite.
     """
     with _archive(path) as (header, arrays):
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise UserError(f"{path}: holds numbers that are not finite; register again")
         lattices = {
             name: Lattice(tuple(arrays[f"{name}_shape"].tolist()), arrays[f"{name}_affine"])
             for name in ("network", "fixed", "moving")

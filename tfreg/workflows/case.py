@@ -58,8 +58,10 @@ def check_case(case, names):
         names: Dictionary of input to what error messages call it, such as its file.
 
     Raises:
-        UserError: If a segmentation lies on another lattice, or the landmarks are not pairs.
+        UserError: If an input is of another kind, a segmentation lies on another lattice, or the landmarks are not
+            pairs.
     """
+    _check_kinds(case, names)
     for side in ("fixed", "moving"):
         image = getattr(case, side)
         for kind in ("labels", "mask"):
@@ -119,3 +121,42 @@ def landmark_doubts(case):
         if points is not None
         for text in doubts(points, image.lattice)
     ]
+
+
+def notes_beside(case):
+    """What the readers of segmentations and masks had to decide, and did not for their images.
+
+    Args:
+        case: A `Case`.
+
+    Yields:
+        Sentences, which begin with the input's name.
+    """
+    for name, volume in vars(case).items():
+        if name.endswith(("_labels", "_mask")) and volume is not None:
+            known = getattr(case, name.split("_")[0]).notes
+            yield from (f"{name.replace('_', ' ')}: {note}" for note in volume.notes if note not in known)
+
+
+def _check_kinds(case, names):
+    """Refuses a file's name or an array where a `Volume` is wanted, and points that are none."""
+    for name, value in vars(case).items():
+        if value is None and name not in ("fixed", "moving"):
+            continue
+        if name.endswith("_points"):
+            setattr(case, name, _points(value, names[name]))
+        elif not isinstance(value, Volume):
+            raise UserError(f"{names[name]}: is no Volume; read it with `tfreg.read_volume`")
+        elif name.endswith("_mask") and not value.array.any():
+            raise UserError(f"{names[name]}: empty mask, all voxels are 0; give one that holds the object")
+
+
+def _points(values, name):
+    """`(n, 3)` float64."""
+    try:
+        array = np.array(values, np.float64)
+    except (TypeError, ValueError):
+        array = np.array(np.nan)
+    if array.ndim != 2 or array.shape[1] != 3 or not len(array) or not np.isfinite(array).all():
+        raise UserError(f"{name}: give (n, 3) finite numbers, world RAS+ mm")
+    return array

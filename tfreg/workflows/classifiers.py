@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tfreg.errors import WorkError
 from tfreg.workflows.keras_settings import own_keras_settings
 
 # Weight of the regression's squared coefficients, scikit-learn's own; features are standardised before.
@@ -129,6 +130,9 @@ def fit_network(inputs, targets, settings, seed):
 
     Returns:
         A trained `keras.Model`.
+
+    Raises:
+        WorkError: If the training diverges.
     """
     import keras
 
@@ -145,7 +149,7 @@ def fit_network(inputs, targets, settings, seed):
     schedule = keras.callbacks.LearningRateScheduler(
         lambda epoch: settings.learning_rate * 0.5 ** (epoch // settings.halve_after)
     )
-    network.fit(
+    history = network.fit(
         {"deformation": inputs},
         {"probability": targets[:, None].astype(np.float32)},
         # A last batch of one would normalise a subject by itself.
@@ -155,6 +159,8 @@ def fit_network(inputs, targets, settings, seed):
         callbacks=[schedule],
         verbose=0,
     )
+    if not np.isfinite(history.history["loss"]).all():
+        raise WorkError("the classifier's training diverged; lower network.learning_rate")
     return network
 
 
@@ -188,7 +194,11 @@ def _probability(network, inputs):
     """`(n,)` float64. Called as it is: Keras' `predict` would compile a function for each of many small networks."""
     parts = [inputs[start : start + CALLED_TOGETHER] for start in range(0, len(inputs), CALLED_TOGETHER)]
     found = [network({"deformation": part}, training=False)["probability"] for part in parts]
-    return np.concatenate([np.asarray(part)[:, 0] for part in found]).astype(np.float64)
+    found = np.concatenate([np.asarray(part)[:, 0] for part in found]).astype(np.float64)
+    # What is not a number is below every threshold: all would be called healthy.
+    if not np.isfinite(found).all():
+        raise WorkError("the classifier's network gives probabilities that are not finite; train it again")
+    return found
 
 
 def _even_batch(count, batch_size):

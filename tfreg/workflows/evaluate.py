@@ -5,9 +5,9 @@ import warnings
 
 import numpy as np
 
+from tfreg.config import EvaluationOptions, RegistrationOptions, checked
 from tfreg.errors import InputWarning, UserError
 from tfreg.volumes.formats import header_size
-from tfreg.volumes.initial_alignment import KINDS
 from tfreg.volumes.manifest import pairs_from_subjects, read_pairs, read_subjects
 from tfreg.volumes.tables import read_table
 from tfreg.volumes.threads import usable_cpus
@@ -22,6 +22,9 @@ from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.runtime import versions
 from tfreg.workflows.trained_run import find_run
 from tfreg.workflows.worker_pool import Resources, batches_by_size, in_processes
+
+# Changes when figures come to mean something else: rows of both kinds must not stand in one table.
+MEASURES = "lost labels count"
 
 
 def evaluate(
@@ -78,20 +81,23 @@ def evaluate(
         UserError: If the manifest, an option or the folder is bad. A pair that cannot be read or registered is
             recorded instead.
     """
+    checked(RegistrationOptions, init=init)
+    options = checked(EvaluationOptions, count=count, workers=workers, threads=threads, seed=seed, device=device)
+    count, workers, threads, seed = options.count, options.workers, options.threads, options.seed
     refinement = {"similarity": similarity, "smoothness": smoothness}
     methods = plan_methods(models, refine, refine_models, transforms, baselines, preset, **refinement)
     if init is None:
         init = find_run(models[0])[1].preprocessing.init if models else "header"
-    if init not in KINDS:
-        raise UserError(f"--init {init}: choose {', '.join(KINDS)}")
-    for option, value in (("--workers", workers), ("--threads", threads), ("--count", count)):
-        if value is not None and value < 1:
-            raise UserError(f"{option} {value}: give a positive number")
     experiments = plan_experiments(data, pairs, split, count, labels, seed)
     if any(pair.moving_points_second for found in experiments.values() for pair in found):
         methods.append(Method(READERS, "readers"))
     reference = reference_of(methods, reference)
-    settings = {"init": init, "labels": labels, "methods": {method.name: method.definition() for method in methods}}
+    settings = {
+        "measures": MEASURES,
+        "init": init,
+        "labels": labels,
+        "methods": {method.name: method.definition() for method in methods},
+    }
     with locked_folder(out) as check:
         store = Store(out, settings, force, [data, *models], check)
         tasks = [task for task in _tasks(experiments, methods, init, reference, store.folder) if not store.done(task)]

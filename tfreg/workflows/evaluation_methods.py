@@ -4,13 +4,12 @@ import importlib.metadata
 import re
 from dataclasses import asdict, dataclass
 
-from tfreg.config import refinement_settings
+from tfreg.config import RegistrationOptions, checked
 from tfreg.errors import UserError
 from tfreg.workflows.baselines import BASELINES, check_baselines
 from tfreg.workflows.input_digests import file_digest
 from tfreg.workflows.trained_run import find_run
 
-TRANSFORMS = ("linear", "deformable", "both")
 INITIAL, READERS, REFINED = "initial", "inter-observer", "refined"
 
 
@@ -84,9 +83,12 @@ def plan_methods(
         UserError: If a model cannot be found, an option is not valid, a name occurs twice, or a baseline is missing.
     """
     for transform in transforms:
-        if transform not in TRANSFORMS:
-            raise UserError(f"--transforms {transform}: choose {', '.join(TRANSFORMS)}")
-    refinement_settings(preset, **refinement)
+        checked(RegistrationOptions, transform=transform, preset=preset, **refinement)
+    if not transforms:
+        raise UserError("--transforms: choose some of linear, deformable, both")
+    if not (refine or (refine_models and models)) and any(value is not None for value in refinement.values()):
+        name = next(name for name, value in refinement.items() if value is not None)
+        raise UserError(f"--{name}: is of the refinement, which is not asked for; add --refine, or leave it out")
     check_baselines(baselines)
     optimised = {"refine": True, "preset": preset, **refinement}
     found = [Method(INITIAL, "initial")]

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfreg.errors import UserError
+from tfreg.config import Processing, checked
+from tfreg.errors import UserError, WorkError
 from tfreg.volumes.manifest import read_subjects
 from tfreg.workflows.deformations import Registered, register_subjects
 from tfreg.workflows.worker_pool import Resources
@@ -59,10 +60,11 @@ def read_cohort(config, data, cache, *, split=None, least=1, workers=1, threads=
         A `Cohort`.
 
     Raises:
-        UserError: If the manifest does not fit the config, groups are too small, or no registration succeeds.
+        UserError: If an option is not valid, the manifest does not fit the config, or groups are too small.
+        WorkError: If no registration succeeds.
     """
-    if workers < 1:
-        raise UserError(f"--workers {workers}: give a positive number")
+    options = checked(Processing, workers=workers, threads=threads, device=device)
+    workers, threads = options.workers, options.threads
     subjects = read_subjects(data, must_exist=False)
     if split is not None:
         subjects = [subject for subject in subjects if subject.split == split]
@@ -82,7 +84,7 @@ def read_cohort(config, data, cache, *, split=None, least=1, workers=1, threads=
     usable = [subject for subject in found if subject.folder is not None]
     failures = {subject.subject: subject.record["error"] for subject in found if subject.folder is None}
     if not usable:
-        raise UserError(f"{data}: no pair could be registered; the first: {next(iter(failures.values()))}")
+        raise WorkError(f"{data}: no pair could be registered; the first: {next(iter(failures.values()))}")
     targets = np.array([_target(subject.group, config) for subject in usable])
     _check_size(targets, least, config, data)
     return Cohort(usable, targets, failures)

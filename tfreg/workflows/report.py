@@ -63,7 +63,13 @@ def _cohort(folder, out):
         file = folder / PICTURES / f"{pair}.png"
         return file.read_bytes() if file.is_file() else None
 
-    page = cohort_page(found, measured, picture)
+    try:
+        page = cohort_page(found, measured, picture)
+    # Whatever a summary that is JSON, but not of this version, makes it raise.
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UserError(
+            f"{folder / SUMMARY}: is damaged, or of another version of tfreg; run `tfreg evaluate` again"
+        ) from error
     return [(out, lambda path: path.write_text(page, encoding="utf-8"))]
 
 

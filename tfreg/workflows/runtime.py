@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 
+from tfreg.config import Processing, checked
 from tfreg.errors import UserError
 from tfreg.native_output import silenced
 from tfreg.workflows.keras_settings import load_keras
@@ -22,12 +23,8 @@ def set_up(seed=None, threads=None, device=None):
     Raises:
         UserError: If "gpu" is asked for and there is none, the backend cannot be used, or an option is not valid.
     """
-    if device not in (None, "cpu", "gpu"):
-        raise UserError(f"--device {device}: choose cpu or gpu")
-    if seed is not None and not 0 <= seed < 2**32:
-        raise UserError(f"--seed {seed}: give a whole number from 0 to {2**32 - 1}")
-    if threads is not None and threads < 1:
-        raise UserError(f"--threads {threads}: give a positive number")
+    options = checked(Processing, seed=seed, threads=threads, device=device)
+    seed, threads = options.seed, options.threads
     limit_native_threads(threads)
     # What TensorFlow tells its developers, such as which compiler it starts.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -1,8 +1,6 @@
 """`tfreg train`: from a config and a subjects manifest to a run."""
 
 import contextlib
-import csv
-import hashlib
 import json
 import math
 import resource
@@ -12,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tfreg.config import PhasePair
-from tfreg.errors import UserError
+from tfreg.errors import UserError, WorkError
 from tfreg.volumes.formats import read_volume
 from tfreg.volumes.manifest import pairs_from_subjects, read_subjects
 from tfreg.volumes.network_grid import network_grid
@@ -23,9 +21,10 @@ from tfreg.workflows.folder_lock import locked_folder
 from tfreg.workflows.keras_settings import own_keras_settings
 from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.run_folder import check_inputs, check_run, start_run
-from tfreg.workflows.runtime import set_up, versions
+from tfreg.workflows.run_report import METRICS, MODEL, read_history, run_report
+from tfreg.workflows.runtime import set_up
 
-METRICS = {"val_loss": "val_loss", "val_dice": "val_displacement_dice"}
+FIRST_IS_BEST = "No epoch was better than the first; see history.csv, and lower training.learning_rate."
 HELD_OUT = 0.2  # share of subjects kept for validation where the manifest names no splits
 
 
@@ -47,6 +46,7 @@ def train(config, data, run, *, threads=None, device=None, several_gpus=False, d
 
     Raises:
         UserError: If config, manifest, volumes and run do not fit together.
+        WorkError: If the training diverges; the best model until then stays in the run, which is not finished.
     """
     run = Path(run)
     check_run(run, config)
@@ -97,7 +97,10 @@ def _train(config, data, run, check, threads, device, several_gpus, devices, pro
         with strategy.scope() if strategy else contextlib.nullcontext():
             finished_epochs = state.restore(model)
         if finished_epochs < settings.epochs and not state.stopped:
-            model.fit(
+            _fit(
+                run,
+                config,
+                model,
                 training_set,
                 validation_data=validation_set,
                 epochs=settings.epochs,
@@ -108,13 +111,15 @@ def _train(config, data, run, check, threads, device, several_gpus, devices, pro
             )
     check()
     model.save(run / "last.keras")
-    report = _report(run, config, model) | {
+    report = run_report(run, config, model)
+    report |= {
         "training_pairs": len(train_pairs),
         "validation_pairs": len(validation_pairs),
         "seconds": round(time.perf_counter() - started, 1),  # since the last resume, as the CPU's
         "cpu_seconds": round(time.process_time(), 1),
         "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         "resumed_after_epoch": finished_epochs or None,
+        "warnings": [FIRST_IS_BEST] if report["epochs"] > 1 and report["best"]["epoch"] == 0 else [],
     }
     # Its presence says that the run is finished.
     with whole_file(run / "report.json", durable=True) as partial:
@@ -286,7 +291,7 @@ def _callbacks(run, config, training_set, bar, check):
     """The callbacks in the order in which they must act, and the training state among them."""
     import keras
 
-    from tfreg.models.epoch_callbacks import EpochOfData, EpochProgress
+    from tfreg.models.epoch_callbacks import EpochOfData, EpochProgress, FiniteFigures
     from tfreg.models.training_state import TrainingState
 
     settings = config.training
@@ -309,7 +314,7 @@ def _callbacks(run, config, training_set, bar, check):
         files=[run / "model.keras", run / "history.csv"],
         check=check,
     )
-    callbacks = [EpochOfData(training_set), reduce, stop, best]
+    callbacks = [EpochOfData(training_set), FiniteFigures(), reduce, stop, best]
     if keras.backend.backend() == "tensorflow":
         callbacks.append(keras.callbacks.TensorBoard(str(run / "tensorboard"), write_graph=False))
     callbacks.append(keras.callbacks.CSVLogger(str(run / "history.csv"), append=True))
@@ -318,17 +323,20 @@ def _callbacks(run, config, training_set, bar, check):
     return callbacks, state
 
 
-def _report(run, config, model):
-    """What report.json says of the model and its history."""
-    rows = list(csv.DictReader((run / "history.csv").read_text().splitlines()))
-    metric = METRICS[config.training.monitor]
-    choose = min if config.training.monitor == "val_loss" else max
-    best = choose(rows, key=lambda row: float(row[metric]))
-    return {
-        "versions": versions(),
-        "seed": config.seed,
-        "parameters": model.count_params(),
-        "epochs": len(rows),
-        "best": {key: float(value) for key, value in best.items()},
-        "model_sha256": hashlib.sha256((run / "model.keras").read_bytes()).hexdigest(),
-    }
+def _fit(run, config, model, *arguments, **options):
+    """`model.fit`, of which a figure that is not finite is told in one line."""
+    from tfreg.models.epoch_callbacks import Diverged
+
+    try:
+        model.fit(*arguments, **options)
+    except Diverged as error:
+        for callback in options["callbacks"]:
+            callback.on_train_end()  # which closes what they write
+        kept = "no epoch before it ended, and the run holds no model"
+        if (run / MODEL).is_file():
+            _, best = read_history(run, config)
+            kept = f"{run / MODEL} is the best model until then, of epoch {int(best['epoch']) + 1}"
+        raise WorkError(
+            f"{run}: the training {error}; {kept}; train into another folder with a lower training.learning_rate, or "
+            "look for volumes with odd values"
+        ) from error

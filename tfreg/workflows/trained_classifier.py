@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfreg.config import Classification, dump_config, load_config
+from tfreg.config import Classification, dump_config, load_written_config
 from tfreg.errors import UserError
 from tfreg.workflows.classifiers import Ensemble, JacobianRegression, fit_ensemble, fit_regression
 from tfreg.workflows.keras_settings import own_keras_settings
@@ -102,7 +102,7 @@ def read_report(folder):
         report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{folder / REPORT}: is damaged; train the classifier again") from error
-    return report, load_config(folder / CONFIG, section=Classification)
+    return report, load_written_config(folder / CONFIG, Classification)
 
 
 @own_keras_settings()

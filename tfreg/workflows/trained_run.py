@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfreg.config import Config, load_config
+from tfreg.config import Config, load_written_config
 from tfreg.errors import UserError
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.transform import Transform
@@ -86,8 +86,12 @@ def predicted_transform(predicted, pair, model, name):
         A `Transform`.
 
     Raises:
-        UserError: If logits are not finite, or the linear part mirrors or collapses space.
+        UserError: If a part is missing or not finite, or the linear part mirrors or collapses space.
     """
+    parts = {"linear": model.transform != "deformable", "logits": model.transform != "linear"}
+    missing = [part for part, needed in parts.items() if needed and part not in predicted]
+    if missing:
+        raise UserError(f"{name}: gives no {missing[0]} for this pair; use a model that `tfreg train` wrote")
     deformation = None
     if "logits" in predicted and model.transform != "linear":
         logits = predicted["logits"]
@@ -124,7 +128,7 @@ def find_run(path):
         sound = False
     if not sound:
         raise UserError(f"{file}: is not a Keras model, or is damaged; copy it again, or train again")
-    return file, load_config(file.with_name("config.yaml"))
+    return file, load_written_config(file.with_name("config.yaml"))
 
 
 @own_keras_settings()
@@ -138,7 +142,7 @@ def load_run(path):
         A `TrainedRun`.
 
     Raises:
-        UserError: If the folder is not a run, or its model cannot be loaded.
+        UserError: If the folder is not a run, or its model cannot be loaded or has weights that are not finite.
     """
     file, config = find_run(path)
 
@@ -159,6 +163,8 @@ def load_run(path):
         raise UserError(f"{file}: cannot be loaded as a tfreg model ({reason}); train it again") from error
     if not isinstance(network.input, dict) or set(network.input) != {"fixed", "moving"}:
         raise UserError(f"{file}: is not a registration network; give a run folder that `tfreg train` wrote")
+    if not all(np.isfinite(weight).all() for weight in network.get_weights()):
+        raise UserError(f"{file}: holds weights that are not finite, as of a training that diverged; train it again")
     if file_digest(file) != digest:
         raise UserError(f"{file}: changed while it was read, as where it is trained; wait for its end")
     return TrainedRun(file.absolute().parent.name, digest, config, network)

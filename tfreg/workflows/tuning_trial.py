@@ -1,6 +1,5 @@
 """What a process of `tfreg tune` does: one trial, an ordinary training, and its measures."""
 
-import csv
 import json
 import math
 import multiprocessing
@@ -164,11 +163,6 @@ def _end_with_parent():
 
 def _reason(error, task):
     """One line on what went wrong, with the names of files but not their folders."""
-    history = task.run / "history.csv"
-    if history.is_file():
-        for row in csv.DictReader(history.read_text(encoding="utf-8").splitlines()):
-            if not math.isfinite(float(row["val_loss"] or 0)):
-                return f"the validation loss was {row['val_loss']} in epoch {int(row['epoch']) + 1}"
     text = " ".join(str(error).split())
     for folder in (task.run.parent, task.data.parent):
         text = text.replace(f"{folder}/", "")
