@@ -91,6 +91,12 @@ class PhasePair(Section):
     moving: str
     fixed: str
 
+    @model_validator(mode="after")
+    def _two_phases(self):
+        if self.moving == self.fixed:
+            raise ValueError("`moving` and `fixed` must be two phases")
+        return self
+
 
 class Augmentation(Section):
     """Random changes of each training pair; the same for fixed and moving unless said otherwise."""
@@ -129,3 +135,9 @@ class Config(Section):
     training: Training = Training()
     seed: Annotated[int, Field(ge=0)] = 0
     search: SearchSpace = Field(DEFAULT_SEARCH, exclude=True)  # only for `tfreg tune`: no run's config holds it
+
+    @model_validator(mode="after")
+    def _phase_counts(self):
+        if self.phase is not None and isinstance(self.pairs, PhasePair):
+            raise ValueError("`phase` goes with pairs `all` or `images`; two phases are named in `pairs` already")
+        return self
