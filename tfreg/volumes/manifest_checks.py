@@ -5,9 +5,10 @@ import unicodedata
 import warnings
 
 from tfreg.errors import InputWarning, UserError
-from tfreg.spelling import is_meant, misspelt, same_name, some_of
+from tfreg.spelling import is_meant, plain_spelling, same_name, some_of
 
 SPLITS = ("train", "validation", "test")
+SPLIT_WORDS = {*SPLITS, "training", "val", "valid", "validate", "dev", "testing", "holdout"}
 # How programs write that there is no value.
 NO_VALUE = ("na", "n/a", "nan", "none", "null", "nil", "#n/a", "<na>")
 LONGEST_ID = 100  # bytes: two ids make the name of a pair's files, and file systems take 255
@@ -145,7 +146,8 @@ def check_unused_splits(path, columns, rows):
         return
     for column in (name for name in rows[0] if name not in columns):
         words = {row[column] for row in rows} - {""}
-        if words and all(is_split(word) for word in words):
+        plain = {plain_spelling(word) for word in words}
+        if plain <= SPLIT_WORDS and plain & {"train", "training"}:
             raise UserError(
                 f"{path}: column {column!r} holds {some_of(sorted(words))}, and is not known; call it `split`, "
                 "or take it out"
@@ -172,8 +174,3 @@ def missing_file(where, column, text, path):
     elif "\\" in text:
         cure = "write / in place of \\"
     return f"{where}: {column} {path} does not exist; {cure}"
-
-
-def is_split(word):
-    """Whether a word says which split a row is in, however it is spelled."""
-    return misspelt(word, (*SPLITS, "training", "val", "valid", "testing")) is not None

@@ -6,10 +6,11 @@ import os
 import numpy as np
 
 from tfreg.errors import UserError
+from tfreg.spelling import is_meant
 from tfreg.volumes.formats import header_size
 from tfreg.volumes.initial_alignment import KINDS
-from tfreg.volumes.manifest import pairs_from_subjects, read_pairs, read_subjects
-from tfreg.volumes.tables import read_table
+from tfreg.volumes.manifest import lists_pairs, pairs_from_subjects, read_pairs, read_subjects
+from tfreg.volumes.manifest_checks import SPLITS
 from tfreg.workflows.evaluation_methods import READERS, Method, plan_methods, reference_of
 from tfreg.workflows.evaluation_results import PICTURES, write_evaluation
 from tfreg.workflows.evaluation_store import Store, digest_of
@@ -17,7 +18,9 @@ from tfreg.workflows.evaluation_summary import summarise
 from tfreg.workflows.evaluation_worker import Task, blank_row, measure
 from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.runtime import versions
+from tfreg.workflows.same_files import check_pairs
 from tfreg.workflows.trained_run import find_run
+from tfreg.workflows.training_people import people_seen, seen_by, seen_in
 from tfreg.workflows.worker_pool import Resources, batches_by_size, in_processes
 
 
@@ -85,16 +88,25 @@ def evaluate(
         if value is not None and value < 1:
             raise UserError(f"{option} {value}: give a positive number")
     experiments = plan_experiments(data, pairs, split, count, labels, seed)
+    everything = list(dict.fromkeys(pair for found in experiments.values() for pair in found))
+    check_pairs(data, everything)
+    seen = seen_by({method.name: method.model for method in methods if method.model}, everything)
     if any(pair.moving_points_second for found in experiments.values() for pair in found):
         methods.append(Method(READERS, "readers"))
     reference = reference_of(methods, reference)
     settings = {"init": init, "labels": labels, "methods": {method.name: method.definition() for method in methods}}
     store = Store(out, settings, force)
-    tasks = [task for task in _tasks(experiments, methods, init, reference, store.folder) if not store.done(task)]
+    planned = list(_tasks(experiments, methods, init, reference, store.folder))
+    tasks = [task for task in planned if not store.done(task)]
     threads = threads or max(1, (os.cpu_count() or 1) // workers)
     _work(tasks, store, workers, Resources(seed, threads, device), progress)
+    for task in planned:
+        known = {"seen": seen_in(seen[task.method.name], task.pair)} if task.method.name in seen else {}
+        if known and store.rows[task.key].get("seen") != known["seen"]:
+            store.add(store.rows[task.key] | known)
     names = [*(method.name for method in methods), *(n for n in store.settings["methods"])]
     summary = summarise(list(store.rows.values()), experiments, list(dict.fromkeys(names)), reference)
+    people_seen(summary, store.rows.values(), experiments, store.settings["methods"])
     told = {method.name: method.settings() for method in methods}
     packages = versions() | {name: importlib.metadata.version(name) for name in ("keras", "tensorflow")}
     found = {"reference": reference, "init": init, "workers": workers, "threads": threads, "versions": packages}
@@ -115,24 +127,31 @@ def plan_experiments(data, specifications, split, count, labels, seed):
     Raises:
         UserError: If the manifest is bad or no pair can be made.
     """
-    columns = read_table(data, ("id",))[0][1]
-    if "fixed" in columns and "moving" in columns:
+    if lists_pairs(data):
+        if split is not None:
+            raise UserError(f"--split {split}: {data} lists pairs, which have no split; leave the option out")
         found = {"pairs": read_pairs(data, labels, must_exist=False)}
     else:
         subjects = read_subjects(data, labels, must_exist=False)
         if split is not None:
             subjects = [subject for subject in subjects if subject.split == split]
             if not subjects:
-                raise UserError(f"{data}: no subject has split {split!r}; choose another --split")
+                raise UserError(
+                    f"{data}: no subject has split {split!r}{is_meant(split, SPLITS)}; choose another --split"
+                )
         found = {}
         for text in specifications:
-            first, _, second = text.partition(":")
-            if first in ("all", "images"):
+            first, colon, second = text.partition(":")
+            if first in ("all", "images") and bool(colon) == bool(second):
                 name = "all combinations" + (f", {second}" if second else "")
                 name = name if first == "all" else name.replace("all", "all images'")
-                found[name] = pairs_from_subjects(subjects, phase=second or None, same_subject=first == "images")
+                found[name] = pairs_from_subjects(
+                    subjects, phase=second or None, same_subject=first == "images", source=data
+                )
             elif first and second:
-                found[f"within subjects, {first} to {second}"] = pairs_from_subjects(subjects, first, second)
+                found[f"within subjects, {first} to {second}"] = pairs_from_subjects(
+                    subjects, first, second, source=data
+                )
             else:
                 raise UserError(f"--pairs {text}: give MOVING:FIXED phases such as ED:ES, all, all:PHASE or images")
     rng = np.random.default_rng(seed)
