@@ -194,7 +194,7 @@ def subjects_of(folder, content):
         (["1,s,a.nii,,,val"], "split 'val' is unknown (is `validation` meant?); give train, validation, test"),
         (["1,s,a.nii,,,Train"], "split 'Train' is unknown (is `train` meant?)"),
         (["1,s,a.nii,,,holdout"], "split 'holdout' is unknown; give train"),
-        (["1,s,a.nii,,,train", "2,s,b.nii,,,test"], "subject s is in `train` (line 2) and in `test` (line 3)"),
+        (["1,s,a.nii,,,train", "2,s,b.nii,,,test"], "subject s is in `train` and in `test` (lines 2 and 3)"),
         (["1,s,a.nii,ED,,", "2,s,b.nii,ed,,"], "line 3: phase 'ed' is spelled 'ED' on line 2"),
         (["1,s,a.nii,,NOR,", "2,t,b.nii,,nor,"], "line 3: group 'nor' is spelled 'NOR' on line 2"),
         (["1,S1,a.nii,,,train", "2,s1,b.nii,,,validation"], "subject 's1' is spelled 'S1' on line 2"),

@@ -126,8 +126,8 @@ def check_people(path, lines):
         first, split = splits.setdefault(subject.subject, (line, subject.split))
         if split != subject.split:
             raise UserError(
-                f"{path}: subject {subject.subject} is in `{split}` (line {first}) and in `{subject.split}` "
-                f"(line {line}); choose one of them"
+                f"{path}: subject {subject.subject} is in `{split}` and in `{subject.split}` "
+                f"(lines {first} and {line}); choose one of them"
             )
 
 

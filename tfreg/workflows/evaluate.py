@@ -99,11 +99,11 @@ def evaluate(
     planned = list(_tasks(experiments, methods, init, reference, store.folder))
     tasks = [task for task in planned if not store.done(task)]
     threads = threads or max(1, (os.cpu_count() or 1) // workers)
-    _work(tasks, store, workers, Resources(seed, threads, device), progress)
-    for task in planned:
-        known = {"seen": seen_in(seen[task.method.name], task.pair)} if task.method.name in seen else {}
-        if known and store.rows[task.key].get("seen") != known["seen"]:
-            store.add(store.rows[task.key] | known)
+    _work(tasks, store, workers, Resources(seed, threads, device), seen, progress)
+    for task in planned:  # rows of before may lack it
+        row = store.rows[task.key] | _seen(task, seen)
+        if row != store.rows[task.key]:
+            store.add(row)
     names = [*(method.name for method in methods), *(n for n in store.settings["methods"])]
     summary = summarise(list(store.rows.values()), experiments, list(dict.fromkeys(names)), reference)
     people_seen(summary, store.rows.values(), experiments, store.settings["methods"])
@@ -173,7 +173,12 @@ def _tasks(experiments, methods, init, reference, folder):
                 yield Task(experiment, pair, method, digest, init, sizes[pair.fixed], picture)
 
 
-def _work(tasks, store, workers, resources, progress):
+def _seen(task, seen):
+    """What a task's row says of the people that its network was trained on; nothing where there is no network."""
+    return {"seen": seen_in(seen[task.method.name], task.pair)} if task.method.name in seen else {}
+
+
+def _work(tasks, store, workers, resources, seen, progress):
     """Measures all tasks; each row is kept as soon as it is there."""
     if not tasks:
         return
@@ -181,7 +186,7 @@ def _work(tasks, store, workers, resources, progress):
     with progress_bar(progress) as bar:
         line = bar.add_task("evaluating", total=len(tasks), status="")
         for task, row in in_processes(measure, batches_by_size(tasks), resources, workers):
-            store.add(blank_row(task) | row)
+            store.add(blank_row(task) | row | _seen(task, seen))
             failed += "error" in row
             status = " ".join(task.key[1:]) + (f", {failed} failed" if failed else "")
             bar.update(line, advance=1, status=status)
