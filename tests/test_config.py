@@ -105,6 +105,11 @@ def test_overrides_win(tmp_path):
         ({"augmentation": {"flip_axes": [3]}}, "augmentation.flip_axes"),
         ({"training": {"batch_size": True}}, "training.batch_size"),
         ({"seed": -1}, "seed"),
+        ({"seed": True}, "seed"),
+        ({"augmentation": {"scale": False}}, "augmentation.scale"),
+        ({"augmentation": {"flip_axes": [True]}}, "augmentation.flip_axes"),
+        ({"training": {"learning_rate_factor": True}}, "training.learning_rate_factor"),
+        ({"preprocessing": {"intensity": {"window": [False, True]}}}, "preprocessing.intensity.window"),
         ({3: 4}, "3"),
     ],
 )
