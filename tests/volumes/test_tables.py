@@ -76,3 +76,11 @@ def test_a_column_that_begins_like_a_known_one_is_told(tmp_path):
     (tmp_path / "a.csv").write_text("id,image,labels_of_lobes,age\na,b,c,3\n")
     with pytest.warns(InputWarning, match="column 'labels_of_lobes' is not used; the one that is known is `labels`"):
         read_table(tmp_path / "a.csv", ("id", "image"), ("labels",))
+
+
+def test_decimal_commas_are_no_separators(tmp_path):
+    """As spreadsheets write in countries with a decimal comma, whatever columns are wanted."""
+    (tmp_path / "a.csv").write_text("x;y;z\n1,5;2,5;3,5\n")
+    for required in ((), ("x", "y", "z")):
+        with pytest.raises(UserError, match="the cells are separated by semicolons, export it as comma"):
+            read_table(tmp_path / "a.csv", required)

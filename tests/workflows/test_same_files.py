@@ -60,6 +60,13 @@ def test_labels_of_another_image(files):
         check_subjects("t.csv", [subject("1", "a.nii", "a_labels.nii"), subject("2", "b.nii", "a_labels.nii")])
 
 
+def test_points_of_another_image(files):
+    (files / "points.csv").write_text("x,y,z\n1,2,3\n")
+    subjects = [Subject(name, name, files / f"{name}.nii", points=files / "points.csv") for name in "ab"]
+    with pytest.warns(InputWarning, match=r"different images have the same points: a = b\."):
+        check_subjects("t.csv", subjects)
+
+
 def test_pairs(files):
     a, b, c = (files / f"{name}.nii" for name in "abc")
     (files / "points.csv").write_text("x,y,z\n1,2,3\n")

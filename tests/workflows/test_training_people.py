@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tfreg.errors import InputWarning, UserError
+from tfreg.report.cohort_page import cohort_page
 from tfreg.report.evaluation_text import evaluation_text
 from tfreg.report.table import Table
 from tfreg.report.training_marks import marked
@@ -105,6 +106,9 @@ def test_the_tables_mark_what_was_seen(run):
     assert "\n| initial | 50.00" in text
     assert "† run was trained on 1 of the 4 people measured here and had its best epoch chosen on 1 of the 4" in text
     assert "‡ old: its folder holds no subjects.json" in text
+    page = cohort_page(found | {"versions": {"tfreg": "0"}}, {}, lambda pair: None)
+    assert "<li>† run was trained on 1 of the 4 people measured here" in page
+    assert '<th scope="row">run †</th>' in page
     table = {tuple(line.split(",")[1:3]): line for line in measurements(rows).splitlines()}
     column = table["method", "pair"].split(",").index("seen_in_training")
     told = {key: line.split(",")[column] for key, line in table.items()}

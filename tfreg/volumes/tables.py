@@ -113,12 +113,12 @@ def _check_cells(where, cells):
 def _check_columns(path, columns, required, known):
     """Refuses a header that does not say for certain what each column is."""
     missing = [name for name in required if name not in columns]
-    if missing:
+    if missing or len(columns) == 1:
         for separator, name in OTHER_SEPARATORS.items():
             if any(separator in column for column in columns):
-                raise UserError(
-                    f"{path}: column {', '.join(missing)} is missing; the cells are separated by {name}, {EXPORT}"
-                )
+                what = f"column {', '.join(missing)} is missing" if missing else "has one column"
+                raise UserError(f"{path}: {what}; the cells are separated by {name}, {EXPORT}")
+    if missing:
         others = [name for name in columns if name not in (*required, *known)]
         meant = next((question for name in missing if (question := is_meant(name, others))), "")
         raise UserError(

@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 
 from tfreg.errors import InputWarning, UserError
@@ -19,12 +20,14 @@ class Row:
         image: Its file.
         labels: The file of its segmentation, or None.
         split: Such as "train", or None.
+        points: The file of its landmarks, or None.
     """
 
     name: str
     image: Path
     labels: Path | None = None
     split: str | None = None
+    points: Path | None = None
 
 
 def check_subjects(data, subjects):
@@ -38,7 +41,7 @@ def check_subjects(data, subjects):
         UserError: If an image lies in two splits, or labels are an image of the table. What is only suspicious is told
             as an `InputWarning`.
     """
-    _check(data, [Row(s.id, s.image, s.labels, s.split) for s in subjects])
+    _check(data, [Row(s.id, s.image, s.labels, s.split, s.points) for s in subjects])
 
 
 def check_pairs(data, pairs):
@@ -77,7 +80,7 @@ def _check(data, rows):
             other = images[row.labels.resolve()].name
             raise UserError(f"{data}: the labels of {row.name} are the image {other}; name its segmentation")
     twice = []
-    for same in _alike(rows, lambda row: row.image):
+    for same in _alike(rows, attrgetter("image")):
         for row, other in pairwise(sorted(same, key=lambda row: row.split or "")):
             if row.split and other.split and row.split != other.split:
                 raise UserError(
@@ -87,12 +90,13 @@ def _check(data, rows):
         if len({row.name for row in same}) > 1 or len({row.image.resolve() for row in same}) > 1:
             twice.append(" = ".join(dict.fromkeys(row.name for row in same)))
     _tell(data, "the same image stands there under several names", twice)
-    shared = [
-        " = ".join(dict.fromkeys(row.name for row in same))
-        for same in _alike(rows, lambda row: row.labels)
-        if len({_identity(row.image) for row in same}) > 1
-    ]
-    _tell(data, "different images have the same labels", shared)
+    for kind in ("labels", "points"):
+        shared = [
+            " = ".join(dict.fromkeys(row.name for row in same))
+            for same in _alike(rows, attrgetter(kind))
+            if len({_identity(row.image) for row in same}) > 1
+        ]
+        _tell(data, f"different images have the same {kind}", shared)
 
 
 def _alike(rows, file):
