@@ -211,6 +211,12 @@ def test_a_missing_file(tmp_path):
     assert "cannot be read" in refused(path=tmp_path)
 
 
+def test_a_key_is_overridden_once(tmp_path):
+    (tmp_path / "a.yaml").write_text("seed: 3\n")
+    text = refused(path=tmp_path / "a.yaml", overrides=["loss.beta=1e-5", "seed=4", "loss.beta=1e-6"])
+    assert text == "'loss.beta=1e-5': loss.beta is given 2 times; keep one of them"
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [

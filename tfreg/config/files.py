@@ -38,7 +38,10 @@ def load_config(path, overrides=(), section=Config):
     content = {} if content is None else content
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold keys and values, as configs/demo.yaml does")
-    for override in overrides:
+    keys = [override.partition("=")[0] for override in overrides]
+    for key, override in zip(keys, overrides, strict=True):
+        if keys.count(key) > 1:
+            raise UserError(f"{override!r}: {key} is given {keys.count(key)} times; keep one of them")
         _apply(content, override)
     return parse_section(section, content, path)
 
