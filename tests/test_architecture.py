@@ -12,6 +12,7 @@ FILES = sorted((ROOT / "tfreg").rglob("*.py"))
 ORDER = [
     "errors",
     "native_output",
+    "spelling",
     "config",
     "volumes",
     "transforms",

@@ -213,7 +213,7 @@ def test_the_servers_own_words_are_told(server):
         ("{}", "does not say how it was trained; serve what"),
         ("", "does not say how it was trained; serve what"),
         ('{"model": {"name": "m"}, "config": {}}', "does not say how it was trained; serve what"),
-        ('{"model": {"name": "m", "sha256": "0"}, "config": {"seeds": 1}}', "unknown key `seeds`.*did you mean `seed`"),
+        ('{"model": {"name": "m", "sha256": "0"}, "config": {"seeds": 1}}', "unknown key `seeds`.*is `seed` meant"),
         ('{"model": {"name": "m", "sha256": "0"}, "config": {}}', "gives no logits for this pair"),
     ],
 )
@@ -237,7 +237,7 @@ def test_a_server_that_tells_half_is_no_identity(rng, monkeypatch, told, words):
     [
         (
             lambda: Client("127.0.0.1:9", encoding="int8"),
-            "--encoding int8: choose float32 or int16; did you mean int16",
+            "--encoding int8: choose float32 or int16 .is `int16` meant",
         ),
         (lambda: Client("127.0.0.1:9", max_message_mb=4096), "--max-message-mb 4096: give a number of at most 2047"),
         (lambda: Client("127.0.0.1:9", max_message_mb="big"), "--max-message-mb big: give a whole number"),

@@ -15,7 +15,7 @@ from tfreg.errors import UserError
 from tfreg.volumes.dicom_series import content_files, is_dicom
 from tfreg.volumes.formats import read_volume
 from tfreg.volumes.manifest import Pair, read_subjects
-from tfreg.workflows.evaluation_store import digest_of
+from tfreg.workflows.input_digests import digest_of
 
 ARRAY = (np.arange(120).reshape(4, 5, 6) * 7 - 300).astype(np.int16)
 

@@ -36,11 +36,11 @@ def test_other_columns_order_spaces_and_byte_order_mark(tmp_path):
     [
         (b"x,y\n1,2\n", "column z is missing"),
         (b"1,2,3\n4,5,6\n", "column x, y, z is missing"),
-        (b"x;y;z\n1;2;3\n", "column x, y, z is missing"),
+        (b"x;y;z\n1;2;3\n", "separated by semicolons"),
         (b"", "no rows"),
         (b"x,y,z\n", "no rows"),
         (b"x,y,z\n1,2,3\n1,two,3\n", "line 3: y is 'two'"),
-        (b"x,y,z\n1,2,3\n\n1,2\n", "line 4: z is ''"),
+        (b"x,y,z\n1,2,3\n\n1,2\n", "line 4 has 2 cells"),
         (b"x,y,z\n1,nan,3\n", "line 2: y is 'nan'"),
         (b"x,y,z\n1,2,inf\n", "line 2: z is 'inf'"),
         (b"\xff\xfe\x00\x81", "not a CSV text file"),

@@ -30,6 +30,7 @@ from tfreg.workflows.input_digests import digest_of
 from tfreg.workflows.metrics import dice_by_label
 from tfreg.workflows.result import without_nan
 from tfreg.workflows.train import build_model
+from tfreg.workflows.training_people import TrainingPeople
 from tfreg.workflows.worker_pool import Resources
 
 SHAPE = (24, 28, 20)
@@ -123,6 +124,8 @@ def test_every_method_has_its_row_in_both_experiments(evaluated):
         assert methods["refined"]["figures"]["seconds"]["mean"] > 0
     text = (out / "tables.md").read_text(encoding="utf-8")
     assert "## Table 1: overlap" in text
+    assert "‡ tiny: its folder holds no subjects.json" in text
+    assert "| tiny ‡ |" in text
     assert "## Table 2: landmark errors, mm (within subjects, ED to ES)" in text
     assert "| inter-observer | 1.00 | 2.00 | 2.00 | 3.00 |" in text
 
@@ -285,6 +288,53 @@ def test_a_manifest_of_pairs_is_one_experiment(people, tmp_path):
     path.write_text(f"id,fixed,moving\none,{people}/p0_ES.nii.gz,{people}/none.nii.gz\n")
     ((name, (pair,)),) = plan_experiments(path, ("ED:ES",), None, None, "labels", 0).items()
     assert (name, pair.id, pair.subjects) == ("pairs", "one", ("one",))
+
+
+def test_what_a_table_does_not_say_is_refused(people, tmp_path):
+    def planned(path, *specifications, split=None):
+        return plan_experiments(path, specifications, split, None, "labels", 0)
+
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text(f"id,fixed,moving\none,{people}/p0_ES.nii.gz,{people}/p0_ED.nii.gz\n")
+    with pytest.raises(UserError, match=r"--split validation: .*pairs.csv lists pairs, which have no split"):
+        planned(pairs, "all", split="validation")
+    pairs.write_text("id,Fixed,Moving\none,a.nii,b.nii\n")
+    with pytest.raises(UserError, match=r"column fixed, moving is missing \(is `Fixed` meant\?\)"):
+        planned(pairs, "all")
+    with pytest.raises(UserError, match=r"no subject has split 'val' \(is `validation` meant\?\)"):
+        planned(people / "subjects.csv", "all", split="val")
+    with pytest.raises(UserError, match=r"subjects.csv: no volume has phase 'Es' \(is `ES` meant\?\)"):
+        planned(people / "subjects.csv", "ED:Es")
+    with pytest.raises(UserError, match="--pairs all:: give MOVING:FIXED"):
+        planned(people / "subjects.csv", "all:")
+
+
+def test_people_of_the_training_are_marked(people, evaluated, tmp_path, monkeypatch):
+    """A run that saw p1's images under another name, and told of it only after a first evaluation."""
+    shutil.copytree(evaluated[0].parent / "tiny", tmp_path / "run")
+    quality = {"mean_dice": 0.5, "dice": {"1": 0.5}}
+    monkeypatch.setattr(
+        "tfreg.workflows.evaluate.in_processes",
+        lambda function, batches, *_: ((task, {"quality": quality}) for batch in batches for task in batch),
+    )
+
+    def again():
+        out, options = tmp_path / "out", {"split": "validation", "pairs": ("ED:ES",), "progress": False}
+        summary = evaluate(people / "subjects.csv", out, models=[tmp_path / "run"], **options)
+        rows = list(csv.DictReader((out / "measurements.csv").read_text(encoding="utf-8").splitlines()))
+        told = {row["fixed_subject"]: row["seen_in_training"] for row in rows if row["method"] == "run"}
+        return next(iter(summary.values()))["methods"]["run"]["seen"], told
+
+    found, told = again()
+    assert (found["unknown"], set(told.values())) == (True, {""})
+    shutil.copy(people / "p1_ED.nii.gz", tmp_path / "other.nii.gz")
+    trained_on = [Pair("q", tmp_path / "other.nii.gz", tmp_path / "none.nii", fixed_subject="somebody")]
+    TrainingPeople.of_pairs(trained_on, []).save(tmp_path / "run")
+    with pytest.warns(InputWarning, match="run was trained on 1 of the 5 people here: p1;"):
+        found, told = again()
+    assert found == {"people": 5, "train": 1, "validation": 0, "unknown": False}
+    assert told == {"p1": "train", "p2": "no", "p3": "no", "p4": "no", "p5": "no"}
+    assert "† run was trained on 1 of the 5 people" in (tmp_path / "out" / "tables.md").read_text(encoding="utf-8")
 
 
 def test_methods_and_their_reference():

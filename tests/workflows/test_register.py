@@ -266,10 +266,10 @@ def test_other_frames_are_refused(pair):
     ("options", "text"),
     [
         ({"transform": "rigid"}, r"--transform rigid: choose linear, deformable, both$"),
-        ({"transform": "LINEAR"}, r"--transform LINEAR: choose .*; did you mean linear\?"),
+        ({"transform": "LINEAR"}, r"--transform LINEAR: choose .*\(is `linear` meant\?\)"),
         ({"transform": None}, r"--transform None: choose"),
         ({"transform": 3}, r"--transform 3: choose"),
-        ({"init": "center"}, r"--init center: choose header, .*; did you mean centre\?"),
+        ({"init": "center"}, r"--init center: choose header, .*\(is `centre` meant\?\)"),
         ({"interpolation": "nearest"}, r"--interpolation nearest: choose linear or cubic"),
         ({"preset": "slow"}, r"--preset slow: choose quality or fast"),
         ({"similarity": "ncc2"}, r"--similarity ncc2: give mse, lncc"),

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tfreg import cli
 from tfreg.config import Config, dump_config, parse_config
 from tfreg.errors import InputWarning, UserError, WorkError
 from tfreg.models.pair_dataset import PairDataset
+from tfreg.volumes.content import content_digest
 from tfreg.volumes.formats import read_volume, write_volume
 from tfreg.volumes.manifest import read_subjects, write_subjects
 from tfreg.volumes.preprocessing import labels_onto_network_grid, prepare_pair
@@ -231,6 +233,45 @@ def test_report(trained, data):
     assert report["seconds"] > 0
     assert load_run(run).config == config
     assert str(data.parent) not in (run / "report.json").read_text() + (run / "config.yaml").read_text()
+
+
+def test_a_run_records_its_people(trained, data):
+    """Under their names, with their images' content, and no place of a file."""
+    run, _, _ = trained
+    found = json.loads((run / "subjects.json").read_text())
+    assert set(found) == {"train", "validation"}
+    for split, people in found.items():
+        subjects = [subject for subject in read_subjects(data) if subject.split == split]
+        assert people == {
+            name: sorted(content_digest(s.image) for s in subjects if s.subject == name)
+            for name in sorted({subject.subject for subject in subjects})
+        }
+    assert str(data.parent) not in (run / "subjects.json").read_text()
+
+
+def test_who_is_left_out_and_who_is_twice_there(data, manifest):
+    first = read_subjects(data)[0]
+    path = manifest(lambda subject: changed(subject, split=None) if subject.subject == first.subject else subject)
+    with pytest.warns(InputWarning, match=f"in no split, and left out: {first.id}"):
+        assert first.subject not in people(workflow.pairs_by_split(tiny(), path)[0], path)
+
+    other = next(s for s in read_subjects(data) if s.split != first.split and s.phase == first.phase)
+    path = manifest(lambda subject: changed(subject, image=first.image) if subject.id == other.id else subject)
+    with pytest.raises(UserError, match="are the same image, of"):
+        workflow.pairs_by_split(tiny(), path)
+    # Without splits, one of both may be held out.
+    path = manifest(lambda s: changed(s, split=None, image=first.image if s.id == other.id else s.image))
+    refused = 0
+    for seed in range(6):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            try:
+                workflow.pairs_by_split(tiny(seed=seed), path)
+            except UserError:
+                refused += 1
+            else:
+                assert "the same image stands there under several names" in str(told[0].message)
+    assert 0 < refused < 6
 
 
 @needs_tensorflow

@@ -8,7 +8,17 @@ from tfreg.config.options import words
 from tfreg.config.refinement import PRESETS
 from tfreg.config.registration import Parts, Start
 from tfreg.config.run import PhasePair
-from tfreg.config.sections import Count, NotNegative, Positive, Section, Similarity, not_a_truth_value, three_letters
+from tfreg.config.sections import (
+    Count,
+    NotNegative,
+    Positive,
+    Section,
+    Seed,
+    Share,
+    Similarity,
+    not_a_truth_value,
+    three_letters,
+)
 
 
 class PairRegistration(Section):
@@ -70,8 +80,8 @@ class Classification(Section):
     )
     network: ClassifierNetwork = ClassifierNetwork()
     folds: Annotated[int, Field(gt=1), BeforeValidator(not_a_truth_value)] = 5  # as many networks are averaged
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    seed: Annotated[int, Field(ge=0)] = 0
+    threshold: Share = 0.5
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _two_groups(self):

@@ -1,12 +1,12 @@
 """Options of functions and commands, checked alike wherever they come from: one line with the name and the cure."""
 
-import difflib
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from tfreg.config.sections import Count, Positive, Section, not_a_truth_value, three_letters
 from tfreg.errors import UserError
+from tfreg.spelling import is_meant
 
 # Of pydantic's errors by how their names start.
 KINDS_OF_VALUES = {
@@ -23,9 +23,8 @@ def words(*choices):
 
     def check(value):
         if not isinstance(value, str) or value not in choices:
-            near = difflib.get_close_matches(str(value).lower(), choices, 1)
             told = " or ".join(choices) if len(choices) == 2 else ", ".join(choices)
-            raise ValueError(f"choose {told}" + (f"; did you mean {near[0]}?" if near else ""))
+            raise ValueError(f"choose {told}{is_meant(value, choices)}")
         return str(value)
 
     return Annotated[str, BeforeValidator(check)]
@@ -125,8 +124,7 @@ def checked(section, **values):
         name = str(first["loc"][0])
         option = f"--{name.replace('_', '-')}"
         if first["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(name, section.model_fields, 1)
-            raise UserError(f"{option}: no such option" + (f"; did you mean {near[0]}?" if near else "")) from error
+            raise UserError(f"{option}: no such option{is_meant(name, section.model_fields)}; leave it out") from error
         given = values[name]
         given = given if isinstance(given, str) and given else repr(given)
         raise UserError(f"{option} {given}: {_cure(first)}") from error

@@ -1,6 +1,7 @@
 """The Markdown of a classification: figures of every method, and which groups are told apart."""
 
 from tfreg.report.table import Table
+from tfreg.spelling import some_of
 
 
 def classification_text(summary):
@@ -32,6 +33,11 @@ def classification_text(summary):
     ]
     if summary["seen_in_training"]:
         lines += ["", f"Left out, because the classifier was trained on them: {summary['seen_in_training']} subjects."]
+    if summary["seen_by_registration"] is None:
+        lines += ["", "Whether the registration network was trained on any of them is not known: its run does not say."]
+    elif summary["seen_by_registration"]:
+        people = summary["seen_by_registration"]
+        lines += ["", f"The registration network had seen {len(people)} of them in its training: {some_of(people)}."]
     if summary["to_review"]:
         lines += ["", f"Registrations to be reviewed: {len(summary['to_review'])} ({', '.join(summary['to_review'])})."]
     if summary["failures"]:

@@ -7,6 +7,7 @@ from tfreg.report.evaluation_charts import distribution_chart
 from tfreg.report.evaluation_tables import SIGNS, experiment_tables, overlap_table
 from tfreg.report.evaluation_text import explanation, headline
 from tfreg.report.page import data_uri, render
+from tfreg.report.training_marks import training_notes
 
 CHART_DPI = 130
 CHARTS = {"dice": 100.0, "tre_mm": None, "hd95_mm": None}  # figure to where its axis ends, see `distribution_chart`
@@ -89,6 +90,7 @@ def _experiment(name, part, measured, reference, pictures):
     ]
     return {
         "headline": headline(name, part),
+        "notes": training_notes(part),
         "failures": [(m, pair, e) for m, f in part["methods"].items() for pair, e in f["failures"].items()],
         "charts": _charts(part["methods"], measured),
         "tables": experiment_tables(part, reference),

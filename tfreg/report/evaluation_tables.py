@@ -3,6 +3,7 @@
 import numpy as np
 
 from tfreg.report.table import Table
+from tfreg.report.training_marks import marked
 
 SIGNS = {
     "dice": ("Dice %", 100.0, "{:.2f}"),
@@ -52,7 +53,7 @@ def overlap_table(summary):
             ]
         cells.append(_seconds(part["methods"].get(method) for part in experiments.values()))
         rows.append((method, tuple(cells)))
-    return _table(header, rows)
+    return marked(_table(header, rows), experiments.values())
 
 
 def experiment_tables(part, reference):
@@ -72,7 +73,7 @@ def experiment_tables(part, reference):
         f"Change of volume by {reference}": volume_table(part, reference),
         "Safety": safety_table(part),
     }
-    return {title: table for title, table in found.items() if table.rows}
+    return {title: marked(table, [part]) for title, table in found.items() if table.rows}
 
 
 def landmark_table(part):

@@ -1,6 +1,7 @@
 """An evaluation's tables as one Markdown text."""
 
 from tfreg.report.evaluation_tables import experiment_tables, overlap_table
+from tfreg.report.training_marks import training_notes
 
 
 def evaluation_text(found):
@@ -24,6 +25,7 @@ def evaluation_text(found):
     for name, part in experiments.items():
         suffix = f" ({name})" if len(experiments) > 1 else ""
         lines += [f"{headline(name, part)}.", ""]
+        lines += [line for note in training_notes(part) for line in (f"**{note}**", "")]
         for title, table in experiment_tables(part, found["reference"]).items():
             lines += _section(title + suffix, table)
         failures = [

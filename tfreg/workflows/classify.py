@@ -31,6 +31,7 @@ from tfreg.workflows.trained_classifier import (
     save_classifier,
 )
 from tfreg.workflows.trained_run import find_run
+from tfreg.workflows.training_people import seen_by
 
 SUMMARY, TABLES, PREDICTIONS, PICTURE = "summary.json", "tables.md", "predictions.csv", "report.png"
 JUDGEMENT = Kind("an evaluation of a classifier", SUMMARY, (r"tables\.md|predictions\.csv|report\.png",))
@@ -72,6 +73,7 @@ def train_classifier(
             "failures": cohort.failures,
             "to_review": cohort.to_review,
             "training": cohort.keys,
+            "training_images": sorted(set().union(*cohort.images) - {None}),
             "seconds": round(time.perf_counter() - started, 1),
         }
         report = without_nan(report)
@@ -119,15 +121,18 @@ def evaluate_classifier(
         trained = Path(source).is_dir()
         if trained:
             report, config = _trained(source, model)
-            training = set(report["training"])
+            training = set(report["training"]), set(report.get("training_images", ()))
         else:
-            config, training = load_config(source, overrides, Classification), set()
+            config, training = load_config(source, overrides, Classification), (set(), set())
         options = {"workers": workers, "threads": threads, "device": device, "progress": progress}
         cohort = read_cohort(config, data, cache, split=split, least=1 if trained else config.folds + 1, **options)
-        known = training & set(cohort.keys)
+        known = cohort.seen(*training)
         cohort = cohort.without(known)
         if set(cohort.targets) != {0, 1}:
             raise UserError(f"{data}: the classifier was trained on these very images; give it others")
+        network = config.registration.model
+        pairs = [one.pair for one in cohort.registered]
+        by_network = seen_by({"the registration network": network} if network else {}, pairs)
         targets = cohort.targets
         if shuffled:
             targets = np.random.default_rng(config.seed).permutation(targets)
@@ -156,6 +161,7 @@ def evaluate_classifier(
             "failures": cohort.failures,
             "to_review": cohort.to_review,
             "seen_in_training": len(known),
+            "seen_by_registration": next(iter(by_network.values()), {}),
             "config": config.model_dump(mode="json", exclude={"registration": {"model"}}),
             "versions": versions(),
             "seconds": round(time.perf_counter() - started, 1),

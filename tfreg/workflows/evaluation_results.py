@@ -71,7 +71,7 @@ def measurements(rows):
     rows = sorted(rows, key=lambda row: (row["experiment"], row["method"], row["pair"]))
     labels = sorted({label for row in rows for label in labels_of(row)}, key=int)
     texts = ("experiment", "method", "pair", "fixed_subject", "moving_subject")
-    told = ("labels", "lost_labels", "certified", "verdict", "reasons", "warnings", "error")
+    told = ("seen_in_training", "labels", "lost_labels", "certified", "verdict", "reasons", "warnings", "error")
     columns = {name: (path, None) for name, path in FIGURES.items()}
     columns |= {f"{name}_{label}": (path, label) for label in labels for name, path in LABEL_FIGURES.items()}
     lines = []
@@ -79,7 +79,16 @@ def measurements(rows):
         values = [figure(row, path, label) for path, label in columns.values()]
         numbers = ["" if value is None else f"{value:.6g}" for value in values]
         row = row | {name: "; ".join(row.get(name, ())) for name in ("reasons", "warnings")}
+        row["seen_in_training"] = _seen(row)
         if lost_labels_of(row) is not None:
             row |= {"labels": len(labels_of(row)), "lost_labels": "; ".join(lost_labels_of(row))}
         lines.append([*(row[name] for name in texts), *numbers, *(row.get(name, "") for name in told)])
     return table_text([*texts, *columns, *told], lines)
+
+
+def _seen(row):
+    """ "train", "validation" or "no" for a pair of which the network has seen somebody or nobody; "" if not known."""
+    seen = row.get("seen")
+    if seen is None:
+        return ""
+    return next((split for split in ("train", "validation") if split in seen.values()), "no")

@@ -5,12 +5,15 @@ import json
 import math
 import resource
 import time
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from tfreg.config import PhasePair
-from tfreg.errors import UserError, WorkError
+from tfreg.errors import InputWarning, UserError, WorkError
+from tfreg.spelling import some_of
 from tfreg.volumes.formats import read_volume
 from tfreg.volumes.manifest import pairs_from_subjects, read_subjects
 from tfreg.volumes.network_grid import network_grid
@@ -23,6 +26,8 @@ from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.run_folder import check_inputs, check_run, start_run
 from tfreg.workflows.run_report import METRICS, MODEL, read_history, run_report
 from tfreg.workflows.runtime import set_up
+from tfreg.workflows.same_files import check_subjects
+from tfreg.workflows.training_people import TrainingPeople
 
 FIRST_IS_BEST = "No epoch was better than the first; see history.csv, and lower training.learning_rate."
 HELD_OUT = 0.2  # share of subjects kept for validation where the manifest names no splits
@@ -91,6 +96,7 @@ def _train(config, data, run, check, threads, device, several_gpus, devices, pro
     validation_set = PairDataset(source, validation_pairs * repeats, replicas, None, outputs)
 
     start_run(run, config, digests)
+    TrainingPeople.of_pairs(train_pairs, validation_pairs).save(run)
     started = time.perf_counter()
     with progress_bar(progress) as bar, own_keras_settings():
         callbacks, state = _callbacks(run, config, training_set, bar, check)
@@ -161,19 +167,20 @@ def build_model(config, labels=()):
     return model
 
 
-def make_pairs(config, subjects):
+def make_pairs(config, subjects, source="subjects"):
     """The pairs that a config makes of subjects.
 
     Args:
         config: A `tfreg.config.Config`; its `pairs` and `phase` count.
         subjects: List of `tfreg.volumes.manifest.Subject`.
+        source: What error messages call the subjects.
 
     Returns:
         List of `tfreg.volumes.manifest.Pair`.
     """
     if isinstance(config.pairs, PhasePair):
-        return pairs_from_subjects(subjects, config.pairs.moving, config.pairs.fixed)
-    return pairs_from_subjects(subjects, phase=config.phase, same_subject=config.pairs == "images")
+        return pairs_from_subjects(subjects, config.pairs.moving, config.pairs.fixed, source=source)
+    return pairs_from_subjects(subjects, phase=config.phase, same_subject=config.pairs == "images", source=source)
 
 
 def pairs_by_split(config, data):
@@ -187,7 +194,7 @@ def pairs_by_split(config, data):
         Two lists of `tfreg.volumes.manifest.Pair`.
 
     Raises:
-        UserError: If the manifest cannot be read, or makes no pairs of either kind.
+        UserError: If the manifest cannot be read, makes no pairs of either kind, or has one image in two splits.
     """
     subjects = read_subjects(data)
     if any(subject.split for subject in subjects):
@@ -195,9 +202,9 @@ def pairs_by_split(config, data):
         validation = [subject for subject in subjects if subject.split == "validation"]
         if not training or not validation:
             raise UserError(f"{data}: column `split` needs subjects in both `train` and `validation`")
-        both = sorted({subject.subject for subject in training} & {subject.subject for subject in validation})
-        if both:
-            raise UserError(f"{data}: subject {both[0]} is in `train` and in `validation`; choose one of them")
+        nowhere = [subject.id for subject in subjects if subject.split is None]
+        if nowhere:
+            warnings.warn(f"{data}: in no split, and left out: {some_of(nowhere)}.", InputWarning, stacklevel=2)
     else:
         names = sorted({subject.subject for subject in subjects})
         if len(names) < 4:
@@ -205,7 +212,10 @@ def pairs_by_split(config, data):
         held_out = set(np.random.default_rng(config.seed).permutation(names)[: max(2, int(len(names) * HELD_OUT))])
         training = [subject for subject in subjects if subject.subject not in held_out]
         validation = [subject for subject in subjects if subject.subject in held_out]
-    train_pairs, validation_pairs = make_pairs(config, training), make_pairs(config, validation)
+        subjects = [replace(s, split="validation" if s.subject in held_out else "train") for s in subjects]
+    check_subjects(data, subjects)
+    train_pairs = make_pairs(config, training, f"{data}: train")
+    validation_pairs = make_pairs(config, validation, f"{data}: validation")
     if len(validation_pairs) > config.training.validation_pairs:
         rng = np.random.default_rng(config.seed)
         chosen = rng.choice(len(validation_pairs), config.training.validation_pairs, replace=False)
