@@ -236,7 +236,7 @@ BAD_REGISTER = {
     "broken init": ({"--init": "broken.h5"}, r"broken\.h5: cannot be read as an ITK transform; give"),
     "flirt": ({"--init": "flirt.mat"}, r"flirt\.mat: is a bare 4x4 matrix, as FSL's FLIRT writes, .*; convert"),
     "long name": ({"--fixed": "x" * 300 + ".nii"}, r"x{300}\.nii: is no path \(File name too long\); check"),
-    "long folder": ({"--out": "x" * 300}, r"x{300}: File name too long; check the path"),
+    "long folder": ({"--out": "x" * 300}, r"x{300}: cannot be written \(File name too long\); choose another place"),
     "strange name": ({"--fixed": "no  [red]{0}%s\n.nii"}, r"no  \[red\]\{0\}%s\\n\.nii: no such file; check the path"),
     "name in bytes": ({"--fixed": "n\udcff.nii"}, r"n(\\udcff|\?)\.nii: no such file; check the path"),
     "folder in bytes": ({"--out": "n\udcff"}, r"n(\\udcff|\?): the name is not UTF-8, and ITK cannot open it; rename"),
@@ -280,7 +280,7 @@ BAD_WARP = {
 }
 BAD_TRAIN = {
     "missing": (["nowhere.yaml"], r"nowhere\.yaml: cannot be read .*; give a YAML config"),
-    "unknown key": (["unknown.yaml"], r"unknown\.yaml: unknown key `los`; see"),
+    "unknown key": (["unknown.yaml"], r"unknown\.yaml: unknown key `los` \(is `loss` meant\?\); see"),
     "wrong type": (["wrong.yaml"], r"wrong\.yaml: `loss\.beta`: .* Received: 'small'"),
     "not yaml": (["fixed.nii.gz"], r"fixed\.nii\.gz: cannot be read .*; give a YAML config"),
     "override": (["config.yaml", "loss.beta"], r"'loss\.beta': an override is key=value, such as"),
@@ -424,7 +424,7 @@ def test_an_evaluation_with_failures_ends_with_one(run, folder, monkeypatch):
     """The tables are there, and say over how many pairs they are."""
     for name, fixed in (("whole", "fixed"), ("torn", "truncated")):
         (folder / f"{name}.csv").write_text(
-            f"id,fixed,moving\np,{fixed}.nii.gz,moving.nii.gz\nq,fixed.nii.gz,moving.nii.gz\n"
+            f"id,fixed,moving\np,{fixed}.nii.gz,moving.nii.gz\nq,moving.nii.gz,fixed.nii.gz\n"
         )
 
     def measured(task, resources):
