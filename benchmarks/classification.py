@@ -41,7 +41,9 @@ def tfreg(text, out, runs):
     if not (runs / out).exists():
         print(command, file=sys.stderr, flush=True)
         words = [word.replace("DATA/", f"{data_folder()}/") for word in shlex.split(text)]
-        subprocess.run([str(Path(sys.executable).with_name("tfreg")), *words], check=True)
+        done = subprocess.run([str(Path(sys.executable).with_name("tfreg")), *words])
+        if done.returncode not in (0, 1):  # 1: some registrations failed, which the result tells
+            sys.exit(done.returncode)
     return command
 
 

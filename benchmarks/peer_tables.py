@@ -116,7 +116,8 @@ def _table(by_method):
     header += ["pairs that fold", "folded voxels", "SD log J", "median s", f"× {CLOCK}", "peak MB"]
     lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     for name, pairs in by_method.items():
-        cells = [name, str(len(_good(pairs)))]
+        good = len(_good(pairs))
+        cells = [name, str(good) if good == len(pairs) else f"{good} of {len(pairs)}"]
         for key in sets:
             cells += [_mean(pairs, key, "{:.3f}"), _difference(pairs, by_method.get(OURS, {}), key)]
         if has_landmarks:

@@ -197,7 +197,7 @@ def main():
     run = datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ")
     command = " ".join(["python", "benchmarks/peers.py", *sys.argv[1:]])
     csv_file, table_file = (arguments.out.with_suffix(suffix) for suffix in (".csv", ".md"))
-    rows = read_rows(csv_file)
+    rows, failed = read_rows(csv_file), 0
     for data, method in itertools.product(arguments.data, arguments.methods):
         if data == COLD and method not in COLD_METHODS:
             continue
@@ -209,9 +209,12 @@ def main():
         for row in measured:
             row |= {"data": data, "method": method, "run": run, "version": version}
             rows[data, method, row["pair"]] = row
+            failed += "error" in row
         write_rows(csv_file, rows)
         table_file.write_text(report(read_rows(csv_file), command), encoding="utf-8")
     print(table_file.read_text(encoding="utf-8"))
+    if failed:
+        sys.exit(f"{failed} registrations failed; {table_file} lists them")
 
 
 if __name__ == "__main__":

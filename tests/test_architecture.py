@@ -12,6 +12,7 @@ FILES = sorted((ROOT / "tfreg").rglob("*.py"))
 ORDER = [
     "errors",
     "native_output",
+    "spelling",
     "config",
     "volumes",
     "transforms",
@@ -29,6 +30,7 @@ ALONE["losses"] = ALONE["layers"]
 # Packages that only some parts may import, at the top of a file or anywhere.
 ALLOWED = {
     "nibabel": {"volumes"},
+    "pydicom": {"volumes"},
     "matplotlib": {"report"},
     "jinja2": {"report"},
     "typer": {"cli"},

@@ -17,6 +17,7 @@ import typer
 
 import tfreg
 from tfreg import cli
+from tfreg.errors import WorkError
 from tfreg.transforms.archive import save_transform
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.formats import read_volume, write_points, write_volume
@@ -74,6 +75,7 @@ def folder(tmp_path):
     singular.header["qform_code"] = 0
     nib.Nifti1Image(good, None, singular.header).to_filename(tmp_path / "singular.nii.gz")
     content = (tmp_path / "fixed.nii.gz").read_bytes()
+    (tmp_path / "flirt.mat").write_text("1 0 0 5\n0 1 0 6\n0 0 1 7\n0 0 0 1\n")
     (tmp_path / "truncated.nii.gz").write_bytes(content[: len(content) // 2])
     save(tmp_path / "huge.nii", good)
     header = bytearray((tmp_path / "huge.nii").read_bytes())
@@ -184,7 +186,6 @@ def test_version(run):
     "arguments",
     [
         ["register", "--fixed", "fixed.nii.gz"],
-        ["register", "--fixed", "fixed.nii.gz", "--moving", "moving.nii.gz", "--out", "out"],
         ["warp", "--transform", "result"],
         ["train", "config.yaml"],
         ["nonsense"],
@@ -200,7 +201,7 @@ def test_usage_errors(run, folder, arguments):
     assert tree(folder) == before
 
 
-REGISTER = {"--fixed": "fixed.nii.gz", "--moving": "moving.nii.gz", "--out": "out", "--model": "none"}
+REGISTER = {"--fixed": "fixed.nii.gz", "--moving": "moving.nii.gz", "--out": "out", "--no-refine": None}
 WARP = {"--transform": "result", "--input": "moving.nii.gz", "--out": "out.nii.gz"}
 TRAIN = {"--data": "subjects.csv", "--run": "run"}
 # What is changed, and what the line must say: of which file, and what to do about it.
@@ -213,7 +214,10 @@ BAD_REGISTER = {
     "singular": ({"--fixed": "singular.nii.gz"}, r"singular\.nii\.gz: .*affine is singular.*; correct the header"),
     "complex": ({"--fixed": "complex.nii.gz"}, r"complex\.nii\.gz: holds complex values; give"),
     "rgb": ({"--fixed": "rgb.nii.gz"}, r"rgb\.nii\.gz: holds RGB values; give"),
-    "truncated": ({"--fixed": "truncated.nii.gz"}, r"truncated\.nii\.gz: .*truncated or damaged; copy or export"),
+    "truncated": (
+        {"--fixed": "truncated.nii.gz"},
+        r"truncated\.nii\.gz: .*truncated or damaged .*; copy",
+    ),
     "huge": ({"--fixed": "huge.nii"}, r"huge\.nii: the header claims 30000x30000x30000 voxels.*; export"),
     "text": ({"--fixed": "notes.txt"}, r"notes\.txt: unknown extension; give"),
     "empty mask": ({"--fixed-mask": "empty_mask.nii.gz"}, r"empty_mask\.nii\.gz: empty mask.*; give"),
@@ -222,12 +226,21 @@ BAD_REGISTER = {
         {"--fixed-labels": "other_frame.nii.gz", "--moving-labels": "labels.nii.gz"},
         r"other_frame\.nii\.gz: lies in another frame than the fixed image fixed\.nii\.gz .*; resample",
     ),
-    "not labels": ({"--fixed-labels": "nan.nii.gz"}, r"nan\.nii\.gz: labels must be whole numbers; give"),
+    "not labels": (
+        {"--fixed-labels": "nan.nii.gz"},
+        r"nan\.nii\.gz: 120 voxels of the labels are not finite.*; set",
+    ),
     "apart": ({"--moving": "far.nii.gz"}, r"far\.nii\.gz: does not reach .* fixed\.nii\.gz; .* try --init centre"),
     "init": ({"--init": "center"}, r"--init center: choose header, centre, moments, or give an ITK transform file"),
     "init file": ({"--init": "field.h5"}, r"field\.h5: is not linear; give a rigid or affine transform"),
     "broken init": ({"--init": "broken.h5"}, r"broken\.h5: cannot be read as an ITK transform; give"),
-    "init volume": ({"--init": "fixed.nii.gz"}, r"fixed\.nii\.gz: cannot be read as an ITK transform; give"),
+    "flirt": ({"--init": "flirt.mat"}, r"flirt\.mat: is a bare 4x4 matrix, as FSL's FLIRT writes, .*; convert"),
+    "long name": ({"--fixed": "x" * 300 + ".nii"}, r"x{300}\.nii: is no path \(File name too long\); check"),
+    "long folder": ({"--out": "x" * 300}, r"x{300}: cannot be written \(File name too long\); choose another place"),
+    "strange name": ({"--fixed": "no  [red]{0}%s\n.nii"}, r"no  \[red\]\{0\}%s\\n\.nii: no such file; check the path"),
+    "name in bytes": ({"--fixed": "n\udcff.nii"}, r"n(\\udcff|\?)\.nii: no such file; check the path"),
+    "folder in bytes": ({"--out": "n\udcff"}, r"n(\\udcff|\?): the name is not UTF-8, and ITK cannot open it; rename"),
+    "init volume": ({"--init": "fixed.nii.gz"}, r"fixed\.nii\.gz: is an image \(NIfTI\), .* must be linear; give"),
     "points": (
         {"--fixed-points": "three.csv", "--moving-points": "two.csv"},
         r"two\.csv: holds 2 points and three\.csv 3; list the same landmarks",
@@ -245,18 +258,18 @@ BAD_REGISTER = {
     "no run": ({"--model": "nowhere"}, r"nowhere: holds no trained model; give a run folder"),
     "corrupt model": ({"--model": "corrupt"}, r"corrupt/model\.keras: is not a Keras model, or is damaged; copy it"),
     "part": ({"--transform": "rigid"}, r"--transform rigid: choose linear, deformable, both"),
-    "interpolation": ({"--interpolation": "nearest"}, r"--interpolation nearest: choose linear, cubic"),
+    "interpolation": ({"--interpolation": "nearest"}, r"--interpolation nearest: choose linear or cubic"),
     "preset": ({"--preset": "best"}, r"--preset best: choose quality or fast"),
-    "similarity": ({"--similarity": "sift"}, r"refinement: `similarity`: .*, mind, or .* Received: 'sift'"),
-    "smoothness": ({"--smoothness": "-1"}, r"refinement: `smoothness`: .* Received: -1"),
+    "similarity": ({"--similarity": "sift"}, r"--similarity sift: give mse, .*, mind, or a weighted sum"),
+    "smoothness": ({"--smoothness": "-1"}, r"--smoothness -1\.0: give a number of at least 0"),
     "threads": ({"--threads": "0"}, r"--threads 0: give a positive number"),
-    "seed": ({"--seed": "-1"}, r"--seed -1: give a whole number"),
+    "seed": ({"--seed": "-1"}, r"--seed -1: give a number of at least 0"),
     "device": ({"--device": "tpu"}, r"--device tpu: choose cpu or gpu"),
 }
 BAD_WARP = {
     "missing": ({"--input": "nowhere.nii.gz"}, r"nowhere\.nii\.gz: no such file; check the path"),
     "no result": ({"--transform": "thesis"}, r"thesis/transform\.npz: does not exist; name a folder"),
-    "no transform": ({"--transform": "notes.txt"}, r"notes\.txt: is not a tfreg transform.*; register again"),
+    "no transform": ({"--transform": "notes.txt"}, r"notes\.txt: is not a tfreg transform; give the folder"),
     "2D": ({"--input": "flat.nii.gz"}, r"flat\.nii\.gz: is 2D .*; give a 3D volume"),
     "reference": ({"--reference": "film.nii.gz"}, r"film\.nii\.gz: is 4D .*; give one of them"),
     "exists": ({"--out": "labels.nii.gz"}, r"labels\.nii\.gz: already exists; .* --force"),
@@ -267,7 +280,7 @@ BAD_WARP = {
 }
 BAD_TRAIN = {
     "missing": (["nowhere.yaml"], r"nowhere\.yaml: cannot be read .*; give a YAML config"),
-    "unknown key": (["unknown.yaml"], r"unknown\.yaml: unknown key `los`; see"),
+    "unknown key": (["unknown.yaml"], r"unknown\.yaml: unknown key `los` \(is `loss` meant\?\); see"),
     "wrong type": (["wrong.yaml"], r"wrong\.yaml: `loss\.beta`: .* Received: 'small'"),
     "not yaml": (["fixed.nii.gz"], r"fixed\.nii\.gz: cannot be read .*; give a YAML config"),
     "override": (["config.yaml", "loss.beta"], r"'loss\.beta': an override is key=value, such as"),
@@ -378,6 +391,76 @@ def test_warp_takes_several_inputs(run, folder):
     np.testing.assert_array_equal(
         nib.load(folder / "warped/more.nii.gz").get_fdata(), nib.load(folder / "labels.nii.gz").get_fdata()
     )
+
+
+def test_a_bad_input_does_not_lose_the_others(run, folder):
+    arguments = arguments_of("warp", WARP, {"--out": "warped", "--input": "nowhere.nii.gz"})
+    code, out, err = run(*arguments, "--input", "moving.nii.gz")
+    assert (code, out.split()) == (2, ["warped/moving.nii.gz"])
+    assert err.startswith(
+        "tfreg: error: 1 of 2 inputs could not be warped, the others are in warped: nowhere.nii.gz: no "
+    )
+    assert err.count("\n") == 1
+
+
+def test_a_name_that_the_terminal_cannot_show_stops_nothing(run, folder):
+    assert run(*arguments_of("warp", WARP, {"--out": "n\udcff.nii.gz"}))[0] == 0
+    assert (folder / "n\udcff.nii.gz").is_file()
+
+
+def test_failed_work_ends_with_one(run, monkeypatch, folder):
+    """Other than bad input, and never with nought."""
+
+    def diverged(*_, **__):
+        raise WorkError("run: the training diverged in epoch 2: loss is nan; no epoch before it ended")
+
+    monkeypatch.setattr("tfreg.workflows.train.train", diverged)
+    code, out, err = run("train", "config.yaml", "--data", "subjects.csv", "--run", "run")
+    assert (code, out) == (1, "")
+    assert err == "tfreg: error: run: the training diverged in epoch 2: loss is nan; no epoch before it ended\n"
+
+
+def test_an_evaluation_with_failures_ends_with_one(run, folder, monkeypatch):
+    """The tables are there, and say over how many pairs they are."""
+    for name, fixed in (("whole", "fixed"), ("torn", "truncated")):
+        (folder / f"{name}.csv").write_text(
+            f"id,fixed,moving\np,{fixed}.nii.gz,moving.nii.gz\nq,moving.nii.gz,fixed.nii.gz\n"
+        )
+
+    def measured(task, resources):
+        bad = "truncated" in str(task.pair.fixed)
+        return {"error": "it is torn"} if bad else {"quality": {"folding_fraction": 0.0}, "seconds": 1.0}
+
+    def here(function, batches, resources, workers):
+        for batch in batches:
+            yield from ((task, function(task, resources)) for task in batch)
+
+    monkeypatch.setattr("tfreg.workflows.evaluate.measure", measured)
+    monkeypatch.setattr("tfreg.workflows.evaluate.in_processes", here)
+    code, out, err = run("evaluate", "--data", "whole.csv", "--refine", "--out", "good")
+    assert (code, err) == (0, "")
+    code, out, err = run("evaluate", "--data", "torn.csv", "--refine", "--out", "bad")
+    assert code == 1
+    assert "look at bad/tables.md" in out
+    assert err == (
+        "tfreg: error: 2 of 4 registrations failed; bad/tables.md lists them, and its means are of the others\n"
+    )
+    assert "| refined | 1 | 1 |" in (folder / "bad/tables.md").read_text()
+
+
+def test_a_classification_with_failures_ends_with_one(run, folder, monkeypatch):
+    rows = [
+        {"subject": name, "health": health, "error": error}
+        for name, health, error in (("a", "ill", ""), ("b", "", "b.nii: is torn"), ("c", "healthy", ""))
+    ]
+    monkeypatch.setattr("tfreg.workflows.classify.predict_health", lambda *_, **__: rows)
+    code, out, err = run("classify", "predict", "classifier", "--data", "subjects.csv", "--out", "p.csv")
+    assert code == 1
+    assert out == "p.csv: 2 of 3 subjects, 1 called ill\n"
+    assert err.splitlines() == [
+        "tfreg: warning: b was left out: b.nii: is torn",
+        "tfreg: error: 1 of 3 registrations failed; the result is of the others",
+    ]
 
 
 def test_other_formats_are_read(run, folder):

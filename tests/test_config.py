@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tfreg.config import Classification, Config, dump_config, load_config, parse_config, parse_section
 from tfreg.errors import UserError
@@ -98,10 +99,17 @@ def test_overrides_win(tmp_path):
         ({"preprocessing": {"intensity": {"percentiles": [-1, 99]}}}, "preprocessing.intensity"),
         ({"preprocessing": {"intensity": {"window": [0, 1], "percentiles": [1, 99]}}}, "preprocessing.intensity"),
         ({"pairs": "some"}, "pairs"),
-        ({"pairs": {"moving": "ED"}}, "pairs"),
+        ({"pairs": {"moving": "ED"}}, "pairs.fixed`"),
+        ({"pairs": {"moving": "ED", "fixed": "ED"}}, "pairs`"),
+        ({"pairs": {"moving": "ED", "fixed": "ES"}, "phase": "ED"}, "config"),
         ({"augmentation": {"flip_axes": [3]}}, "augmentation.flip_axes"),
         ({"training": {"batch_size": True}}, "training.batch_size"),
         ({"seed": -1}, "seed"),
+        ({"seed": True}, "seed"),
+        ({"augmentation": {"scale": False}}, "augmentation.scale"),
+        ({"augmentation": {"flip_axes": [True]}}, "augmentation.flip_axes"),
+        ({"training": {"learning_rate_factor": True}}, "training.learning_rate_factor"),
+        ({"preprocessing": {"intensity": {"window": [False, True]}}}, "preprocessing.intensity.window"),
         ({3: 4}, "3"),
     ],
 )
@@ -116,8 +124,73 @@ def test_an_unknown_key_says_where_to_look():
 
 
 @pytest.mark.parametrize(
+    ("content", "key", "near"),
+    [
+        ({"los": {}}, "los", "loss"),
+        ({"Loss": {}}, "Loss", "loss"),
+        ({"loss": {"bta": 1}}, "loss.bta", "beta"),
+        ({"beta": 1}, "beta", "loss.beta"),
+        ({"preprocessing": {"shape": [4, 5, 6]}}, "preprocessing.shape", "preprocessing.network_grid.shape"),
+        ({"preprocessing": {"network_grid": {"spacings": 1}}}, "preprocessing.network_grid.spacings", "spacing"),
+        ({"pairs": {"movin": "ED", "fixed": "ES"}}, "pairs.movin", "moving"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest_known_one(content, key, near):
+    assert refused(content).startswith(f"a.yaml: unknown key `{key}` (is `{near}` meant?); see")
+
+
+@pytest.mark.parametrize(
+    ("text", "phase"),
+    [
+        ("NO", "NO"),
+        ("on", "on"),
+        ("y", "y"),
+        ("Off", "Off"),
+        ("010", "010"),
+        ("12:30", "12:30"),
+        ("2020-01-01", "2020-01-01"),
+        ("1_000", "1_000"),
+        ("'7'", "7"),
+        ("'1e5'", "1e5"),
+        ("'true'", "true"),
+    ],
+)
+def test_words_stay_words(tmp_path, text, phase):
+    """YAML 1.2's core schema, section 10.3.2, where YAML 1.1 has truth values, base eight, base sixty and dates."""
+    (tmp_path / "a.yaml").write_text(f"phase: {text}\n")
+    config = load_config(tmp_path / "a.yaml")
+    assert config.phase == phase
+    assert load_config(tmp_path / "a.yaml", [f"phase={text}"]) == config
+    (tmp_path / "b.yaml").write_text(dump_config(config))
+    assert load_config(tmp_path / "b.yaml") == config
+    assert yaml.safe_load(dump_config(config))["phase"] == phase  # readers of YAML 1.1 see the same
+
+
+def test_numbers_are_numbers(tmp_path):
+    (tmp_path / "a.yaml").write_text(
+        "loss: {beta: 1e-5, alpha: 2.5E-3}\nseed: 012\nsearch: {loss.beta: [1e-6, .5, 1.]}"
+    )
+    config = load_config(tmp_path / "a.yaml")
+    assert (config.loss.beta, config.loss.alpha, config.seed) == (1e-5, 2.5e-3, 12)
+    assert config.search["loss.beta"] == (1e-6, 0.5, 1.0)
+
+
+@pytest.mark.parametrize("text", ["7", "1e5", "true"])
+def test_a_word_that_looks_like_a_number_wants_quotes(tmp_path, text):
+    (tmp_path / "a.yaml").write_text(f"phase: {text}\n")
+    assert refused(path=tmp_path / "a.yaml").endswith("put a text that looks like a number in quotes")
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [
+        (b"seed: 1\nloss: {beta: 1}\nseed: 2\n", "key 'seed' stands on line 1 and on line 3"),
+        (b"loss:\n  beta: 1\n  beta: 2\n", "key 'beta' stands on line 2 and on line 3"),
+        (b"seed: 1\n---\nseed: 2\n", "is not YAML (expected a single document"),
+        (b"loss:\n\tbeta: 1\n", "is not YAML"),
+        (b"[]\n", "must hold keys and values"),
+        (b"0\n", "must hold keys and values"),
+        (b"loss: &a {more: *a}\n", "unknown key `loss.more`"),
         (b"loss: {beta: 1", "is not YAML"),
         (b"- 1\n- 2\n", "must hold keys and values"),
         (b"just text", "must hold keys and values"),
@@ -136,6 +209,12 @@ def test_files_that_are_no_config(tmp_path, content, words):
 def test_a_missing_file(tmp_path):
     assert refused(path=tmp_path / "a.yaml").startswith(f"{tmp_path / 'a.yaml'}: cannot be read")
     assert "cannot be read" in refused(path=tmp_path)
+
+
+def test_a_key_is_overridden_once(tmp_path):
+    (tmp_path / "a.yaml").write_text("seed: 3\n")
+    text = refused(path=tmp_path / "a.yaml", overrides=["loss.beta=1e-5", "seed=4", "loss.beta=1e-6"])
+    assert text == "'loss.beta=1e-5': loss.beta is given 2 times; keep one of them"
 
 
 @pytest.mark.parametrize(

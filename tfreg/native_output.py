@@ -3,8 +3,12 @@
 import contextlib
 import os
 import sys
+import threading
 
 STDOUT, STDERR = 1, 2
+
+_lock = threading.Lock()
+_dropped = {}  # {stream: [how many contexts drop it, a copy of where it led before]}
 
 
 @contextlib.contextmanager
@@ -12,7 +16,8 @@ def silenced(*streams):
     """Within this context everything that is written to standard error is dropped; exceptions pass.
 
     HDF5 prints its whole stack before ITK raises one error, and TensorFlow 2.21 prints a page when it is
-    imported, whatever TF_CPP_MIN_LOG_LEVEL says. With TF_CPP_MIN_LOG_LEVEL=0 nothing is dropped.
+    imported, whatever TF_CPP_MIN_LOG_LEVEL says. With TF_CPP_MIN_LOG_LEVEL=0 nothing is dropped. Streams belong to
+    the whole process: one stays dropped until the last thread has left its context.
 
     Args:
         streams: `STDOUT` and `STDERR`, or one of them; without, standard error.
@@ -20,14 +25,44 @@ def silenced(*streams):
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
         yield
         return
-    sys.stdout.flush()
-    sys.stderr.flush()
     with contextlib.ExitStack() as stack:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        stack.callback(os.close, nowhere)
         for stream in streams or (STDERR,):
-            kept = os.dup(stream)
-            stack.callback(os.close, kept)
-            stack.callback(os.dup2, kept, stream)
-            os.dup2(nowhere, stream)
+            _drop(stream)
+            stack.callback(_restore, stream)
         yield
+
+
+def _drop(stream):
+    with _lock:
+        if stream in _dropped:
+            _dropped[stream][0] += 1
+            return
+        _flush()
+        try:
+            kept = os.dup(stream)
+        except OSError:
+            kept = None  # it was closed before
+        else:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream)
+            os.close(nowhere)
+        _dropped[stream] = [1, kept]
+
+
+def _restore(stream):
+    with _lock:
+        _dropped[stream][0] -= 1
+        if _dropped[stream][0]:
+            return
+        _flush()
+        _, kept = _dropped.pop(stream)
+        if kept is not None:
+            os.dup2(kept, stream)
+            os.close(kept)
+
+
+def _flush():
+    """Writes what Python holds back; a stream may be absent, closed, or lead nowhere."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            stream.flush()

@@ -1,5 +1,9 @@
 """`portable()` really leaves the TensorFlow-only paths, and a graph shows which were taken."""
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from tfreg.layers.acceleration import (
     portable,
 )
 from tfreg.layers.convolution_block import DilatedConvolution
+from tfreg.layers.native_dilation import dilates_natively
 from tfreg.layers.trilinear_sampler import sample_trilinear
 
 tensorflow_only = pytest.mark.skipif(
@@ -91,11 +96,54 @@ def test_graphs_are_kept_until_the_last_context_ends():
 
 
 @tensorflow_only
-def test_onednn_switched_off_leaves_the_native_path(monkeypatch):
+def test_tensorflow_is_asked_whether_it_dilates_natively(monkeypatch):
+    """The variable says what TensorFlow did when it was loaded at most: it reads "false" too, and some processors have
+    the fast way only where they are told to."""
     import tensorflow as tf
 
-    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
-    assert has_native_dilation() == bool(tf.config.list_logical_devices("GPU"))
+    def works(dtype):
+        features, kernel = tf.zeros((1, 5, 5, 5, 1), dtype), tf.zeros((3, 3, 3, 1, 1), dtype)
+        try:
+            tf.nn.conv3d(features, kernel, [1] * 5, "SAME", dilations=[1, 3, 3, 3, 1])
+        except tf.errors.OpError:
+            return False
+        return True
+
+    for said in ("0", "false", "1"):
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", said)
+        for dtype in ("float32", "bfloat16", "float16", "float64"):
+            dilates_natively.cache_clear()
+            assert has_native_dilation(dtype) == works(dtype), (said, dtype)
+
+
+@tensorflow_only
+def test_tensorflow_is_asked_while_a_graph_is_traced():
+    import tensorflow as tf
+
+    dilates_natively.cache_clear()
+    expected = dilates_natively()
+    dilates_natively.cache_clear()
+    found = []
+    tf.function(lambda: found.append(has_native_dilation()) or tf.zeros(()))()
+    assert found == [expected]
+
+
+@tensorflow_only
+@pytest.mark.parametrize("said", ["0", "false"])
+def test_dilated_convolutions_run_on_processors_without_onednn(said):
+    program = (
+        "import numpy as np, tensorflow as tf\n"
+        "from tfreg.layers.convolution_block import DilatedConvolution\n"
+        "layer = DilatedConvolution(1, 3, padding='same', dilation_rate=3, kernel_initializer='ones')\n"
+        "with tf.GradientTape() as tape:\n"
+        "    total = tf.reduce_sum(layer(tf.ones((1, 7, 8, 9, 1))))\n"
+        "print(total.numpy(), tape.gradient(total, layer.kernel).numpy().max())\n"
+    )
+    environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": said, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-1000:]
+    # Along an axis of n ones, three taps at a distance of 3 see n + 2 (n - 3) of them.
+    assert done.stdout.split() == [f"{15.0 * 18 * 21:.1f}", "504.0"]
 
 
 def test_both_paths_sample_alike(rng):

@@ -53,6 +53,14 @@ def test_convolution_agrees_with_scipy(shape, dilation, rng):
     np.testing.assert_allclose(found, correlated(features, kernel, dilation), atol=3e-5)
 
 
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX has float64 only where it is told to")
+def test_convolution_works_for_types_that_have_no_native_path(rng):
+    features = rng.standard_normal((1, 6, 7, 5, 2))
+    layer = DilatedConvolution(3, 3, padding="same", dilation_rate=2, use_bias=False, dtype="float64")
+    found = keras.ops.convert_to_numpy(layer(features))
+    np.testing.assert_allclose(found, correlated(features, layer.get_weights()[0], 2), atol=1e-12)
+
+
 @every_dilation
 def test_gradient_of_the_features_agrees_with_scipy(dilation, rng, gradient):
     features = rng.standard_normal((2, 4, 5, 6, 2)).astype("float32")

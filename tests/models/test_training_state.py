@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from tfreg.errors import UserError
 from tfreg.models import training_state
 from tfreg.models.training_state import TrainingState
 
@@ -164,6 +165,47 @@ def test_a_kill_between_any_two_writes_leaves_a_state(uninterrupted, killed_afte
     again = Training(folder)
     assert again.run() == (5 if stop_before == 6 else 4)
     assert again.result() == uninterrupted.result()
+
+
+@pytest.mark.parametrize("file", ["state.weights.h5", "callbacks.json"])
+@pytest.mark.parametrize("size", [0, 20])
+def test_a_damaged_state_is_named_and_nothing_is_changed(killed_after, file, size):
+    folder = killed_after(6)
+    damaged = folder / "state" / "epoch-00006"
+    (damaged / file).write_bytes((damaged / file).read_bytes()[:size])
+    before = (folder / "history.csv").read_bytes(), (folder / "model.keras").read_bytes()
+    again = Training(folder)
+    with pytest.raises(UserError) as caught:
+        again.run()
+    assert str(caught.value).startswith(f"{damaged}: cannot be restored (")
+    assert str(caught.value).endswith(f"delete {folder / 'state'}, and the training begins anew")
+    assert "\n" not in str(caught.value)
+    assert ((folder / "history.csv").read_bytes(), (folder / "model.keras").read_bytes()) == before
+
+
+def test_a_state_is_on_disk_before_it_counts(killed_after, monkeypatch):
+    """Each of its files, and the folder, before the renaming; and the folder above after it."""
+    folder, done = killed_after(4), []
+    rename = os.replace
+    monkeypatch.setattr(training_state, "on_disk", lambda path: done.append(path.name))
+    monkeypatch.setattr(os, "replace", lambda source, target: (done.append(target.name), rename(source, target)))
+    training = Training(folder, epochs=5)
+    training.run()
+    place = done.index("epoch-00005")
+    saved = {"state.weights.h5", "callbacks.json", "model.keras", "history.csv", "unfinished"}
+    assert saved <= set(done[:place])
+    assert done[place + 1] == "state"
+
+
+def test_a_process_that_must_not_write_any_more_saves_nothing(killed_after):
+    def check():
+        raise Killed
+
+    folder = killed_after(4)
+    training = Training(folder)
+    training.state.check = check
+    training.run_until_killed()
+    assert [state.name for state in (folder / "state").iterdir()] == ["epoch-00004"]
 
 
 @pytest.mark.parametrize("file", ["state.weights.h5", "callbacks.json", "model.keras", "history.csv"])

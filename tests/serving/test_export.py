@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import shutil
 from pathlib import Path
 
 import keras
@@ -10,7 +12,7 @@ import pytest
 from scipy import ndimage
 
 from tfreg.config import dump_config, parse_config
-from tfreg.errors import UserError
+from tfreg.errors import UserError, WorkError
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.volume import Lattice
@@ -22,9 +24,11 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tfreg.serving import export as module
-from tfreg.serving.export import export_run, next_version
+from tfreg.serving import loaded_model
+from tfreg.serving.export import claimed_version, export_run, next_version
 from tfreg.serving.saved_model_checks import check_operations, difference_in_fresh_process
 from tfreg.serving.signatures import MOST_KEYS, NAMES
+from tfreg.serving.warm_up import write_warm_up
 from tfreg.workflows.train import build_model
 from tfreg.workflows.trained_run import load_run
 
@@ -171,6 +175,8 @@ def test_few_bytes_do_not_ask_for_many_answers(exported):
 
 NAN = np.full((1, 4, 4, 4, 1), np.nan, np.float32)
 ONES = np.ones((1, 4, 4, 4, 1), np.float32)
+RAMP = np.linspace(0, 1, 64, dtype=np.float32).reshape(1, 4, 4, 4, 1)
+CURE = "; the model was trained on intensities from 0 to {}, to which `intensity` in the answer of `config` brings"
 
 
 @pytest.mark.parametrize(
@@ -188,6 +194,76 @@ def test_bad_volumes_are_refused_in_the_graph(exported, fixed, moving, text):
     *_, signatures = exported["both"]
     with pytest.raises(tf.errors.InvalidArgumentError, match=text):
         answer(signatures["serving_default"], fixed=fixed, moving=moving)
+
+
+@pytest.mark.parametrize(
+    ("volume", "range_got"),
+    [
+        (2895 * RAMP - 1024, "from -1024 to 1871"),  # Hounsfield units
+        (255 * RAMP, "from 0 to 255"),
+        (2 * RAMP - 1, "from -1 to 1"),
+        (RAMP + 0.01, "from 0.01 to 1.01"),
+        (0 * RAMP, "only from 0 to 0"),
+        (ONES, "only from 1 to 1"),
+        (RAMP / 256, "only from 0 to 0.003906"),
+    ],
+)
+@pytest.mark.parametrize("name", ["fixed", "moving"])
+def test_intensities_that_the_model_was_not_trained_on_are_refused_with_both_ranges(exported, name, volume, range_got):
+    *_, signatures = exported["both"]
+    both = {"fixed": RAMP, "moving": RAMP} | {name: volume}
+    text = re.escape(f"{name} holds intensities {range_got}" + CURE.format(1))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=text):
+        answer(signatures["serving_default"], **both)
+    # In a batch a good volume does not hide it.
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"{name} holds intensities"):
+        answer(signatures["serving_default"], **{side: np.concatenate([RAMP, both[side]]) for side in both})
+
+
+@pytest.mark.parametrize(
+    ("volume", "range_got"),
+    [
+        (2895 * RAMP - 1024, "from -1024 to 1871"),
+        (4095 * RAMP, "only from 0 to 4095"),  # what a scanner counts
+        (255 * RAMP, "only from 0 to 255"),
+        (RAMP, "only from 0 to 1"),
+    ],
+)
+def test_whole_numbers_of_another_scale_are_refused(exported, volume, range_got):
+    *_, signatures = exported["both"]
+    good = np.rint(32767 * RAMP).astype(np.int16)
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=re.escape(f"moving holds intensities {range_got}" + CURE.format(32767))
+    ):
+        answer(signatures["int16"], fixed=good, moving=np.rint(volume).astype(np.int16))
+
+
+def test_rounding_beyond_the_range_is_taken(exported):
+    *_, signatures = exported["both"]
+    found = answer(signatures["serving_default"], fixed=RAMP * np.float32(1.00001) - np.float32(5e-6), moving=RAMP)
+    assert np.isfinite(found["warped"]).all()
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"linear": np.diag([-1.0, 1, 1, 0]).astype(np.float32)[None, :3]}, "linear mirrors or collapses space"),
+        ({"linear": np.zeros((1, 3, 4), np.float32)}, "linear mirrors or collapses space"),
+        (
+            {"linear": np.eye(3, 4, dtype=np.float32)[None].repeat(2, 0)},
+            "linear must be of as many volumes as the image",
+        ),
+        ({"logits": np.zeros((2, 2, 2, 2, 3), np.float32)}, "logits must be of as many volumes as the image"),
+    ],
+)
+def test_answers_that_are_not_the_images_are_refused(exported, changed, text):
+    *_, signatures = exported["both"]
+    earlier = {"linear": np.eye(3, 4, dtype=np.float32)[None], "logits": np.zeros((1, 2, 2, 2, 3), np.float32)}
+    raw = 2895 * RAMP - 1024  # `warp` takes images as they are
+    found = answer(signatures["warp"], image=raw, labels=ONES.astype(np.int32), **earlier)
+    np.testing.assert_allclose(found["image"], raw, atol=1e-3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=text):
+        answer(signatures["warp"], image=raw, labels=ONES.astype(np.int32), **(earlier | changed))
 
 
 def test_logits_of_another_size_are_refused(exported):
@@ -225,10 +301,19 @@ def test_python_functions_and_forced_compilation_are_refused(tmp_path):
             check_operations(tmp_path / str(number))
 
 
-def test_onednn_keeps_the_native_convolution(exported, tmp_path):
-    path, manifest = export_run(exported["both"][1].parents[2] / "runs" / "both", tmp_path / "m", onednn=True)
+def test_onednn_keeps_the_native_convolution_where_there_is_one(exported, tmp_path, monkeypatch):
+    run = exported["both"][1].parents[2] / "runs" / "both"
+    path, manifest = export_run(run, tmp_path / "m", onednn=True)
     assert not manifest["portable"]
     assert "SpaceToBatchND" not in check_operations(path)
+    assert loaded_model.load(path, 1).version == 1
+    monkeypatch.setattr(loaded_model, "dilates_natively", lambda: False)
+    with pytest.raises(ValueError, match="its convolutions need oneDNN"):
+        loaded_model.load(path, 1)
+    assert loaded_model.load(exported["both"][1], 1).version == 1  # the portable one
+    monkeypatch.setattr(module, "dilates_natively", lambda: False)
+    with pytest.raises(UserError, match="--onednn: TensorFlow does without oneDNN on this processor"):
+        export_run(run, tmp_path / "m", onednn=True)
 
 
 def test_warm_up_requests_can_be_answered(exported):
@@ -253,6 +338,34 @@ def test_versions_are_counted_up(tmp_path):
         next_version(tmp_path / "file")
 
 
+def test_two_exports_at_once_write_two_versions(tmp_path):
+    models = tmp_path / "models" / "tfreg"
+    with claimed_version(models) as (first, one), claimed_version(models) as (second, other):
+        assert (first, second) == (1, 2)
+        for version, written in ((second, other), (first, one)):
+            with written() as folder:
+                (folder / "saved_model.pb").write_text(str(version))
+            with pytest.raises(UserError, match="and is kept"), written():
+                pass
+    assert sorted(path.name for path in models.iterdir()) == ["1", "2"]
+    assert [(models / name / "saved_model.pb").read_text() for name in "12"] == ["1", "2"]
+
+
+def test_a_version_that_is_copied_in_meanwhile_is_kept(tmp_path):
+    def copied_in(version, folder):
+        (folder / "saved_model.pb").write_text("exported")
+        (tmp_path / str(version)).mkdir()
+        (tmp_path / str(version) / "saved_model.pb").write_text("mine")
+
+    with (
+        claimed_version(tmp_path) as (version, written),
+        pytest.raises(UserError, match="1: was written by something else while"),
+        written() as folder,
+    ):
+        copied_in(version, folder)
+    assert [path.read_text() for path in tmp_path.rglob("*") if path.is_file()] == ["mine"]
+
+
 def test_an_export_that_answers_wrongly_leaves_nothing(exported, tmp_path, monkeypatch):
     run = exported["both"][1].parents[2] / "runs" / "both"
     monkeypatch.setattr(module, "difference_in_fresh_process", lambda *_: {"warped": 0.5, "linear": 0.0})
@@ -261,16 +374,77 @@ def test_an_export_that_answers_wrongly_leaves_nothing(exported, tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_model_that_does_not_run_elsewhere_is_refused(exported, tmp_path):
-    *_, path, _, _ = exported["both"]
+def test_every_signature_and_the_warm_up_are_proved(exported, tmp_path):
+    """A warm-up request that the model refuses would keep a server from loading it."""
+    _, path, manifest, _ = exported["both"]
+    names = {"warped", "displacement", "linear", "logits"}
+    names |= {f"int16 {name}" for name in names} | {"warp image", "warp labels", "config config"}
+    assert set(manifest["largest_difference"]) == names
+    copy = shutil.copytree(path, tmp_path / "7")
+    write_warm_up(copy, "tfreg", [(50, 50, 50)])
+    inputs = {name: np.zeros((1, 6, 6, 6, 1), np.float32) for name in ("fixed", "moving")}
     with pytest.raises(UserError, match="does not run in a process of its own"):
-        difference_in_fresh_process(tmp_path / "none", volumes(), {})
+        difference_in_fresh_process(copy, {"serving_default": inputs}, {})
+
+
+@pytest.mark.parametrize("damage", ["cut", "lost"])
+def test_what_does_not_arrive_is_not_left_there(exported, tmp_path, monkeypatch, damage):
+    run = exported["both"][1].parents[2] / "runs" / "both"
+    whole = module._check_in_place
+
+    def spoiled(folder, manifest):
+        weights = folder / "variables/variables.data-00000-of-00001"
+        assert weights.is_file()
+        if damage == "cut":
+            weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+        else:
+            weights.unlink()
+        whole(folder, manifest)
+
+    monkeypatch.setattr(module, "difference_in_fresh_process", lambda *_: {"warped": 0.0})
+    monkeypatch.setattr(module, "_check_in_place", spoiled)
+    with pytest.raises(WorkError, match="1: does not hold what was written there, and is removed"):
+        export_run(run, tmp_path / "m")
+    assert not (tmp_path / "m/1").exists()
+
+
+def test_a_network_that_diverged_is_refused(exported, tmp_path):
+    run = shutil.copytree(exported["both"][1].parents[2] / "runs" / "both", tmp_path / "run")
+    network = load_run(run).network
+    network.set_weights([np.full_like(weight, np.nan) for weight in network.get_weights()])
+    network.save(run / "model.keras")
+    with pytest.raises(UserError, match=r"model\.keras: holds weights that are not finite, .*; train it again"):
+        export_run(run, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_model_that_does_not_run_elsewhere_is_refused(exported, tmp_path):
+    _, path, _, _ = exported["both"]
+    whole = {name: np.zeros((1, 10, 12, 8, 1), np.int16) for name in ("fixed", "moving")}
+    with pytest.raises(UserError, match="does not run in a process of its own"):
+        difference_in_fresh_process(tmp_path / "none", {"serving_default": volumes()}, {})
     with pytest.raises(UserError, match="in other shapes than the model"):
-        difference_in_fresh_process(path, volumes(), {"warped": np.zeros(3)})
+        difference_in_fresh_process(path, {"int16": whole}, {"int16": {"warped": np.zeros(3)}})
 
 
 def test_bad_options_get_one_line(exported, tmp_path):
-    with pytest.raises(UserError, match="give positive numbers"):
-        export_run(exported["both"][1], tmp_path, shapes=[(3, 0, 4)])
+    run = exported["both"][1].parents[2] / "runs" / "both"
+    for options, text in (
+        ({"shapes": [(3, 0, 4)]}, "--shape .*: give a positive number"),
+        ({"shapes": [(3, 4)]}, "--shape"),
+        ({"max_voxels": 0}, "--max-voxels 0: give a positive number"),
+        ({"max_voxels": "many"}, "--max-voxels many: give a whole number"),
+        ({"max_voxels": 2.5}, r"--max-voxels 2\.5: give a whole number"),
+        ({"threads": 0}, "--threads 0: give a positive number"),
+        ({"device": "cuda"}, "--device cuda: choose cpu or gpu"),
+        ({"shapes": [(40, 30, 20)], "max_voxels": 20_000}, "--max-voxels 20000: --shape 40x30x20 needs 24000"),
+        ({"max_voxels": 900}, "--max-voxels 900: the network grid of 10x12x8 voxels in config.yaml needs 960"),
+        ({"shapes": [(8, 8, 8)], "max_voxels": 900}, "--max-voxels 900: the network grid of 10x12x8"),
+        ({"max_voxels": 10_000}, "--max-voxels 10000: the check of every export needs 13440"),
+    ):
+        with pytest.raises(UserError, match=text) as caught:
+            export_run(run, tmp_path, **options)
+        assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
     with pytest.raises(UserError, match="holds no trained model"):
         export_run(Path(tmp_path) / "nowhere", tmp_path)

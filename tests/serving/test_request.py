@@ -27,6 +27,7 @@ from tfreg.serving.client import Client
 from tfreg.serving.export import export_run
 from tfreg.transforms.archive import load_transform
 from tfreg.volumes.formats import read_volume
+from tfreg.volumes.volume import Volume
 from tfreg.workflows.register import register_files
 from tfreg.workflows.train import build_model
 from tfreg.workflows.trained_run import load_run
@@ -206,6 +207,52 @@ def test_the_servers_own_words_are_told(server):
         assert caught.value.code == grpc.StatusCode.NOT_FOUND
 
 
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ("{}", "does not say how it was trained; serve what"),
+        ("", "does not say how it was trained; serve what"),
+        ('{"model": {"name": "m"}, "config": {}}', "does not say how it was trained; serve what"),
+        ('{"model": {"name": "m", "sha256": "0"}, "config": {"seeds": 1}}', "unknown key `seeds`.*is `seed` meant"),
+        ('{"model": {"name": "m", "sha256": "0"}, "config": {}}', "gives no logits for this pair"),
+    ],
+)
+def test_a_server_that_tells_half_is_no_identity(rng, monkeypatch, told, words):
+    """It answers with the linear part alone, and says of itself what is given here."""
+
+    def predict(client, inputs, signature="serving_default", outputs=(), version=None):
+        both = {"config": np.array([told.encode()]), "linear": np.eye(3, 4, dtype=np.float32)[None]}
+        return {name: both[name] for name in (("config",) if signature == "config" else ("linear",))}, 3
+
+    image = Volume(rng.random((12, 10, 8)).astype(np.float32), np.diag([2.0, 3, 4, 1]))
+    monkeypatch.setattr(Client, "predict", predict)
+    monkeypatch.setattr(Client, "signatures", lambda client: dict.fromkeys(("serving_default", "int16", "config")))
+    with Client("127.0.0.1:9") as client, pytest.raises(UserError, match=words) as caught:
+        client.register(image, image)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (
+            lambda: Client("127.0.0.1:9", encoding="int8"),
+            "--encoding int8: choose float32 or int16 .is `int16` meant",
+        ),
+        (lambda: Client("127.0.0.1:9", max_message_mb=4096), "--max-message-mb 4096: give a number of at most 2047"),
+        (lambda: Client("127.0.0.1:9", max_message_mb="big"), "--max-message-mb big: give a whole number"),
+        (lambda: Client(8500), "--address 8500: give HOST:PORT"),
+        (lambda: Patience(timeout_seconds=0), "--timeout 0: give a positive number"),
+        (lambda: Patience(timeout_seconds=np.nan), "--timeout nan: give a finite number"),
+        (lambda: Patience(retries=-1), "--retries -1: give a number of at least 0"),
+        (lambda: Patience(retries=1.5), r"--retries 1\.5: give a whole number"),
+    ],
+)
+def test_options_of_a_client(make, words):
+    with pytest.raises(UserError, match=words):
+        make()
+
+
 def test_another_kind_of_model_is_refused(base_path, start_server):
     server = start_server(base_path)
     with (
@@ -234,7 +281,7 @@ def test_nobody_there(lungs, tmp_path):
         (["--address", "localhost"], "--address localhost: give HOST:PORT"),
         (["--address", "localhost:99999"], "--address localhost:99999: give HOST:PORT"),
         (["--address", "localhost:²"], "--address localhost:²: give HOST:PORT"),
-        (["--encoding", "int8"], "--encoding int8: choose float32, int16"),
+        (["--encoding", "int8"], "--encoding int8: choose float32 or int16"),
         (["--tls-key", "key.pem"], "--tls-certificate and --tls-key belong together"),
         (["--tls-ca", "nowhere.pem"], "nowhere.pem: cannot be read"),
         (["--transform", "rigid"], "--transform rigid: choose linear"),
@@ -251,7 +298,7 @@ def test_bad_options_get_one_line(server, lungs, tmp_path, options, text):
 def test_a_server_that_comes_back_is_found_again(models, start_server):
     """Killed between two requests and started again on the same port, while the client tries."""
     first = start_server(models)
-    pair = {name: np.zeros((1, 8, 9, 10, 1), np.float32) for name in ("fixed", "moving")}
+    pair = {name: np.eye(10, dtype=np.float32)[None, :8, None, :, None].repeat(9, 2) for name in ("fixed", "moving")}
     port = first.address.rpartition(":")[2]
     with Client(first.address, patience=Patience(timeout_seconds=150, retries=60)) as client:
         client.predict(pair)

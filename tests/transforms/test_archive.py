@@ -86,6 +86,13 @@ def test_arrays_of_something_else(tmp_path):
     refused(path)
 
 
+def test_numbers_that_are_not_finite(tmp_path, transform):
+    path = tmp_path / "transform.npz"
+    transform.deformation.logits[1, 2, 0, 1] = np.nan
+    save_transform(path, transform, transform.lattice, transform.lattice)
+    assert "not finite" in refused(path)
+
+
 def test_another_format_says_what_to_do(tmp_path):
     path = tmp_path / "transform.npz"
     np.savez(path, header=np.array('{"format": 2}'))

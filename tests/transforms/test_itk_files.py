@@ -1,5 +1,6 @@
 """Transforms that ITK and ANTs write and read."""
 
+import h5py
 import nibabel as nib
 import numpy as np
 import pytest
@@ -190,6 +191,85 @@ def test_other_files_are_refused(tmp_path, name):
     with pytest.raises(UserError, match="cannot be read as an ITK transform; give") as caught:
         read_linear(path)
     assert str(caught.value).startswith(f"{path}: ")
+
+
+TRANSLATIONS = """#Insight Transform File V1.0
+#Transform 0
+Transform: TranslationTransform_double_3_3
+Parameters: 1 2 3
+FixedParameters:
+#Transform 1
+Transform: TranslationTransform_double_3_3
+Parameters: 10 20 30
+FixedParameters:
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "cause"),
+    [
+        ("flirt.mat", "1 0 0 1\n0 1 0 2\n0 0 1 3\n0 0 0 1\n", "bare 4x4 matrix, as FSL's FLIRT writes"),
+        ("t.txt", '// a comment\n(Transform "AffineTransform")\n', "is a parameter file of elastix"),
+        ("t.txt", '(Transform "AffineTransform")\n(NumberOfParameters 12)\n', "is a parameter file of elastix"),
+        ("t.tfm", TRANSLATIONS.replace("1 2 3", "nan 2 3"), "whose numbers cannot be read"),
+        ("t.tfm", TRANSLATIONS[:90], "an ITK transform that is truncated"),
+        ("t.xfm", "MNI Transform File\n", "is a MINC transform"),
+        ("t.tfm", "", "is empty"),
+    ],
+)
+def test_another_programs_transform_is_named(tmp_path, name, text, cause):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=cause):
+        read_linear(tmp_path / name)
+
+
+def test_images_and_archives_are_no_initial_alignment(tmp_path, field):
+    write_displacement(tmp_path / "displacement.nii.gz", *field)
+    with pytest.raises(UserError, match=r"is an image \(NIfTI\), perhaps a displacement field.* must be linear"):
+        read_linear(tmp_path / "displacement.nii.gz")
+    np.savez(tmp_path / "transform.npz", a=1)
+    with pytest.raises(UserError, match=r"tfreg's own transform.npz.*give linear.tfm"):
+        read_linear(tmp_path / "transform.npz")
+
+
+def test_transforms_side_by_side_are_refused(tmp_path):
+    path = tmp_path / "two.tfm"
+    path.write_text(TRANSLATIONS)
+    # SimpleITK reads the first, and says nothing.
+    assert sitk.ReadTransform(str(path)).TransformPoint((0, 0, 0)) == (1, 2, 3)
+    with pytest.raises(UserError, match="holds 2 transforms that are not joined to a composite"):
+        read_linear(path)
+    joined = TRANSLATIONS.replace("#Transform 1", "#Transform 2").replace("#Transform 0", "#Transform 1")
+    path.write_text(joined.replace("V1.0\n", "V1.0\n#Transform 0\nTransform: CompositeTransform_double_3_3\n"))
+    np.testing.assert_allclose(read_linear(path)[:3, 3], [-11, -22, 33])
+
+
+def test_hdf5_transforms_side_by_side_are_refused(tmp_path):
+    sitk.WriteTransform(LINEAR["translation"](), str(tmp_path / "one.h5"))
+    with h5py.File(tmp_path / "one.h5") as source, h5py.File(tmp_path / "two.h5", "w") as target:
+        for name in source:
+            source.copy(name, target)
+        source.copy("TransformGroup/0", target["TransformGroup"], "1")
+    assert sitk.ReadTransform(str(tmp_path / "two.h5")).GetName() == "TranslationTransform"
+    with pytest.raises(UserError, match="holds 2 transforms"):
+        read_linear(tmp_path / "two.h5")
+    np.testing.assert_allclose(read_linear(tmp_path / "one.h5")[:3, 3], [-1, 2, 300])
+
+
+def test_a_small_scale_is_not_singular(tmp_path):
+    transform = sitk.AffineTransform(3)
+    transform.Scale(1e-4)  # from micrometres to tenths of a metre
+    sitk.WriteTransform(transform, str(tmp_path / "a.tfm"))
+    np.testing.assert_allclose(read_linear(tmp_path / "a.tfm"), np.diag([1e-4, 1e-4, 1e-4, 1]))
+
+
+def test_a_name_that_is_not_utf8(tmp_path):
+    path = tmp_path / "t\udcff.tfm"  # the byte 255, at which ITK would end the process
+    path.write_text(TRANSLATIONS)
+    with pytest.raises(UserError, match="the name is not UTF-8"):
+        read_linear(path)
+    with pytest.raises(UserError, match="the name is not UTF-8"):
+        write_linear(path, np.eye(4))
 
 
 def test_a_singular_matrix_is_refused(tmp_path):

@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from tfreg.errors import InputWarning, UserError
-from tfreg.volumes.manifest import Pair, Subject, pairs_from_subjects, read_pairs, read_subjects, write_subjects
+from tfreg.volumes.manifest import (
+    Pair,
+    Subject,
+    lists_pairs,
+    pairs_from_subjects,
+    read_pairs,
+    read_subjects,
+    write_subjects,
+)
 
 
 def manifest(folder, content, files=("a.nii", "b.nii", "c.csv")):
@@ -64,7 +72,7 @@ def test_what_is_written_comes_back(tmp_path):
         ("id,subject,image\n1,s,none.nii\n", r"line 2 \(id '1'\): image .*none.nii does not exist"),
         ("id,subject,image,labels\n1,s,a.nii,no.nii\n", r"labels .*no.nii does not exist"),
         ("id,subject,image\n1,,a.nii\n", r"line 2 \(id '1'\): subject is empty"),
-        ("id,subject,image\n1,s\n", "image is empty"),
+        ("id,subject,image\n1,s\n", "line 2 has 2 cells, and the header names 3"),
         ("id,subject,image\n../1,s,a.nii\n", "an id names files"),
     ],
 )
@@ -174,3 +182,98 @@ def test_real_manifests(shared_data, name, count):
     if name == "cardiac":
         assert len(pairs_from_subjects(subjects, moving_phase="ED", fixed_phase="ES")) == 50
     assert len(read_pairs(shared_data / "lung_ct" / "pairs.csv")) == 1
+
+
+def subjects_of(folder, content):
+    return read_subjects(manifest(folder, content))
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (["1,s,a.nii,,,val"], "split 'val' is unknown (is `validation` meant?); give train, validation, test"),
+        (["1,s,a.nii,,,Train"], "split 'Train' is unknown (is `train` meant?)"),
+        (["1,s,a.nii,,,holdout"], "split 'holdout' is unknown; give train"),
+        (["1,s,a.nii,,,train", "2,s,b.nii,,,test"], "subject s is in `train` and in `test` (lines 2 and 3)"),
+        (["1,s,a.nii,ED,,", "2,s,b.nii,ed,,"], "line 3: phase 'ed' is spelled 'ED' on line 2"),
+        (["1,s,a.nii,,NOR,", "2,t,b.nii,,nor,"], "line 3: group 'nor' is spelled 'NOR' on line 2"),
+        (["1,S1,a.nii,,,train", "2,s1,b.nii,,,validation"], "subject 's1' is spelled 'S1' on line 2"),
+        (["1,Jose\u0301,a.nii,,,", "2,Jos\u00e9,b.nii,,,"], "is spelled"),
+        (["1,a  b,a.nii,,,", "2,a b,b.nii,,,"], "is spelled 'a  b' on line 2"),
+        (["A,s,a.nii,,,", "a,t,b.nii,,,"], "the id is on line 2 already"),
+        (["Jose\u0301,s,a.nii,,,", "Jos\u00e9,t,b.nii,,,"], "the id is on line 2 already"),
+        (["x" * 130 + ",s,a.nii,,,"], "make it shorter than 100 bytes"),
+        (["1,s\u200b,a.nii,,,"], "subject holds an invisible character (U+200B)"),
+        (['1,s,"a.nii\n",,,'], None),
+        (['1,s,"a\nb.nii",,,'], "image holds an invisible character (U+000A)"),
+        (["1,s,a.nii,,NA,"], "group is 'NA'; leave the cell empty"),
+        (["1,s,a.nii,nan,,"], "phase is 'nan'; leave the cell empty"),
+    ],
+)
+def test_words_and_names_are_certain(tmp_path, rows, words):
+    content = "\n".join(["id,subject,image,phase,group,split", *rows, ""])
+    if words is None:
+        assert subjects_of(tmp_path, content)[0].image == tmp_path / "a.nii"
+        return
+    with pytest.raises(UserError) as caught:
+        subjects_of(tmp_path, content)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{tmp_path / 'manifest.csv'}: line ") or "subject s is in" in words
+
+
+def test_norwegians_and_numbers_are_names(tmp_path):
+    first, second = subjects_of(tmp_path, "id,subject,image,phase,group\n001,NO,a.nii,on,N\n002,No 2,b.nii,off,Y\n")
+    assert (first.id, first.subject, first.phase, first.group) == ("001", "NO", "on", "N")
+    assert (second.phase, second.group) == ("off", "Y")
+
+
+def test_names_that_differ_by_zeros_are_told(tmp_path):
+    with pytest.warns(InputWarning, match="subject '001', '1' differ by zeros only"):
+        assert len(subjects_of(tmp_path, "id,subject,image\na,001,a.nii\nb,1,b.nii\nc,10,c.csv\n")) == 3
+
+
+def test_a_split_under_another_name(tmp_path):
+    with pytest.raises(UserError, match="column 'set' holds test, train, and is not known; call it `split`"):
+        subjects_of(tmp_path, "id,subject,image,set\n1,s,a.nii,train\n2,t,b.nii,test\n")
+    assert len(subjects_of(tmp_path, "id,subject,image,set\n1,s,a.nii,pilot\n2,t,b.nii,main\n")) == 2
+
+
+def test_all_missing_files_are_named_with_their_cause(tmp_path):
+    content = (
+        "id,subject,image,labels\n1,s,~/a.nii,b.nii\n2,t,$HOME/a.nii,no.nii\n"
+        "3,u,https://x.org/a.nii,\n4,v,x\\\\a.nii,\n5,w,a.nii,\n"
+    )
+    with pytest.raises(UserError) as caught:
+        subjects_of(tmp_path, content)
+    text = str(caught.value)
+    assert text.count("does not exist") == 5
+    assert text.count("~ and variables are not replaced") == 2
+    assert text.count("only files on this machine are read") == 1
+    assert text.count("write / in place of") == 1
+    assert text.count("relative to the CSV file") == 1
+    assert "\n" not in text
+
+
+def test_pairs_tables_are_certain(tmp_path):
+    for header, near in (("fixed_label", "fixed_labels"), ("Fixed-Points", "fixed_points")):
+        with pytest.raises(UserError, match=f"is `{near}` meant"):
+            read_pairs(manifest(tmp_path, f"id,fixed,moving,{header}\np,a.nii,b.nii,c.csv\n"))
+    with pytest.warns(InputWarning, match="columns are not used: fixed_mask"):
+        read_pairs(manifest(tmp_path, "id,fixed,moving,fixed_mask\np,a.nii,b.nii,c.csv\n"))
+    assert lists_pairs(manifest(tmp_path, "ID;\n")) is False
+    assert lists_pairs(manifest(tmp_path, "id,Fixed,Moving\n"))
+    assert not lists_pairs(manifest(tmp_path, "id,subject,image\n"))
+
+
+def test_pairs_have_names_of_their_own():
+    people = [Subject(name, name, Path(name)) for name in ("a_to_b", "c", "a", "b_to_c")]
+    with pytest.raises(UserError, match="two pairs are called 'a_to_b_to_c'; leave `_to_` out of ids"):
+        pairs_from_subjects(people)
+
+
+def test_phases_that_are_nearly_there():
+    with pytest.raises(UserError, match=r"no volume has phase 'es' \(is `ES` meant\?\); the phases there are ED, ES"):
+        pairs_from_subjects(hearts("a_ED", "a_ES"), moving_phase="ED", fixed_phase="es")
+    with pytest.raises(UserError, match=r"table\.csv: the moving and the fixed phase are both 'ED'"):
+        pairs_from_subjects(hearts("a_ED", "a_ES"), moving_phase="ED", fixed_phase="ED", source="table.csv")

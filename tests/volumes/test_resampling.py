@@ -75,7 +75,7 @@ def test_oblique_resampling_through_a_world_map_is_itks(volume, interpolation):
     expected = itk_resample(volume, lattice, interpolation, world_map, -99.0)
     assert 0.05 < (expected == -99).mean() < 0.95
     np.testing.assert_allclose(result.array, expected, atol=2e-3)
-    assert result.lattice.same_as(lattice)
+    assert result.lattice.same_as(lattice, 1e-6)
 
 
 def test_nearest_keeps_the_dtype_and_rounds_half_up():
@@ -90,6 +90,38 @@ def test_one_point_and_points_that_are_not_numbers():
     for interpolation in ("nearest", "linear", "cubic"):
         assert sample(array, [1, 2, 3], interpolation) == pytest.approx(45)
         np.testing.assert_array_equal(sample(array, [[np.nan, 1, 1], [np.inf, 1, 1]], interpolation, -1.0), [-1, -1])
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+def test_what_is_not_measured_has_no_part_in_an_interpolation(interpolation, rng):
+    array = rng.normal(100, 10, (14, 15, 16)).astype(np.float32)
+    measured = np.ones(array.shape, bool)
+    measured[:4] = measured[9, 9, 9] = False
+    points = rng.uniform(-1, 16, (500, 3))
+    expected = sample(array, points, interpolation, -7)
+    found = []
+    for value in (np.float32(-3.4e38), np.float32(1000), np.float32(np.nan)):
+        found.append(sample(np.where(measured, array, value), points, interpolation, -7, measured))
+        np.testing.assert_array_equal(found[-1], found[0])
+    nearest = sample(measured, points, "nearest", False)
+    assert (found[0][~nearest] == -7).all()
+    assert (np.abs(found[0][nearest] - 100) < 60).all()
+    far = nearest & (points[:, 0] > 9) & (np.linalg.norm(points - 9, axis=1) > 6)
+    # The spline's coefficients beside the hole fade by 0.27 a voxel.
+    np.testing.assert_allclose(found[0][far], expected[far], atol=0.1 if interpolation == "cubic" else 0)
+
+
+def test_where_nothing_is_measured_all_is_fill():
+    array = np.full((4, 5, 6), np.nan, np.float32)
+    assert (sample(array, np.ones((3, 3)), "linear", 5, np.zeros(array.shape, bool)) == 5).all()
+
+
+@pytest.mark.parametrize("fill", [-1, 256, 0.5, np.nan])
+def test_labels_do_not_cut_the_value_outside(fill):
+    array = np.ones((3, 4, 5), np.uint8)
+    with pytest.raises(ValueError, match="`fill` must be a value of the array's dtype, uint8"):
+        sample(array, np.full((2, 3), -9.0), "nearest", fill)
+    assert sample(array, np.full((2, 3), -9.0), "nearest", 255.0).tolist() == [255, 255]
 
 
 def test_unknown_interpolation():

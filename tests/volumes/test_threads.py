@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfreg.volumes import threads
-from tfreg.volumes.threads import in_slabs, in_threads, thread_count
+from tfreg.volumes.threads import in_slabs, in_threads, thread_count, usable_cpus
 from tfreg.volumes.volume import Lattice
 
 AFFINE = np.array([[0, -2.0, 0.1, 7], [1.5, 0, 0, -3], [0, 0.2, 4, 11], [0, 0, 0, 1]])
@@ -31,6 +31,15 @@ def test_an_error_is_raised():
 @pytest.mark.parametrize(("allowed", "count"), [("1", 1), ("3", 3), ("", None), ("0", None), ("many", None)])
 def test_threads_are_limited(monkeypatch, allowed, count):
     monkeypatch.setenv("OMP_NUM_THREADS", allowed)
-    assert thread_count() == (count or os.cpu_count())
+    assert thread_count() == (count or usable_cpus())
     names = in_threads(lambda _: threading.get_ident(), range(50))
     assert len(set(names)) <= thread_count()
+
+
+@pytest.mark.parametrize(("quota", "count"), [("max 100000", 6), ("250000 100000", 3), ("50000 100000", 1), ("", 6)])
+def test_cpus_are_those_that_a_scheduler_and_a_container_leave(monkeypatch, tmp_path, quota, count):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(6)), raising=False)
+    monkeypatch.setattr(threads, "QUOTA", tmp_path / "cpu.max")
+    assert usable_cpus() == 6
+    (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    assert usable_cpus() == count

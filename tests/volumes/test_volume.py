@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfreg.volumes.volume import Lattice, Volume
+from tfreg.volumes.volume import Lattice, Volume, difference
 
 
 def test_world_and_voxel_coordinates_are_nibabels(volume):
@@ -62,11 +62,49 @@ def test_a_lattice_cannot_be_changed_through_its_affine():
 def test_same_as_looks_at_every_corner():
     lattice = Lattice((4, 5, 600), np.eye(4))
     turned = np.eye(4)
-    turned[0, 2] = 1e-5  # 6 micrometres at the far end
+    turned[0, 2] = 3e-4  # 0.18 voxels at the far end
     assert lattice.same_as(Lattice((4, 5, 600), np.eye(4)))
     assert not lattice.same_as(Lattice((4, 5, 600), turned))
-    assert lattice.same_as(Lattice((4, 5, 600), turned), tolerance_mm=1e-2)
+    assert lattice.same_as(Lattice((4, 5, 600), turned), tolerance_voxels=0.2)
     assert not lattice.same_as(Lattice((4, 5, 601), np.eye(4)))
+
+
+@pytest.mark.parametrize("size", [1000.0, 1.0, 0.01])
+def test_places_are_compared_in_voxels(size):
+    lattice = Lattice((4, 5, 6), np.diag([size, 2 * size, 5 * size, 1]))
+    shifted = np.array(lattice.affine)
+    shifted[2, 3] = 0.4 * 5 * size
+    other = Lattice((4, 5, 6), shifted)
+    assert lattice.distance_voxels(other) == pytest.approx(0.4)
+    assert not lattice.same_as(other)
+    assert difference(other, lattice) == "its voxels lie up to 0.4 voxels away"
+    shifted[2, 3] = 0.011 * 5 * size
+    assert lattice.same_as(Lattice((4, 5, 6), shifted))
+
+
+def test_what_tells_lattices_apart_in_words():
+    lattice = Lattice((4, 5, 6), np.diag([2.0, 2, 2, 1]))
+    assert difference(Lattice((4, 5, 7), np.eye(4)), lattice) == "4x5x7 voxels, not 4x5x6"
+    assert "axes run LAS, not RAS" in difference(Lattice((4, 5, 6), np.diag([-2.0, 2, 2, 1])), lattice)
+    text = difference(Lattice((4, 5, 6), np.diag([2.0, 2, 2.0001, 1])), lattice)
+    assert text == "its voxels lie up to 0.00025 voxels away: its spacing is 2 x 2 x 2.0001 mm, not 2 x 2 x 2 mm"
+
+
+@pytest.mark.parametrize("shear", [0, 3e-4, 2e-2, 0.2])
+@pytest.mark.parametrize("size", [2.0, 0.01])
+def test_rounding_is_straightened_and_shear_is_kept(size, shear):
+    affine = np.diag([size, 2 * size, -3 * size, 1])
+    affine[:3, 1] += shear * affine[:3, 0]
+    affine[:3, 3] = [100, -50, 3]
+    lattice = Lattice((40, 50, 60), affine)
+    straight = lattice.straightened()
+    assert lattice.is_sheared == (shear > 0)
+    assert straight.is_sheared == (shear > 1e-3)
+    np.testing.assert_allclose(lattice.shear_degrees, np.degrees(np.arctan(shear / 2)), rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(straight.spacing, lattice.spacing)
+    np.testing.assert_allclose(straight.centre_world, lattice.centre_world)
+    assert lattice.distance_voxels(straight) < 0.1
+    assert np.array_equal(straight.affine, affine) == (shear in (0, 2e-2, 0.2))
 
 
 @given(st.permutations([0, 1, 2]), st.tuples(*[st.booleans()] * 3))

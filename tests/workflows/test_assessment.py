@@ -6,9 +6,10 @@ import SimpleITK as sitk
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from tfreg.transforms.transform import Transform
 from tfreg.volumes.itk_images import to_itk
 from tfreg.volumes.volume import Volume
-from tfreg.workflows.assessment import displacement_quality, log_jacobian_summary
+from tfreg.workflows.assessment import agreement, displacement_quality, log_jacobian_summary
 from tfreg.workflows.case import Case
 from tfreg.workflows.metrics import surface_distances_by_label
 
@@ -159,8 +160,68 @@ def test_surface_distances_are_those_of_the_nearest_surface_voxels(rng):
     assert found["hd95_mm"] == pytest.approx(max(np.percentile(d, 95, method="lower") for d in directed))
 
 
-def test_equal_labels_touch_and_a_label_of_one_side_only_has_no_surface_distance(rng):
+def test_equal_labels_touch_and_a_label_of_one_side_only_is_as_far_as_the_image_allows(rng):
     labels = ndimage.zoom(rng.integers(0, 3, (4, 5, 6)), 3, order=0)
     found = surface_distances_by_label(labels, labels, (1, 2, 3))
     assert found == {label: {"hd95_mm": 0.0, "mean_mm": 0.0} for label in (1, 2)}
-    assert list(surface_distances_by_label(labels, np.where(labels == 1, 1, 0), (1, 2, 3))) == [1]
+    corner_to_corner = np.sqrt((11 * 1) ** 2 + (14 * 2) ** 2 + (17 * 3) ** 2)
+    for sides in ((labels, np.where(labels == 1, 1, 0)), (np.where(labels == 1, 1, 0), labels)):
+        found = surface_distances_by_label(*sides, (1, 2, 3))
+        assert found[1] == {"hd95_mm": 0.0, "mean_mm": 0.0}
+        assert found[2] == pytest.approx({"hd95_mm": corner_to_corner, "mean_mm": corner_to_corner})
+
+
+def balls(*centres, shape=(30, 28, 26)):
+    """Labels 1, 2, ..., each a ball of radius 3; None leaves one out."""
+    places, labels = np.stack(np.indices(shape), axis=-1), np.zeros(shape, np.uint8)
+    for label, centre in enumerate(centres, 1):
+        if centre is not None:
+            labels[np.linalg.norm(places - centre, axis=-1) <= 3] = label
+    return labels
+
+
+@pytest.mark.parametrize("lost", ["in the moving image", "in warping", "in the fixed image"])
+def test_a_lost_structure_is_never_an_improvement(rng, lost):
+    """However far off a structure lies, losing it is worse, for every mean; and what is lost is named."""
+    image = Volume(rng.random((30, 28, 26)).astype(np.float32), np.diag([2.0, 1.5, 3, 1]))
+    fixed, far = balls((15, 14, 13), (4, 4, 4)), balls((16, 14, 13), (25, 23, 21))
+    displacement_mm = np.zeros((*image.shape, 3), np.float32)
+
+    def quality(fixed, moving):
+        volumes = [Volume(array, image.affine) for array in (fixed, moving)]
+        return displacement_quality(Case(image, image, *volumes), displacement_mm)[0]
+
+    off = quality(fixed, far)
+    assert off["lost_labels"] == []
+    if lost == "in the fixed image":
+        found = quality(balls((15, 14, 13), None), far)
+    elif lost == "in the moving image":
+        found = quality(fixed, balls((16, 14, 13), None))
+    else:
+        displacement_mm[fixed == 2] = (500, 0, 0)  # label 2 is read outside the moving image,
+        displacement_mm[far == 2] = (500, 0, 0)  # wherever it lies
+        found = quality(fixed, far)
+    assert found["lost_labels"] == ["2"]
+    assert found["dice"]["2"] == 0
+    assert set(found["dice"]) == set(found["hd95_mm"]) == set(found["surface_mm"]) == {"1", "2"}
+    assert found["mean_dice"] == pytest.approx(found["dice"]["1"] / 2)
+    assert found["mean_hd95_mm"] > off["mean_hd95_mm"]
+    assert found["mean_surface_mm"] > off["mean_surface_mm"]
+    stages = agreement(
+        Case(image, image, Volume(fixed, image.affine), Volume(balls((16, 14, 13), None), image.affine)),
+        np.eye(4),
+        Transform.identity(image.lattice),
+        np.zeros((*image.shape, 3), np.float32),
+        image,
+    )
+    assert all(stage["lost_labels"] == ["2"] for stage in stages.values())
+
+
+def test_segmentations_without_labels_have_no_mean(rng):
+    image = Volume(rng.random((6, 7, 8)).astype(np.float32), np.eye(4))
+    empty = Volume(np.zeros((6, 7, 8), np.uint8), np.eye(4))
+    stages = agreement(
+        Case(image, image, empty, empty), np.eye(4), Transform.identity(image.lattice), np.zeros((6, 7, 8, 3)), image
+    )
+    assert np.isnan(stages["after"]["mean_dice"])
+    assert stages["after"]["lost_labels"] == []

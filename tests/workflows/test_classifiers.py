@@ -7,8 +7,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from tfreg.config import ClassifierNetwork
+from tfreg.errors import WorkError
 from tfreg.workflows import classifiers
 from tfreg.workflows.classifiers import (
+    Ensemble,
     JacobianRegression,
     fit_ensemble,
     fit_network,
@@ -60,6 +62,17 @@ def test_each_network_is_trained_without_its_part(planted, monkeypatch):
         np.testing.assert_array_equal(volumes, inputs[parts != part])
         np.testing.assert_array_equal(groups, targets[parts != part])
     np.testing.assert_array_equal(ensemble.held_out, inputs[:, 0, 0, 0, 0])
+
+
+def test_a_network_that_is_lost_calls_nobody_healthy(planted):
+    """What is not a number lies below every threshold."""
+    inputs, targets = planted
+    with pytest.raises(WorkError, match=r"the classifier's training diverged; lower network\.learning_rate"):
+        fit_network(inputs, targets, QUICK.model_copy(update={"learning_rate": 1e30}), seed=0)
+    network = fit_network(inputs, targets, QUICK.model_copy(update={"epochs": 1}), seed=0)
+    network.set_weights([np.full_like(weight, np.nan) for weight in network.get_weights()])
+    with pytest.raises(WorkError, match="gives probabilities that are not finite"):
+        Ensemble([network]).predict(inputs)
 
 
 def test_equal_seeds_train_equal_networks(planted):

@@ -16,10 +16,12 @@ from tfreg.transforms.archive import load_transform
 from tfreg.volumes.formats import read_volume, write_volume
 from tfreg.volumes.manifest import read_subjects
 from tfreg.workflows import deformations
-from tfreg.workflows.classify import evaluate_classifier, predict_health, train_classifier
+from tfreg.workflows.classify import JUDGEMENT, evaluate_classifier, predict_health, train_classifier
 from tfreg.workflows.deformation_features import residual_mm
+from tfreg.workflows.deformations import register_subjects
 from tfreg.workflows.health_cohort import read_cohort
-from tfreg.workflows.simulate import simulate
+from tfreg.workflows.simulate import DATA_SET, simulate
+from tfreg.workflows.trained_classifier import CLASSIFIER
 
 SMALL = {"shape": (30, 24, 28), "spacing": (12.0, 11.5, 12.5), "diseased": 0.5, "progress": False}
 CONFIG = """
@@ -287,6 +289,33 @@ def test_a_config_that_is_wrong(content, words):
     assert words in str(caught.value)
 
 
+def test_the_kinds_name_every_file_that_is_written(chests, classifier, tmp_path):
+    """With --force these are replaced, and no others."""
+    judged(chests, classifier, "strong", tmp_path / "judged")
+    for kind, folder in ((CLASSIFIER, classifier), (JUDGEMENT, tmp_path / "judged"), (DATA_SET, chests / "none")):
+        files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        assert set(kind.own(folder)) == files
+        assert kind.own(folder)[-1] == kind.marker
+
+
+def test_another_process_may_be_quicker(chests, config, tmp_path, monkeypatch):
+    """Its deformation of the same images is taken, and not replaced."""
+    monkeypatch.setattr(
+        deformations, "in_processes", lambda function, batches, *_: ((t, function(t, None)) for b in batches for t in b)
+    )
+    monkeypatch.setattr(deformations, "set_up_once", lambda resources: None)
+    subjects = [one for one in read_subjects(chests / "strong" / "subjects.csv") if one.subject == "s001"]
+    registration = config.registration.model_copy(update={"refine": False})  # takes no time
+    given = (subjects, config.pairs, registration, tmp_path / "cache", 1, None, False)
+    (first,) = register_subjects(*given)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*")}
+    kept, answers = deformations._kept, iter([None])
+    monkeypatch.setattr(deformations, "_kept", lambda *key: next(answers, kept(*key)))
+    (second,) = register_subjects(*given)
+    assert second.folder == first.folder
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*")} == before
+
+
 def test_places_that_do_not_fit(chests, config, classifier, tmp_path):
     data, cache = chests / "train" / "subjects.csv", chests / "cache"
     with pytest.raises(UserError, match="holds no classifier; give a folder that `tfreg classify train` wrote"):
@@ -298,8 +327,8 @@ def test_places_that_do_not_fit(chests, config, classifier, tmp_path):
     with pytest.raises(UserError, match=r"damaged: cannot be loaded as a classifier"):
         predict_health(tmp_path / "damaged", data, tmp_path / "a.csv", cache, **QUIET)
     assert not (tmp_path / "a.csv").exists()
-    for place in (tmp_path, tmp_path / "no" / "a.csv"):
-        with pytest.raises(UserError, match="cannot be written; name a file in a folder that is there"):
+    for place, text in ((tmp_path, "is a folder; name a file"), (tmp_path / "no" / "a.csv", "folder does not exist")):
+        with pytest.raises(UserError, match=text):
             predict_health(classifier, data, place, cache, **QUIET)
     two = (data.parent / "two.csv", data.read_text().replace("inhale,fibrosis", "inhale,healthy", 1))
     two[0].write_text(two[1])

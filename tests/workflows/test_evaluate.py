@@ -12,18 +12,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from scipy import ndimage
 
 from tfreg.config import dump_config, parse_config
-from tfreg.errors import UserError
+from tfreg.errors import InputWarning, UserError
 from tfreg.volumes.formats import read_volume, write_points, write_volume
+from tfreg.volumes.manifest import Pair
 from tfreg.volumes.volume import Volume
+from tfreg.workflows.baselines import BASELINES, Baseline
 from tfreg.workflows.evaluate import evaluate, plan_experiments
-from tfreg.workflows.evaluation_methods import plan_methods, reference_of
-from tfreg.workflows.evaluation_store import Store, digest_of
+from tfreg.workflows.evaluation_methods import Method, plan_methods, reference_of
+from tfreg.workflows.evaluation_store import Store
+from tfreg.workflows.evaluation_worker import Task, measure
+from tfreg.workflows.folder_lock import locked_folder
+from tfreg.workflows.input_digests import digest_of
 from tfreg.workflows.metrics import dice_by_label
 from tfreg.workflows.result import without_nan
 from tfreg.workflows.train import build_model
+from tfreg.workflows.training_people import TrainingPeople
+from tfreg.workflows.worker_pool import Resources
 
 SHAPE = (24, 28, 20)
 
@@ -116,6 +124,8 @@ def test_every_method_has_its_row_in_both_experiments(evaluated):
         assert methods["refined"]["figures"]["seconds"]["mean"] > 0
     text = (out / "tables.md").read_text(encoding="utf-8")
     assert "## Table 1: overlap" in text
+    assert "‡ tiny: its folder holds no subjects.json" in text
+    assert "| tiny ‡ |" in text
     assert "## Table 2: landmark errors, mm (within subjects, ED to ES)" in text
     assert "| inter-observer | 1.00 | 2.00 | 2.00 | 3.00 |" in text
 
@@ -280,6 +290,53 @@ def test_a_manifest_of_pairs_is_one_experiment(people, tmp_path):
     assert (name, pair.id, pair.subjects) == ("pairs", "one", ("one",))
 
 
+def test_what_a_table_does_not_say_is_refused(people, tmp_path):
+    def planned(path, *specifications, split=None):
+        return plan_experiments(path, specifications, split, None, "labels", 0)
+
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text(f"id,fixed,moving\none,{people}/p0_ES.nii.gz,{people}/p0_ED.nii.gz\n")
+    with pytest.raises(UserError, match=r"--split validation: .*pairs.csv lists pairs, which have no split"):
+        planned(pairs, "all", split="validation")
+    pairs.write_text("id,Fixed,Moving\none,a.nii,b.nii\n")
+    with pytest.raises(UserError, match=r"column fixed, moving is missing \(is `Fixed` meant\?\)"):
+        planned(pairs, "all")
+    with pytest.raises(UserError, match=r"no subject has split 'val' \(is `validation` meant\?\)"):
+        planned(people / "subjects.csv", "all", split="val")
+    with pytest.raises(UserError, match=r"subjects.csv: no volume has phase 'Es' \(is `ES` meant\?\)"):
+        planned(people / "subjects.csv", "ED:Es")
+    with pytest.raises(UserError, match="--pairs all:: give MOVING:FIXED"):
+        planned(people / "subjects.csv", "all:")
+
+
+def test_people_of_the_training_are_marked(people, evaluated, tmp_path, monkeypatch):
+    """A run that saw p1's images under another name, and told of it only after a first evaluation."""
+    shutil.copytree(evaluated[0].parent / "tiny", tmp_path / "run")
+    quality = {"mean_dice": 0.5, "dice": {"1": 0.5}}
+    monkeypatch.setattr(
+        "tfreg.workflows.evaluate.in_processes",
+        lambda function, batches, *_: ((task, {"quality": quality}) for batch in batches for task in batch),
+    )
+
+    def again():
+        out, options = tmp_path / "out", {"split": "validation", "pairs": ("ED:ES",), "progress": False}
+        summary = evaluate(people / "subjects.csv", out, models=[tmp_path / "run"], **options)
+        rows = list(csv.DictReader((out / "measurements.csv").read_text(encoding="utf-8").splitlines()))
+        told = {row["fixed_subject"]: row["seen_in_training"] for row in rows if row["method"] == "run"}
+        return next(iter(summary.values()))["methods"]["run"]["seen"], told
+
+    found, told = again()
+    assert (found["unknown"], set(told.values())) == (True, {""})
+    shutil.copy(people / "p1_ED.nii.gz", tmp_path / "other.nii.gz")
+    trained_on = [Pair("q", tmp_path / "other.nii.gz", tmp_path / "none.nii", fixed_subject="somebody")]
+    TrainingPeople.of_pairs(trained_on, []).save(tmp_path / "run")
+    with pytest.warns(InputWarning, match="run was trained on 1 of the 5 people here: p1;"):
+        found, told = again()
+    assert found == {"people": 5, "train": 1, "validation": 0, "unknown": False}
+    assert told == {"p1": "train", "p2": "no", "p3": "no", "p4": "no", "p5": "no"}
+    assert "† run was trained on 1 of the 5 people" in (tmp_path / "out" / "tables.md").read_text(encoding="utf-8")
+
+
 def test_methods_and_their_reference():
     methods = plan_methods(refine=True, transforms=("linear", "deformable", "both"), baselines=("demons",))
     assert [m.name for m in methods] == ["initial", "refined-linear", "refined-deformable", "refined", "demons"]
@@ -289,7 +346,7 @@ def test_methods_and_their_reference():
         reference_of(methods, "syn")
     with pytest.raises(UserError, match="nothing to evaluate; give --model RUN"):
         plan_methods()
-    with pytest.raises(UserError, match="--transforms rigid: choose linear"):
+    with pytest.raises(UserError, match="--transform rigid: choose linear"):
         plan_methods(refine=True, transforms=("rigid",))
     with pytest.raises(UserError, match="demons: names two methods"):
         plan_methods(baselines=("demons", "demons"))
@@ -321,6 +378,57 @@ def test_a_folder_keeps_to_its_settings(people, tmp_path):
     assert (tmp_path / "photos" / "a.png").exists()
 
 
+def test_force_deletes_its_own_files_only(tmp_path):
+    out = tmp_path / "out"
+    Store(out, {"methods": {}}).write("tables.md", "old")
+    (out / "pictures").mkdir()
+    for name in ("pictures/a_to_b.png", "report.html", "pairs.csv", "notes.txt"):
+        (out / name).write_text("old")
+    with pytest.raises(UserError, match=r"pairs.csv: lies in .*out, which is to be written"):
+        Store(out, {"methods": {}}, force=True, inputs=[out / "pairs.csv"])
+    Store(out, {"methods": {}}, force=True, inputs=[tmp_path / "pairs.csv"])
+    assert sorted(path.name for path in out.iterdir()) == ["evaluation.json", "notes.txt", "pairs.csv", "rows.jsonl"]
+
+
+def test_an_evaluation_in_use_is_refused(people, tmp_path):
+    options = {"baselines": ("demons",), "pairs": ("ED:ES",), "progress": False}
+    with locked_folder(tmp_path / "out"), pytest.raises(UserError, match="out: is in use by process"):
+        evaluate(people / "subjects.csv", tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_that_change_while_they_are_measured_are_not_kept_as_the_old_ones(people, tmp_path, monkeypatch):
+    shutil.copytree(people, tmp_path / "copy")
+    (pair, *_) = plan_experiments(tmp_path / "copy" / "subjects.csv", ("ED:ES",), None, 1, "labels", 0).popitem()[1]
+    (initial, _) = plan_methods(refine=True)
+    task = Task("e", pair, initial, digest_of(pair), "header")
+    assert "error" not in measure(task, None)
+    pair.fixed_labels.write_bytes(pair.fixed_labels.read_bytes() + b"x")
+    assert "files changed while they were measured" in measure(task, None)["error"]
+
+
+def test_volumes_of_several_files_are_known_by_all_of_them(tmp_path):
+    def digest(path):
+        return digest_of(Pair("a", path, path))
+
+    rng = np.random.default_rng(0)
+    image = sitk.GetImageFromArray(rng.random((4, 5, 6)).astype(np.float32))
+    for name in ("a.mhd", "a.nhdr", "a.hdr", "a.img"):
+        sitk.WriteImage(image, str(tmp_path / name))
+        before = digest(tmp_path / name)
+        (data,) = (path for path in tmp_path.iterdir() if path.suffix in (".raw", ".gz", ".img"))
+        assert digest(tmp_path / name) == before
+        data.write_bytes(data.read_bytes()[:-1] + bytes([data.read_bytes()[-1] ^ 1]))
+        assert digest(tmp_path / name) != before
+        for path in tmp_path.iterdir():
+            path.unlink()
+    for name in ("1.dcm", "2.dcm"):
+        (tmp_path / name).write_bytes(bytes(128) + b"DICM" + name.encode())
+    before = digest(tmp_path / "1.dcm")
+    (tmp_path / "2.dcm").write_bytes(bytes(128) + b"DICM another slice")
+    assert digest(tmp_path / "1.dcm") != before
+
+
 def test_changed_content_is_measured_again(people, tmp_path):
     """A copy elsewhere, and a file touched, are the same; a changed byte is not."""
     shutil.copytree(people, tmp_path / "copy")
@@ -346,7 +454,7 @@ def test_changed_content_is_measured_again(people, tmp_path):
         (["--workers", "0"], "--workers 0: give a positive number"),
         (["--init", "magic"], "--init magic: choose header, centre, moments"),
         (["--baselines", "warp9"], "--baselines warp9: choose greedy"),
-        (["--refine", "--similarity", "likeness"], "refinement: `similarity`: "),
+        (["--refine", "--similarity", "likeness"], "--similarity likeness: give mse"),
         (["--labels", "tumours"], "column tumours is missing"),
         (["--model", "nowhere"], "nowhere: holds no trained model"),
     ],
@@ -359,3 +467,38 @@ def test_bad_options_get_one_line(people, tmp_path, options, text):
     assert text in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_other_tools_see_no_padding(tmp_path, monkeypatch, rng):
+    array = rng.normal(40, 30, (8, 9, 10)).astype(np.float32)
+    padded = array.copy()
+    padded[:2], padded[2] = -32768, np.nan
+    files = []
+    for name, values in (("fixed", array), ("moving", padded)):
+        files.append(tmp_path / f"{name}.nii.gz")
+        write_volume(files[-1], Volume(values, np.eye(4)))
+    seen = []
+
+    def tool(fixed, moving, init, threads):
+        seen.extend((fixed.array, moving.array))
+        return np.zeros((8, 9, 10, 3), np.float32), 1.0
+
+    monkeypatch.setitem(BASELINES, "tool", Baseline(tool, "numpy", "numpy", ""))
+    row = measure(Task("pairs", Pair("a", *files), Method("tool", "baseline"), "", "header"), Resources(0, 1, None))
+    assert "error" not in row
+    np.testing.assert_array_equal(seen[0], array)
+    np.testing.assert_array_equal(seen[1][3:], array[3:])
+    assert (seen[1][:3] == array[3:].min()).all()
+
+
+def test_doubtful_landmarks_are_told(people, tmp_path):
+    for number in (1, 2):
+        points = np.loadtxt(people / f"p{number}_ED.csv", delimiter=",", skiprows=1)
+        write_points(tmp_path / f"{number}.csv", points * ([-1, -1, 1] if number == 1 else 1))
+    rows = [f"a,{people}/p1_ED.nii.gz,{people}/p2_ED.nii.gz,1.csv,2.csv"]
+    (tmp_path / "pairs.csv").write_text("\n".join(["id,fixed,moving,fixed_points,moving_points", *rows]) + "\n")
+    with pytest.warns(InputWarning, match=r"pair a: fixed points: 4 of 4 points .* may be LPS") as caught:
+        evaluate(tmp_path / "pairs.csv", tmp_path / "out", baselines=("demons",), threads=1, progress=False)
+    assert len(caught) == 1
+    with open(tmp_path / "out" / "measurements.csv", encoding="utf-8") as file:
+        assert all("may be LPS" in row["warnings"] for row in csv.DictReader(file))

@@ -35,6 +35,7 @@ def test_a_label_of_one_side_only_scores_zero():
     warped[4, 0, 0] = -2
     assert dice_by_label(fixed, warped) == {-2: 0.0, 1: 1.0}
     assert dice_by_label(fixed * 0, fixed * 0) == {}
+    assert dice_by_label(fixed, warped, [1, 5]) == {1: 1.0, 5: 0.0}
 
 
 def test_labels_of_different_dtypes(rng):

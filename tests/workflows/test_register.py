@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import time
 
 import keras
@@ -12,18 +13,19 @@ import SimpleITK as sitk
 
 import tfreg
 from tfreg.config import dump_config, parse_config
-from tfreg.errors import UserError
+from tfreg.errors import UserError, WorkError
 from tfreg.transforms.archive import load_transform
 from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.formats import read_points, read_volume, write_points, write_volume
 from tfreg.volumes.preprocessing import prepare_pair
 from tfreg.volumes.volume import Lattice, Volume
+from tfreg.workflows import register as register_module
 from tfreg.workflows import result as module
 from tfreg.workflows.register import NO_MODEL, register, register_files
-from tfreg.workflows.result import write_result
+from tfreg.workflows.result import REGISTRATION, write_result
 from tfreg.workflows.train import build_model
-from tfreg.workflows.trained_run import TrainedRun, load_run
+from tfreg.workflows.trained_run import TrainedRun, load_run, predicted_transform
 
 FLIP = np.array([-1, -1, 1])
 FILES = {
@@ -82,7 +84,7 @@ def test_an_untrained_network_changes_nothing(pair):
     fixed, moving = pair
     config = parse_config({"model": SMALL})
     result = register(fixed, moving, run=TrainedRun("untrained", "", config, build_model(config)))
-    expected = register(fixed, moving)
+    expected = register(fixed, moving, refine=False)
     np.testing.assert_allclose(result.displacement_mm, 0, atol=1e-6)
     np.testing.assert_allclose(result.warped.array, expected.warped.array, atol=1e-3)
     np.testing.assert_allclose(result.log_jacobian, 0, atol=1e-5)
@@ -139,6 +141,55 @@ def test_missing_values_do_not_spread(pair, tools):
     assert any("fixed" in text and "not finite" in text for text in result.report["warnings"])
 
 
+def test_the_value_of_padding_changes_nothing(pair, tools, tmp_path):
+    across = [np.hypot(*np.meshgrid(*(np.linspace(-1, 1, n) for n in v.shape[:2]), indexing="ij")) for v in pair]
+    padded = [np.broadcast_to((rho > 0.9)[..., None], v.shape) for rho, v in zip(across, pair, strict=True)]
+    reports, warped, views = [], [], []
+    for value in np.float32([-2048, -32768, -3.4028235e38, 1e20, np.nan]):
+        fixed, moving = (v.with_array(np.where(p, value, v.array)) for v, p in zip(pair, padded, strict=True))
+        result = register(fixed, moving, run=tools.ChosenRun(), init="moments", interpolation="cubic", check=True)
+        write_result(tmp_path / str(value), result, fixed, moving, time.perf_counter())
+        report = result.report
+        assert report["background"] == (np.nanmin(moving.array) if np.isnan(value) else value)
+        assert sum("padding" in text or "not finite" in text for text in report["warnings"]) == 3
+        names = ("init", "linear", "metrics", "trust", "verdict", "reasons", "certificate", "log_jacobian")
+        reports.append({name: report[name] for name in names})
+        if not warped:
+            outside = result.warped.array == value
+        assert (result.warped.array[outside] == np.float32(report["background"])).all()
+        warped.append(result.warped.array[~outside])
+        with np.load(tmp_path / str(value) / "views.npz") as archive:
+            views.append({name: archive[name].tobytes() for name in ("fixed", "moving", "warped")})
+        pictures = [(tmp_path / str(other) / "report.png").read_bytes() for other in (np.float32(-2048), value)]
+        assert pictures[0] == pictures[1]
+    for number in range(1, len(reports)):
+        assert reports[number] == reports[0]
+        np.testing.assert_array_equal(warped[number], warped[0])
+        assert views[number] == views[0]
+    assert 0.2 < outside.mean() < 0.8
+    assert warped[0].min() > -400  # no mixture of tissue and padding, and no overshoot beside it
+
+
+def test_landmarks_are_doubted_and_named_in_one_order(pair, tools, tmp_path):
+    fixed, moving = pair
+    inside = [v.lattice.to_world(np.array([[4.0, 5, 6], [9, 8, 7], [5, 11, 3]])) for v in pair]
+    assert not register(fixed, moving, refine=False, fixed_points=inside[0], moving_points=inside[1]).report[
+        "warnings"
+    ][1:]
+    result = register(fixed, moving, refine=False, fixed_points=inside[0], moving_points=inside[1] * [-1, -1, 1])
+    (text,) = (text for text in result.report["warnings"] if "points" in text)
+    assert text.startswith("moving points: 3 of 3 points lie outside the image")
+    assert "LPS" in text
+    for name, volume, points, order in (("fixed", fixed, inside[0], "ab"), ("moving", moving, inside[1], "ba")):
+        write_volume(tmp_path / f"{name}.nii.gz", volume)
+        rows = [f"{label},{x},{y},{z}" for label, (x, y, z) in zip(order, points[:2], strict=True)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["name,x,y,z", *rows]) + "\n")
+    files = [tmp_path / f"{name}.nii.gz" for name in ("fixed", "moving")]
+    points = {f"{name}_points": tmp_path / f"{name}.csv" for name in ("fixed", "moving")}
+    with pytest.raises(UserError, match=r"moving.csv: names point 1 'b', and .*fixed.csv names it 'a'"):
+        register_files(*files, tmp_path / "out", **points)
+
+
 def test_labels_and_masks_are_measured(pair, tools, rng):
     fixed, moving = pair
     labels = [Volume((v.array > 200).astype(np.uint8) + (v.array > 500), v.affine) for v in pair]
@@ -173,9 +224,8 @@ def test_labels_and_masks_are_measured(pair, tools, rng):
 
 def test_identical_volumes_agree_before_and_after(pair):
     fixed, _ = pair
-    metrics = register(fixed, fixed, fixed_labels=_thresholded(fixed), moving_labels=_thresholded(fixed)).report[
-        "metrics"
-    ]
+    labels = {"fixed_labels": _thresholded(fixed), "moving_labels": _thresholded(fixed)}
+    metrics = register(fixed, fixed, refine=False, **labels).report["metrics"]
     for entry in metrics.values():
         assert entry["correlation"] == pytest.approx(1)
         assert entry["mean_dice"] == 1
@@ -201,13 +251,116 @@ def test_other_frames_are_refused(pair):
     for name in ("fixed_labels", "fixed_mask"):
         assert refused(fixed, moving, **{name: _thresholded(moving)}).startswith(f"{name.replace('_', ' ')}: lies in")
     shifted = np.array(moving.affine)
-    shifted[0, 3] += 0.1
+    shifted[:3, 3] += 0.4 * moving.affine[:3, 0]
     for name in ("moving_labels", "moving_mask"):
         text = refused(fixed, moving, names={name: "m.nii"}, **{name: Volume(_thresholded(moving).array, shifted)})
         assert text.startswith("m.nii: lies in another frame")
+        assert "its voxels lie up to 0.4 voxels away" in text
     # A header's rounding is no other frame, whatever is computed from the mask.
-    shifted[0, 3] -= 0.095
-    register(fixed, moving, init="moments", moving_mask=Volume(_thresholded(moving).array, shifted))
+    shifted[:3, 3] -= 0.35 * moving.affine[:3, 0]
+    mask = Volume(_thresholded(moving).array, shifted)
+    register(fixed, moving, refine=False, init="moments", moving_mask=mask)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"transform": "rigid"}, r"--transform rigid: choose linear, deformable, both$"),
+        ({"transform": "LINEAR"}, r"--transform LINEAR: choose .*\(is `linear` meant\?\)"),
+        ({"transform": None}, r"--transform None: choose"),
+        ({"transform": 3}, r"--transform 3: choose"),
+        ({"init": "center"}, r"--init center: choose header, .*\(is `centre` meant\?\)"),
+        ({"interpolation": "nearest"}, r"--interpolation nearest: choose linear or cubic"),
+        ({"preset": "slow"}, r"--preset slow: choose quality or fast"),
+        ({"similarity": "ncc2"}, r"--similarity ncc2: give mse, lncc"),
+        ({"similarity": 3}, r"--similarity 3: give a text"),
+        ({"smoothness": -1}, r"--smoothness -1: give a number of at least 0"),
+        ({"smoothness": np.nan}, r"--smoothness nan: give a finite number"),
+        ({"smoothness": "stiff"}, r"--smoothness stiff: give a number"),
+        ({"smoothness": True}, r"--smoothness True: give a number"),
+        ({"background": np.inf}, r"--background inf: give a finite number"),
+        ({"background": "black"}, r"--background black: give a number"),
+        ({"refine": "perhaps"}, r"--refine perhaps: give yes or no"),
+        ({"check": 2}, r"--check 2: give yes or no"),
+        ({"refine": False, "similarity": "mi"}, r"--similarity: is of the refinement, which is not asked for"),
+        ({"run": "runs/chests"}, r"run 'runs/chests': give what `tfreg.load_run` returns"),
+        ({"init_matrix": np.eye(3)}, r"init_matrix: give a 4x4 affine"),
+        ({"init_matrix": np.diag([1.0, 1, 0, 1])}, r"init_matrix: give a 4x4 affine"),
+        ({"init_matrix": np.full((4, 4), np.nan)}, r"init_matrix: give a 4x4 affine"),
+        ({"init_matrix": "rigid.tfm"}, r"init_matrix: give a 4x4 affine"),
+        ({"init_matrix": np.eye(4), "init": "centre"}, r"init 'centre' and init_matrix: give one of the two"),
+        ({"fixed_mask": np.ones((3, 4, 5))}, r"fixed mask: is no Volume; read it with `tfreg.read_volume`"),
+        ({"fixed_points": [[0, 0]], "moving_points": [[0, 0]]}, r"fixed points: give \(n, 3\) finite numbers"),
+        ({"fixed_points": np.zeros((0, 3)), "moving_points": np.zeros((0, 3))}, r"fixed points: give \(n, 3\) finite"),
+    ],
+)
+def test_an_option_that_means_nothing_is_one_line(pair, options, text):
+    """Nothing is taken for a default in silence."""
+    with pytest.raises(UserError, match=text) as caught:
+        register(*pair, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_volume_is_one_line(pair):
+    for fixed, moving in ((pair[0].array, pair[1]), ("fixed.nii.gz", pair[1]), (None, pair[1])):
+        with pytest.raises(UserError, match=r"^fixed: is no Volume; read it with `tfreg\.read_volume`"):
+            register(fixed, moving)
+
+
+def test_an_empty_mask_is_refused(pair):
+    assert "fixed mask: empty mask" in refused(*pair, fixed_mask=Volume(np.zeros(pair[0].shape), pair[0].affine))
+
+
+def test_numbers_may_be_numpys_or_texts(pair, tools):
+    """And mean what they say."""
+    fixed, moving = pair
+    run = tools.ChosenRun()
+    far = np.array(moving.affine)
+    far[0, 3] += 8
+    moving = Volume(moving.array, far)
+    expected = register(fixed, moving, run=run, background=-500.0)
+    for background in (np.float32(-500), np.int16(-500), "-500"):
+        found = register(fixed, moving, run=run, background=background, check=np.bool_(False))
+        np.testing.assert_array_equal(found.warped.array, expected.warped.array)
+    assert (expected.warped.array == -500).any()
+
+
+def test_a_part_that_the_network_lacks_is_refused(pair, tools):
+    """Else only the initial alignment would be applied, without a word."""
+    run = tools.ChosenRun(model={"transform": "linear"})
+    assert "the model predicts the linear part alone" in refused(*pair, run=run, transform="deformable")
+
+
+def test_without_a_network_the_pair_is_refined(pair, monkeypatch):
+    """In Python as on the command line; with one, only where it is asked for."""
+    called = []
+
+    def refined(pair, settings, transform, start, *rest):
+        called.append(transform)
+        return start or Transform.identity(pair.fixed.lattice, pair.init), {"settings": settings.model_dump()}
+
+    monkeypatch.setattr(register_module, "refine_pair", refined)
+    result = register(*pair)
+    assert called == ["both"]
+    assert result.report["refinement"] is not None
+    assert NO_MODEL not in result.report["warnings"]
+    register(*pair, refine=False)
+    assert called == ["both"]
+    register(*pair, refine="yes", transform="linear")
+    assert called == ["both", "linear"]
+
+
+def test_a_transform_that_is_not_finite_is_no_result(pair, monkeypatch):
+    whole = register_module.certify
+
+    def exploded(*arguments, **options):
+        transform, displacement_mm, certificate = whole(*arguments, **options)
+        displacement_mm[2, 3, 4] = np.nan
+        return transform, displacement_mm, certificate
+
+    monkeypatch.setattr(register_module, "certify", exploded)
+    with pytest.raises(WorkError, match="the transform found is not finite"):
+        register(*pair, refine=False)
 
 
 def test_landmarks_must_be_pairs(pair):
@@ -290,7 +443,7 @@ def test_every_file(files, run_folder):
     assert field.header["dim"].tolist()[:6] == [5, *fixed.shape, 1, 3]
     np.testing.assert_allclose(field.get_fdata()[:, :, :, 0] * FLIP, result.displacement_mm, atol=1e-5)
     transform, fixed_lattice, _ = load_transform(out)
-    assert fixed_lattice.same_as(fixed.lattice)
+    assert fixed_lattice.same_as(fixed.lattice, 1e-4)
     np.testing.assert_array_equal(transform(fixed.lattice.points()), result.transform(fixed.lattice.points()))
     assert (out / "report.png").read_bytes().startswith(b"\x89PNG")
 
@@ -313,8 +466,47 @@ def test_every_file(files, run_folder):
     np.testing.assert_array_equal(again.displacement_mm, result.displacement_mm)
 
 
+@pytest.mark.parametrize("damage", ["empty", "zeros", "half", "last digit"])
+def test_a_run_whose_config_was_cut_short_is_refused(run_folder, tmp_path, damage):
+    """What is missing must not become a default: the network would see other images than it was trained on."""
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    content = (run / "config.yaml").read_bytes()
+    cut = {
+        "empty": b"",
+        "zeros": b"\0" * len(content),
+        "half": content[: len(content) // 2],
+        "last digit": content[:-1],
+    }
+    (run / "config.yaml").write_bytes(cut[damage])
+    with pytest.raises(UserError, match=r"run/config\.yaml: ") as caught:
+        load_run(run)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", [0, 100, 0.5, -1])
+def test_a_model_that_was_cut_short_is_refused(run_folder, tmp_path, kept):
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    content = (run / "model.keras").read_bytes()
+    (run / "model.keras").write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else kept])
+    with pytest.raises(UserError, match=r"run/model\.keras: is not a Keras model, or is damaged; copy it again"):
+        load_run(run)
+
+
+def test_an_answer_that_lacks_a_part_is_no_identity(pair):
+    """As a server's may, that holds another model."""
+    prepared = prepare_pair(*pair, parse_config({}).preprocessing)
+    logits = np.zeros((*(-(-n // 2) for n in prepared.lattice.shape), 3), np.float32)
+    both = {"linear": np.eye(3, 4), "logits": logits}
+    for parts, lacking in (("both", "logits"), ("both", "linear"), ("linear", "linear"), ("deformable", "logits")):
+        model = parse_config({"model": {"transform": parts}}).model
+        predicted_transform(both, prepared, model, "model m")
+        answer = {name: value for name, value in both.items() if name != lacking}
+        with pytest.raises(UserError, match=f"model m: gives no {lacking} for this pair; use a model"):
+            predicted_transform(answer, prepared, model, "model m")
+
+
 def test_paths_are_recorded_when_asked_for(files):
-    register_files(files / "fixed.nii.gz", files / "moving.nii.gz", files / "out", record_paths=True)
+    register_files(files / "fixed.nii.gz", files / "moving.nii.gz", files / "out", refine=False, record_paths=True)
     report = json.loads((files / "out" / "report.json").read_text())
     assert report["paths"] == {name: str(files / f"{name}.nii.gz") for name in ("fixed", "moving")}
     assert report["model"] is None
@@ -322,7 +514,7 @@ def test_paths_are_recorded_when_asked_for(files):
 
 def test_a_frame_code_is_kept(files, pair):
     write_volume(files / "fixed.nii.gz", Volume(pair[0].array, pair[0].affine, frame=4))
-    register_files(files / "fixed.nii.gz", files / "moving.nii.gz", files / "out")
+    register_files(files / "fixed.nii.gz", files / "moving.nii.gz", files / "out", refine=False)
     for name in ("warped", "displacement", "jacobian"):
         assert int(nib.load(files / "out" / f"{name}.nii.gz").header["sform_code"]) == 4
 
@@ -343,12 +535,39 @@ def test_a_sheared_fixed_volume(files, pair, tools):
 
 def test_force_replaces_a_result_and_nothing_else(files):
     arguments = (files / "fixed.nii.gz", files / "moving.nii.gz", files / "out")
-    register_files(*arguments)
+    register_files(*arguments, refine=False)
     with pytest.raises(UserError, match="already exists"):
-        register_files(*arguments)
-    (files / "out" / "more.txt").write_text("old")
-    register_files(*arguments, force=True)
-    assert {path.name for path in (files / "out").iterdir()} == FILES
+        register_files(*arguments, refine=False)
+    (files / "out" / "landmarks.csv").write_text("mine")
+    (files / "out" / "report.html").write_text("a page of the earlier result")
+    register_files(*arguments, refine=False, force=True)
+    assert {path.name for path in (files / "out").iterdir()} == {*FILES, "landmarks.csv"}
+    assert (files / "out" / "landmarks.csv").read_text() == "mine"
+    shutil.copy(files / "moving.nii.gz", files / "out" / "inside.nii.gz")
+    with pytest.raises(UserError, match=r"inside\.nii\.gz: lies in .*out, which is to be written; move it"):
+        register_files(files / "fixed.nii.gz", files / "out" / "inside.nii.gz", files / "out", refine=False, force=True)
+    assert (files / "out" / "inside.nii.gz").is_file()
+    assert set(REGISTRATION.own(files / "out")) == FILES
+
+
+def test_a_picture_that_cannot_be_drawn_does_not_cost_the_result(files, monkeypatch, capsys):
+    from tfreg.cli.options import tell
+    from tfreg.report import registration_figure
+
+    def failing(*arguments):
+        raise RuntimeError("no font was found")
+
+    monkeypatch.setattr(registration_figure, "registration_figure", failing)
+    result = register_files(files / "fixed.nii.gz", files / "moving.nii.gz", files / "out", refine=False)
+    written = {path.name for path in (files / "out").iterdir()}
+    assert {"warped.nii.gz", "displacement.nii.gz", "transform.h5", "report.json"} <= written
+    assert "report.png" not in written
+    told = "report.png could not be drawn (no font was found); the other results are complete."
+    assert told in json.loads((files / "out" / "report.json").read_text())["warnings"]
+    tell(result, files / "out")
+    found = capsys.readouterr()
+    assert f"tfreg: warning: {told}\n" in found.err
+    assert "look at" not in found.out
 
 
 def test_nothing_is_left_of_a_failure_while_writing(files, monkeypatch):
@@ -358,7 +577,7 @@ def test_nothing_is_left_of_a_failure_while_writing(files, monkeypatch):
     before = {path.name for path in files.iterdir()}
     monkeypatch.setattr(module, "write_composite", fail)
     with pytest.raises(UserError, match="No space left"):
-        register_files(files / "fixed.nii.gz", files / "moving.nii.gz", files / "deep" / "out")
+        register_files(files / "fixed.nii.gz", files / "moving.nii.gz", files / "deep" / "out", refine=False)
     assert {path.name for path in files.iterdir()} == before
 
 

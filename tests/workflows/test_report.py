@@ -133,8 +133,8 @@ def test_register_hands_the_labels_on(tmp_path, tools, monkeypatch):
         write_volume(tmp_path / f"{name}.nii.gz", volume)
     monkeypatch.setattr(register_module, "set_up", lambda *_: None)
     both = [tmp_path / "image.nii.gz"] * 2
-    register_files(*both, tmp_path / "plain", progress=False)
-    options = dict.fromkeys(("fixed_labels", "moving_labels"), tmp_path / "labels.nii.gz")
+    register_files(*both, tmp_path / "plain", refine=False, progress=False)
+    options = dict.fromkeys(("fixed_labels", "moving_labels"), tmp_path / "labels.nii.gz") | {"refine": False}
     register_files(*both, tmp_path / "labelled", **options, progress=False)
     assert load_views(tmp_path / "plain")[0].labels is None
     views, _ = load_views(tmp_path / "labelled")
@@ -246,8 +246,8 @@ def smaller_views(folder):
         (written(VIEWS, "text"), "views.npz: cannot be read, or is damaged"),
         (newer_views, "views.npz: has format 99"),
         (smaller_views, "does not belong to the folder's views.npz"),
-        (without("displacement.nii.gz"), "displacement.nii.gz: is missing or cannot be read"),
-        (written("displacement.nii.gz", "text"), "displacement.nii.gz: is missing or cannot be read"),
+        (without("displacement.nii.gz"), "displacement.nii.gz: no such file; register again"),
+        (written("displacement.nii.gz", "text"), "displacement.nii.gz: is corrupt or something else, not a gzip file"),
         (without("jacobian.nii.gz"), "jacobian.nii.gz: is missing"),
         (cut("jacobian.nii.gz"), "jacobian.nii.gz: the gzip stream is truncated"),
         (other_volume, "jacobian.nii.gz: does not belong"),

@@ -19,14 +19,31 @@ def test_keras_comes_without_what_takes_long_to_load_and_can_still_be_had(packag
     assert answer(program, KERAS_BACKEND="tensorflow") == f"True False\n{package}\n"
 
 
-@pytest.mark.parametrize("named", ["environment", "settings"])
-def test_keras_finds_jax_where_it_is_asked_for(tmp_path, named):
+def test_keras_finds_jax_where_it_is_asked_for():
     pytest.importorskip("jax")
-    settings = {"KERAS_HOME": str(tmp_path), "KERAS_BACKEND": "jax" if named == "environment" else ""}
-    if named == "settings":
-        (tmp_path / "keras.json").write_text('{"backend": "jax"}', encoding="utf-8")
     program = "from tfreg.workflows.runtime import set_up\nset_up()\nimport keras\nprint(keras.backend.backend())\n"
-    assert answer(program, **settings) == "jax\n"
+    assert answer(program, KERAS_BACKEND="jax") == "jax\n"
+
+
+@pytest.mark.parametrize(
+    ("environment", "device", "told"),
+    [({}, "gpu", "--device gpu: JAX sees no GPU here"), ({"JAX_PLATFORMS": "nothing"}, "", "JAX does not start here")],
+)
+def test_jax_without_what_is_asked_for_is_one_line(environment, device, told):
+    pytest.importorskip("jax")
+    program = (
+        "from tfreg.errors import UserError\n"
+        "from tfreg.workflows.runtime import set_up\n"
+        "try:\n"
+        f"    set_up(device={device!r} or None)\n"
+        "except UserError as error:\n"
+        "    print(error)\n"
+    )
+    found = answer(
+        program, **({"KERAS_BACKEND": "jax", "CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": ""} | environment)
+    )
+    assert found.startswith(told)
+    assert found.count("\n") == 1
 
 
 def test_what_is_loaded_at_the_start_is_not_searched_for_garbage_and_what_comes_later_is():

@@ -37,7 +37,7 @@ def test_layout(data):
     assert {r.split for r in rows} <= {"train", "validation", "test"}
     for row in rows:
         image, labels = read_volume(row.image), read_volume(row.labels, labels=True)
-        assert image.lattice.same_as(labels.lattice)
+        assert image.lattice.same_as(labels.lattice, 1e-4)
         assert image.orientation == "LPS"
         assert set(np.unique(labels.array)) == {0, 1, 2}
         side = sample(labels.array, labels.lattice.to_voxel(read_points(row.points)), "nearest")
@@ -143,10 +143,17 @@ def test_nothing_is_left_of_a_failure(tmp_path, monkeypatch):
         {"splits": (0.5, 0.5, 0.5)},
         {"seed": -1},
         {"threads": 0},
+        {"subjects": "many"},
+        {"subjects": 2.5},
+        {"spacing": (float("nan"), 1.0, 1.0)},
+        {"diseased": float("nan")},
+        {"diseased": "half"},
+        {"severity": 0.5},
+        {"circular_fov": "perhaps"},
     ],
 )
 def test_bad_arguments(tmp_path, arguments):
-    with pytest.raises(UserError, match=next(iter(arguments))) as caught:
+    with pytest.raises(UserError, match=next(iter(arguments)).replace("_", "-")) as caught:
         simulate(tmp_path / "chest", **{**SMALL, **arguments})
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []

@@ -3,11 +3,14 @@
 import csv
 import hashlib
 import json
+import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import warnings
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,13 +20,18 @@ import pytest
 
 from tfreg import cli
 from tfreg.config import Config, dump_config, parse_config
-from tfreg.errors import UserError
+from tfreg.errors import InputWarning, UserError, WorkError
+from tfreg.models.pair_dataset import PairDataset
+from tfreg.volumes.content import content_digest
 from tfreg.volumes.formats import read_volume, write_volume
 from tfreg.volumes.manifest import read_subjects, write_subjects
 from tfreg.volumes.preprocessing import labels_onto_network_grid, prepare_pair
 from tfreg.volumes.volume import Volume
 from tfreg.workflows import train as workflow
+from tfreg.workflows.folder_lock import locked_folder
 from tfreg.workflows.metrics import dice_by_label
+from tfreg.workflows.run_folder import check_inputs
+from tfreg.workflows.run_report import read_history
 from tfreg.workflows.trained_run import load_run
 
 TINY = {
@@ -87,7 +95,7 @@ def trained(data, tmp_path_factory):
     run = tmp_path_factory.mktemp("trained") / "run"
     config = tiny(training=SCHEDULE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workflow, "_report", lambda *given: (_ for _ in ()).throw(Interruption))
+        patch.setattr(workflow, "run_report", lambda *given: (_ for _ in ()).throw(Interruption))
         with pytest.raises(Interruption):
             workflow.train(config, data, run, progress=False)
     assert not (run / "report.json").exists()
@@ -177,6 +185,41 @@ def test_best_and_last_checkpoint_are_those_of_their_epochs(trained, data):
         assert dice == pytest.approx(history["val_displacement_dice"][epoch], abs=2e-3)
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_training_that_diverges_ends_with_its_last_good_model(data, tmp_path, monkeypatch, wrong):
+    """In its second epoch the images hold what is not a number: that epoch leaves nothing, and no report says done."""
+    config = tiny(model=QUICK, training={"epochs": 3, "steps_per_epoch": 2})
+    whole = PairDataset.__getitem__
+
+    def spoiled(dataset, index):
+        inputs, targets = whole(dataset, index)
+        if dataset.steps and dataset.epoch == 1:
+            inputs["moving"] = np.where(inputs["moving"] > 0, inputs["moving"], np.float32(wrong))
+        return inputs, targets
+
+    monkeypatch.setattr(PairDataset, "__getitem__", spoiled)
+    run = tmp_path / "run"
+    with pytest.raises(WorkError, match=r"run: the training diverged in epoch 2: .*loss is .*best .* of epoch 1"):
+        workflow.train(config, data, run, progress=False)
+    assert not (run / "report.json").exists()
+    assert len(history_of(run)["epoch"]) == 1
+    assert all(np.isfinite(weight).all() for weight in load_run(run).network.get_weights())
+    with pytest.raises(WorkError, match="diverged in epoch 2"):  # not finished, and not silently done
+        workflow.train(config, data, run, progress=False)
+    monkeypatch.undo()
+    assert workflow.train(config, data, run, progress=False)["resumed_after_epoch"] == 1
+
+
+def test_a_history_that_cannot_be_believed_is_one_line(tmp_path):
+    config = tiny()
+    for content in ("", "epoch,val_loss\n", "epoch,val_loss\n0,nan\n", "epoch,val_loss\n0,", "epoch,loss\n0,1\n"):
+        (tmp_path / "history.csv").write_text(content)
+        with pytest.raises(UserError, match=r"history\.csv: is missing, damaged, or without a finite val_loss"):
+            read_history(tmp_path, config)
+    (tmp_path / "history.csv").write_text("epoch,val_loss\n0,3\n1,nan\n2,2\n")
+    assert read_history(tmp_path, config)[1]["epoch"] == 2
+
+
 def test_report(trained, data):
     run, config, report = trained
     assert json.loads((run / "report.json").read_text()) == report
@@ -190,6 +233,45 @@ def test_report(trained, data):
     assert report["seconds"] > 0
     assert load_run(run).config == config
     assert str(data.parent) not in (run / "report.json").read_text() + (run / "config.yaml").read_text()
+
+
+def test_a_run_records_its_people(trained, data):
+    """Under their names, with their images' content, and no place of a file."""
+    run, _, _ = trained
+    found = json.loads((run / "subjects.json").read_text())
+    assert set(found) == {"train", "validation"}
+    for split, people in found.items():
+        subjects = [subject for subject in read_subjects(data) if subject.split == split]
+        assert people == {
+            name: sorted(content_digest(s.image) for s in subjects if s.subject == name)
+            for name in sorted({subject.subject for subject in subjects})
+        }
+    assert str(data.parent) not in (run / "subjects.json").read_text()
+
+
+def test_who_is_left_out_and_who_is_twice_there(data, manifest):
+    first = read_subjects(data)[0]
+    path = manifest(lambda subject: changed(subject, split=None) if subject.subject == first.subject else subject)
+    with pytest.warns(InputWarning, match=f"in no split, and left out: {first.id}"):
+        assert first.subject not in people(workflow.pairs_by_split(tiny(), path)[0], path)
+
+    other = next(s for s in read_subjects(data) if s.split != first.split and s.phase == first.phase)
+    path = manifest(lambda subject: changed(subject, image=first.image) if subject.id == other.id else subject)
+    with pytest.raises(UserError, match="are the same image, of"):
+        workflow.pairs_by_split(tiny(), path)
+    # Without splits, one of both may be held out.
+    path = manifest(lambda s: changed(s, split=None, image=first.image if s.id == other.id else s.image))
+    refused = 0
+    for seed in range(6):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            try:
+                workflow.pairs_by_split(tiny(seed=seed), path)
+            except UserError:
+                refused += 1
+            else:
+                assert "the same image stands there under several names" in str(told[0].message)
+    assert 0 < refused < 6
 
 
 @needs_tensorflow
@@ -473,6 +555,43 @@ def test_folders_that_are_not_this_run_are_refused(trained, data, refusal, tmp_p
     assert {k: v for k, v in content(tmp_path).items() if k.name != "config.yaml" or len(k.parts) > 1} == before
 
 
+def test_a_run_in_use_is_refused(data, refusal, tmp_path):
+    with locked_folder(tmp_path / "run"):
+        line = refusal(tiny(), data, tmp_path / "run")
+        assert line.startswith(
+            f"{tmp_path / 'run'}: is in use by process {os.getpid()} on {socket.gethostname()} since"
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_table_is_refused(trained, data, manifest, refusal, tmp_path):
+    """An interrupted run goes on with the same people only, whatever their files are called."""
+    run, config, _ = trained
+    unfinished = shutil.copytree(run, tmp_path / "unfinished")
+    (unfinished / "report.json").unlink()
+    before = content(unfinished)
+    train = {subject.subject for subject in read_subjects(data) if subject.split == "train"}
+    fewer = manifest(lambda subject: None if subject.subject == min(train) else subject)
+    assert "was begun with other training pairs, or their files have changed since" in refusal(
+        config, fewer, unfinished
+    )
+    swapped = manifest(lambda s: changed(s, split={"train": "validation", "validation": "train"}[s.split]))
+    assert "other training and validation pairs" in refusal(config, swapped, unfinished)
+    copy = shutil.copytree(data.parent, tmp_path / "copy")
+    points = sorted((copy / "labels").iterdir())[-1]
+    points.write_bytes(points.read_bytes() + b"x")
+    assert "pairs, or their files have changed" in refusal(config, copy / "subjects.csv", unfinished)
+    (unfinished / "inputs.json").write_text("")
+    assert "inputs.json: is damaged" in refusal(config, data, unfinished)
+    (unfinished / "inputs.json").write_bytes(before[Path("inputs.json")])
+    assert content(unfinished) == before
+    (unfinished / "inputs.json").unlink()
+    pairs = workflow.pairs_by_split(config, data)
+    with pytest.warns(InputWarning, match="says nothing of the data that it was begun with"):
+        digests = check_inputs(unfinished, *pairs)
+    assert digests == json.loads(before[Path("inputs.json")])
+
+
 @pytest.mark.parametrize(
     ("config", "overrides", "expected"),
     [
@@ -536,3 +655,12 @@ def test_network_grids_of_several_shapes_are_refused(data, manifest, refusal, tm
     assert line.startswith(str(tmp_path / "cropped.nii.gz"))
     assert line.endswith("set preprocessing.network_grid.shape")
     assert not (tmp_path / "run").exists()
+
+
+def test_labels_beyond_32_bits_are_refused(data, manifest, refusal, tmp_path):
+    labels = read_volume(read_subjects(data)[0].labels, labels=True)
+    large = labels.array.astype(np.int64) * 2**32
+    write_volume(tmp_path / "large.nii.gz", labels.with_array(large))
+    path = manifest(lambda s: changed(s, labels=tmp_path / "large.nii.gz") if s.id == "s001_inhale" else s)
+    line = refusal(tiny(), path, tmp_path / "run")
+    assert line.startswith(f"{tmp_path / 'large.nii.gz'}: has labels beyond 32 bits")

@@ -19,10 +19,11 @@ import pytest
 from tfreg.config import config_with, load_config, parse_config
 from tfreg.errors import UserError
 from tfreg.workflows import tuning_loop
+from tfreg.workflows.folder_lock import locked_folder
 from tfreg.workflows.train import train
 from tfreg.workflows.tune import tune
 from tfreg.workflows.tuning_oracle import Oracle
-from tfreg.workflows.tuning_store import SearchFolder
+from tfreg.workflows.tuning_store import SEARCH, SearchFolder
 
 QUICK = """
 preprocessing:
@@ -337,11 +338,40 @@ def test_more_trials_may_be_asked_for_later(played_here, data, config):
     assert all(len(lines) == 1 for lines in plays_of(played_here).values())
 
 
-def test_force_starts_anew(played_here, data, config):
+def test_force_starts_anew_and_keeps_what_is_not_its_own(played_here, data, config):
     tune(config, data, played_here, tuner="random", trials=2, progress=False)
+    (played_here / "notes.txt").write_text("mine")
+    (played_here / "trials" / "1" / "model.keras").touch()
     found = tune(config, data, played_here, tuner="random", trials=1, seed=5, force=True, progress=False)
     assert [row["trial"] for row in found["trials"]] == ["0"]
-    assert list(plays_of(played_here)) == ["0"]
+    assert [path.name for path in (played_here / "outcomes").iterdir()] == ["0.json"]
+    # What a trial's run does not write stays too.
+    assert {trial: len(lines) for trial, lines in plays_of(played_here).items()} == {"0": 2, "1": 1}
+    assert not (played_here / "trials" / "1" / "model.keras").exists()
+    assert (played_here / "notes.txt").read_text() == "mine"
+    own = {path.relative_to(played_here).as_posix() for path in played_here.rglob("*") if path.is_file()}
+    assert own - set(SEARCH.own(played_here)) == {"notes.txt", "trials/0/played.txt", "trials/1/played.txt"}
+
+
+def test_a_search_in_use_is_refused(played_here, data, config):
+    with locked_folder(played_here), pytest.raises(UserError, match=f"out: is in use by process {os.getpid()} on"):
+        tune(config, data, played_here, tuner="random", trials=1, progress=False)
+    assert not played_here.exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("search/oracle.json", r"search/oracle\.json: is damaged; start anew with --force"),
+        ("search.json", r"search\.json: is damaged; start anew with --force"),
+        ("outcomes/0.json", r"outcomes/0\.json: is damaged; delete it, and the trial is measured again"),
+    ],
+)
+def test_what_a_power_loss_emptied_is_named(played_here, data, config, file, text):
+    tune(config, data, played_here, tuner="random", trials=1, progress=False)
+    (played_here / file).write_text("")
+    with pytest.raises(UserError, match=text):
+        tune(config, data, played_here, tuner="random", trials=1, progress=False)
 
 
 def test_bayesian_draws_gather_where_it_is_good_with_workers_side_by_side(played_here, data, config, monkeypatch):

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tfreg.cli.options import Device, Force, Threads
+from tfreg.errors import WorkError
 
 app = typer.Typer()
 verbs = typer.Typer(no_args_is_help=True)
@@ -48,8 +49,8 @@ def register(
         threads=threads,
         device=device,
     )
-    _warn(cohort.failures)
     print(f"{deformations}: {len(cohort.registered)} deformations, {len(cohort.to_review)} of them to be reviewed")
+    _end(cohort.failures, len(cohort.registered))
 
 
 @verbs.command("train")
@@ -80,10 +81,11 @@ def train(
         device=device,
         force=force,
     )
-    _warn(report["failures"])
     for name, found in report["held_out"].items():
         print(f"{name}, subjects held out: accuracy {found['accuracy']:.3f}, AUC {found['auc']:.3f}")
-    print(f"{out}: trained on {report['subjects']['healthy']} healthy and {report['subjects']['ill']} ill subjects")
+    healthy, ill = report["subjects"]["healthy"], report["subjects"]["ill"]
+    print(f"{out}: trained on {healthy} healthy and {ill} ill subjects")
+    _end(report["failures"], healthy + ill)
 
 
 @verbs.command("evaluate")
@@ -118,9 +120,9 @@ def evaluate(
         device=device,
         force=force,
     )
-    _warn(summary["failures"])
     print((out / TABLES).read_text(encoding="utf-8"))
     print(f"look at {out / PICTURE}")
+    _end(summary["failures"], next(iter(summary["methods"].values()))["subjects"])
 
 
 @verbs.command("predict")
@@ -151,11 +153,15 @@ def predict(
         device=device,
         force=force,
     )
-    _warn({row["subject"]: row["error"] for row in rows if row["error"]})
-    ill = sum(row["health"] == "ill" for row in rows)
-    print(f"{out}: {len(rows)} subjects, {ill} called ill")
+    failures = {row["subject"]: row["error"] for row in rows if row["error"]}
+    ill, known = sum(row["health"] == "ill" for row in rows), len(rows) - len(failures)
+    print(f"{out}: {known} of {len(rows)} subjects, {ill} called ill")
+    _end(failures, known)
 
 
-def _warn(failures):
+def _end(failures, done):
+    """Tells which subjects were left out, and ends with exit code 1 where there are any."""
     for subject, error in failures.items():
         print(f"tfreg: warning: {subject} was left out: {error}", file=sys.stderr)
+    if failures:
+        raise WorkError(f"{len(failures)} of {len(failures) + done} registrations failed; the result is of the others")

@@ -13,6 +13,7 @@ from tfreg.cli.options import (
     Threads,
     names_in,
 )
+from tfreg.errors import WorkError
 
 app = typer.Typer()
 
@@ -34,6 +35,8 @@ def train(
     report = train_run(
         load_config(config, overrides or ()), data, run, threads=threads, device=device, several_gpus=several_gpus
     )
+    for text in report["warnings"]:
+        print(f"tfreg: warning: {text}", file=sys.stderr)
     best = {
         key: value for key, value in report["best"].items() if key in ("epoch", "val_loss", "val_displacement_dice")
     }
@@ -100,9 +103,13 @@ def evaluate(
     )
     print((out / TABLES).read_text(encoding="utf-8"))
     failures = sum(len(found["failures"]) for part in summary.values() for found in part["methods"].values())
-    if failures:
-        print(f"tfreg: warning: {failures} registrations failed; they are listed in {out / TABLES}", file=sys.stderr)
     print(f"look at {out / TABLES}")
+    if failures:
+        measured = sum(found["measured"] for part in summary.values() for found in part["methods"].values())
+        raise WorkError(
+            f"{failures} of {failures + measured} registrations failed; {out / TABLES} lists them, and its means are "
+            "of the others"
+        )
 
 
 @app.command()

@@ -13,7 +13,10 @@ Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Device = Annotated[str | None, typer.Option(help="cpu or gpu; without it, what is there.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing result.")]
 Interpolation = Annotated[str, typer.Option(help="linear or cubic for images, nearest for labels.")]
-Background = Annotated[float | None, typer.Option(help="Value outside the moving image; without it, its smallest.")]
+Background = Annotated[
+    float | None,
+    typer.Option(help="Value outside the moving image; without it, its padding or smallest value, or 0 for labels."),
+]
 Fixed = Annotated[Path, typer.Option(help="The image whose grid is kept.")]
 Moving = Annotated[Path, typer.Option(help="The image that is transformed.")]
 Folder = Annotated[Path, typer.Option(help="Folder for the result.")]
@@ -23,15 +26,11 @@ Init = Annotated[
 ]
 FixedLabels = Annotated[Path | None, typer.Option(help="Segmentation of the fixed image, to measure Dice.")]
 MovingLabels = Annotated[Path | None, typer.Option(help="Segmentation of the moving image.")]
-FixedPoints = Annotated[Path | None, typer.Option(help="Landmarks, CSV x,y,z in RAS mm, to measure TRE.")]
+FixedPoints = Annotated[
+    Path | None, typer.Option(help="Landmarks, .csv (x,y,z in RAS mm), .fcsv or .mrk.json, to measure TRE.")
+]
 MovingPoints = Annotated[Path | None, typer.Option(help="The same landmarks in the moving image.")]
 RecordPaths = Annotated[bool, typer.Option("--record-paths", help="Write the inputs' paths to report.json.")]
-
-
-def check_choice(option, value, choices):
-    """Refuses a value that is none of the choices."""
-    if value not in choices:
-        raise UserError(f"{option} {value}: choose {', '.join(choices)}")
 
 
 def names_in(text):
@@ -54,9 +53,12 @@ def tell(result, out):
     for stage, entry in result.report["metrics"].items():
         figures = [f"correlation {entry['correlation']:.3f}"]
         if "mean_dice" in entry:
+            lost = entry["lost_labels"]
             figures.append(f"Dice {entry['mean_dice']:.3f}")
+            figures += [f"{len(lost)} of {len(entry['dice'])} structures lost ({', '.join(lost)})"] if lost else []
         if "landmarks" in entry:
             figures.append(f"TRE {entry['landmarks']['mean_mm']:.2f} mm")
         print(f"{stage.replace('_', ' ')}: {', '.join(figures)}")
     print(f"verdict: {'; '.join([result.report['verdict'], *result.report['reasons']])}")
-    print(f"look at {out / 'report.png'}")
+    if (out / "report.png").is_file():
+        print(f"look at {out / 'report.png'}")

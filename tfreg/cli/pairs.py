@@ -22,7 +22,6 @@ from tfreg.cli.options import (
     RecordPaths,
     Seed,
     Threads,
-    check_choice,
     tell,
 )
 
@@ -34,8 +33,13 @@ def register(
     fixed: Fixed,
     moving: Moving,
     out: Folder,
-    model: Annotated[str, typer.Option(help="A run folder, a .keras file in one, or none.")],
-    refine: Annotated[bool, typer.Option("--refine", help="Optimise the transform for this pair.")] = False,
+    model: Annotated[
+        str, typer.Option(help="A run folder, a .keras file in one, or none: the refinement alone.")
+    ] = "none",
+    refine: Annotated[
+        bool | None,
+        typer.Option("--refine/--no-refine", help="Optimise the transform for this pair; without a model, by itself."),
+    ] = None,
     preset: Annotated[str, typer.Option(help="fast or quality: how much time the refinement may take.")] = "quality",
     similarity: Annotated[
         str | None,
@@ -66,8 +70,6 @@ def register(
     device: Device = None,
 ):
     """Register one pair and write images, transforms and a report."""
-    check_choice("--transform", transform, ("linear", "deformable", "both"))
-    check_choice("--interpolation", interpolation, ("linear", "cubic"))
     from tfreg.workflows.register import register_files
 
     result = register_files(
@@ -103,7 +105,8 @@ def register(
 def warp(
     transform: Annotated[Path, typer.Option(help="A result folder, or its transform.npz.")],
     input: Annotated[
-        list[Path], typer.Option(help="Image, labels or landmarks (.csv) of the moving side; may be repeated.")
+        list[Path],
+        typer.Option(help="Image, labels or landmarks (.csv, .fcsv, .mrk.json) of the moving side; may be repeated."),
     ],
     out: Annotated[Path, typer.Option(help="File to write; a folder for several inputs.")],
     inverse: Annotated[bool, typer.Option("--inverse", help="From the fixed side to the moving one.")] = False,
@@ -117,7 +120,7 @@ def warp(
     """Apply a result to more images, labels or landmarks."""
     from tfreg.workflows.warp import warp_files
 
-    for path in warp_files(
+    warp_files(
         transform,
         input,
         out,
@@ -126,8 +129,8 @@ def warp(
         reference=reference,
         background=background,
         force=force,
-    ):
-        print(path)
+        tell=print,
+    )
 
 
 @app.command()

@@ -21,7 +21,6 @@ from tfreg.cli.options import (
     Parts,
     RecordPaths,
     Threads,
-    check_choice,
     size_of,
     tell,
 )
@@ -46,7 +45,9 @@ def export(
     """Write a run as the next version of a SavedModel for TensorFlow Serving."""
     shapes = [size_of(text) for text in shape or ()]
     from tfreg.native_output import silenced
+    from tfreg.workflows.keras_settings import load_keras
 
+    load_keras()
     with silenced():
         from tfreg.serving.export import export_run
 
@@ -141,8 +142,6 @@ def request(
     force: Force = False,
 ):
     """Register one pair by a model that a server holds; the result is that of `tfreg register`."""
-    check_choice("--transform", transform, ("linear", "deformable", "both"))
-    check_choice("--interpolation", interpolation, ("linear", "cubic"))
     from tfreg.native_output import silenced
 
     with silenced():

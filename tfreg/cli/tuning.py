@@ -1,6 +1,7 @@
 """The command that searches the values of a config."""
 
 import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -61,5 +62,8 @@ def tune(
         print("this process has run its trials; the chief writes the results")
         return
     print((out / TEXT).read_text(encoding="utf-8"))
+    failed = sum(row["status"] == "failed" for row in found["trials"])
+    if failed:
+        print(f"tfreg: warning: {failed} of {len(found['trials'])} trials failed; see {out / TEXT}", file=sys.stderr)
     print(f"train with {out / BEST}")
     print(f"look at {out / PICTURE}")

@@ -4,8 +4,18 @@ A config file names only what it changes; an unknown key or a wrong type is one 
 """
 
 from tfreg.config.classification import Classification, ClassifierNetwork, PairRegistration, ResidualGrid
-from tfreg.config.files import config_with, dump_config, load_config, parse_config, parse_section
+from tfreg.config.files import config_with, dump_config, load_config, load_written_config, parse_config, parse_section
+from tfreg.config.options import (
+    EvaluationOptions,
+    ExportOptions,
+    Processing,
+    RequestOptions,
+    SimulationOptions,
+    TuningOptions,
+    checked,
+)
 from tfreg.config.refinement import PRESETS, Refinement, refinement_settings
+from tfreg.config.registration import RegistrationOptions
 from tfreg.config.run import (
     Augmentation,
     Config,
@@ -28,6 +38,8 @@ __all__ = [
     "Classification",
     "ClassifierNetwork",
     "Config",
+    "EvaluationOptions",
+    "ExportOptions",
     "Intensity",
     "Loss",
     "Model",
@@ -35,13 +47,20 @@ __all__ = [
     "PairRegistration",
     "PhasePair",
     "Preprocessing",
+    "Processing",
     "Refinement",
+    "RegistrationOptions",
+    "RequestOptions",
     "ResidualGrid",
     "SearchRange",
+    "SimulationOptions",
     "Training",
+    "TuningOptions",
+    "checked",
     "config_with",
     "dump_config",
     "load_config",
+    "load_written_config",
     "parse_config",
     "parse_section",
     "refinement_settings",

@@ -4,8 +4,21 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from tfreg.config.options import words
+from tfreg.config.refinement import PRESETS
+from tfreg.config.registration import Parts, Start
 from tfreg.config.run import PhasePair
-from tfreg.config.sections import Count, NotNegative, Positive, Section, Similarity, not_a_truth_value, three_letters
+from tfreg.config.sections import (
+    Count,
+    NotNegative,
+    Positive,
+    Section,
+    Seed,
+    Share,
+    Similarity,
+    not_a_truth_value,
+    three_letters,
+)
 
 
 class PairRegistration(Section):
@@ -13,16 +26,20 @@ class PairRegistration(Section):
 
     model: str | None = None  # a run's folder
     refine: bool = True
-    preset: Literal["fast", "quality"] = "fast"
+    preset: words(*PRESETS) = "fast"
     similarity: Similarity | None = None  # of the refinement; None takes the preset's
     smoothness: NotNegative | None = None
-    init: Literal["header", "centre", "moments"] = "header"
-    transform: Literal["linear", "deformable", "both"] = "both"
+    init: Start = "header"
+    transform: Parts = "both"
 
     @model_validator(mode="after")
     def _finds_something(self):
         if self.model is None and not self.refine:
             raise ValueError("name a `model`, or say `refine: true`")
+        if not self.refine and (self.similarity, self.smoothness) != (None, None):
+            raise ValueError(
+                "`similarity` and `smoothness` are of the refinement; say `refine: true`, or leave them out"
+            )
         return self
 
 
@@ -63,8 +80,8 @@ class Classification(Section):
     )
     network: ClassifierNetwork = ClassifierNetwork()
     folds: Annotated[int, Field(gt=1), BeforeValidator(not_a_truth_value)] = 5  # as many networks are averaged
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    seed: Annotated[int, Field(ge=0)] = 0
+    threshold: Share = 0.5
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _two_groups(self):

@@ -1,12 +1,15 @@
 """Configs as files and texts: reading, checking, changing, writing."""
 
 from pathlib import Path
+from typing import get_args
 
-import yaml
 from pydantic import ValidationError
 
 from tfreg.config.run import Config
+from tfreg.config.sections import Section
+from tfreg.config.yaml_text import read_yaml, write_yaml
 from tfreg.errors import UserError
+from tfreg.spelling import is_meant, plain_spelling
 
 
 def load_config(path, overrides=(), section=Config):
@@ -25,16 +28,42 @@ def load_config(path, overrides=(), section=Config):
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); give a YAML config such as configs/demo.yaml") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: is not YAML ({' '.join(str(error).split())}); mend that line") from error
+    try:
+        content = read_yaml(text)
+    except ValueError as error:
+        raise UserError(f"{path}: is not YAML ({error}); mend that line") from error
+    content = {} if content is None else content
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold keys and values, as configs/demo.yaml does")
-    for override in overrides:
+    keys = [override.partition("=")[0] for override in overrides]
+    for key, override in zip(keys, overrides, strict=True):
+        if keys.count(key) > 1:
+            raise UserError(f"{override!r}: {key} is given {keys.count(key)} times; keep one of them")
         _apply(content, override)
     return parse_section(section, content, path)
+
+
+def load_written_config(path, section=Config):
+    """Reads a whole config as `dump_config` wrote it, beside a model that was trained with it.
+
+    Args:
+        path: The file.
+        section: `Config` or `Classification`.
+
+    Returns:
+        An object of that class.
+
+    Raises:
+        UserError: As `load_config`, or if the file was cut short: what is missing must not become a default.
+    """
+    config = load_config(path, section=section)
+    # The seed stands last, on a line of its own.
+    if "seed" not in config.model_fields_set or not Path(path).read_text(encoding="utf-8").endswith("\n"):
+        raise UserError(f"{path}: is cut short, or was not written beside this model; copy the folder again")
+    return config
 
 
 def parse_config(content, source="config"):
@@ -81,16 +110,53 @@ def parse_section(section, content, source):
     try:
         return section.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "config"
-        if first["type"] == "extra_forbidden":
-            raise UserError(f"{source}: unknown key `{key}`; see the keys in tfreg/config/ or configs/") from error
-        raise UserError(f"{source}: `{key}`: {first['msg']}. Received: {first['input']!r}") from error
+        found = error.errors()
+        first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
+        *blocks, last = first["loc"] or ("config",)
+        unknown = first["type"] == "extra_forbidden"
+        key = ".".join(str(part) for part in (*blocks, last) if not _is_kind(part) or (unknown and part is last))
+        if unknown:
+            meant = _meant_key(section, first["loc"])
+            cure = "see the keys in tfreg/config/ or configs/"
+            raise UserError(f"{source}: unknown key `{key}`{meant}; {cure}") from error
+        cure = "; put a text that looks like a number in quotes" if first["type"] == "string_type" else ""
+        raise UserError(f"{source}: `{key}`: {first['msg']}. Received: {first['input']!r}{cure}") from error
 
 
 def dump_config(config):
     """The YAML text of a whole config, defaults included."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return write_yaml(config.model_dump(mode="json"))
+
+
+def _is_kind(part):
+    """Whether a part of an error's place is no key but one of the kinds that a value may be, such as `PhasePair`."""
+    return isinstance(part, str) and ("[" in part or part[:1].isupper())
+
+
+def _meant_key(section, location):
+    """The question which key was meant: one of the same block that is spelled alike, or one of another block."""
+    block, name = section, str(location[-1])
+    for part in location[:-1]:
+        inside = _blocks(block.model_fields[part].annotation) if part in block.model_fields else []
+        block = inside[0] if inside else block
+    elsewhere = [key for key in _keys(section) if plain_spelling(key.split(".")[-1]) == plain_spelling(name)]
+    return is_meant(name, block.model_fields) or "".join(f" (is `{key}` meant?)" for key in elsewhere[:1])
+
+
+def _keys(section, begin=""):
+    """All dotted keys of a part of the schema."""
+    for name, field in section.model_fields.items():
+        blocks = _blocks(field.annotation)
+        yield f"{begin}{name}"
+        for block in blocks:
+            yield from _keys(block, f"{begin}{name}.")
+
+
+def _blocks(annotation):
+    """The blocks of keys that a value may be."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [block for part in get_args(annotation) for block in _blocks(part)]
 
 
 def _apply(content, override):
@@ -98,8 +164,8 @@ def _apply(content, override):
     if not separator or not key:
         raise UserError(f"{override!r}: an override is key=value, such as loss.beta=1e-5")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = read_yaml(text)
+    except ValueError as error:
         raise UserError(f"{override!r}: the value is not YAML; quote it") from error
     _put(content, key, value, repr(override))
 

@@ -5,7 +5,19 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tfreg.config.search import DEFAULT_SEARCH, SearchSpace
-from tfreg.config.sections import Count, NotNegative, Positive, Section, Similarity, three_letters
+from tfreg.config.sections import (
+    Axis,
+    BelowOne,
+    Count,
+    NotNegative,
+    Number,
+    Positive,
+    Section,
+    Seed,
+    Share,
+    Similarity,
+    three_letters,
+)
 
 
 class NetworkGrid(Section):
@@ -21,8 +33,8 @@ class NetworkGrid(Section):
 class Intensity(Section):
     """How intensities become [0, 1]: a fixed window, or percentiles of each volume."""
 
-    window: tuple[float, float] | None = None
-    percentiles: tuple[float, float] | None = None
+    window: tuple[Number, Number] | None = None
+    percentiles: tuple[Number, Number] | None = None
 
     @model_validator(mode="after")
     def _one_rule(self):
@@ -91,13 +103,19 @@ class PhasePair(Section):
     moving: str
     fixed: str
 
+    @model_validator(mode="after")
+    def _two_phases(self):
+        if self.moving == self.fixed:
+            raise ValueError("`moving` and `fixed` must be two phases")
+        return self
+
 
 class Augmentation(Section):
     """Random changes of each training pair; the same for fixed and moving unless said otherwise."""
 
-    flip_axes: tuple[Literal[0, 1, 2], ...] = ()  # network grid axes that are flipped in half of the pairs
+    flip_axes: tuple[Axis, ...] = ()  # network grid axes that are flipped in half of the pairs
     rotation_degrees: NotNegative = 0.0  # largest rotation about each axis, both volumes alike
-    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0  # largest relative change of size, both volumes alike
+    scale: BelowOne = 0.0  # largest relative change of size, both volumes alike
     moving_rotation_degrees: NotNegative = 0.0  # further rotation of the moving volume alone
     moving_translation: NotNegative = 0.0  # further shift of the moving volume alone, voxels
 
@@ -109,7 +127,7 @@ class Training(Section):
     steps_per_epoch: Count = 100
     epochs: Count = 1000
     learning_rate: Positive = 1e-3
-    learning_rate_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    learning_rate_factor: Share = 0.1
     learning_rate_patience: Count = 50
     stop_patience: Count = 100
     monitor: Literal["val_loss", "val_dice"] = "val_loss"
@@ -127,5 +145,11 @@ class Config(Section):
     loss: Loss = Loss()
     augmentation: Augmentation = Augmentation()
     training: Training = Training()
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     search: SearchSpace = Field(DEFAULT_SEARCH, exclude=True)  # only for `tfreg tune`: no run's config holds it
+
+    @model_validator(mode="after")
+    def _phase_counts(self):
+        if self.phase is not None and isinstance(self.pairs, PhasePair):
+            raise ValueError("`phase` goes with pairs `all` or `images`; two phases are named in `pairs` already")
+        return self

@@ -1,6 +1,6 @@
 """What all blocks of a config share."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -43,6 +43,10 @@ Similarity = Annotated[str, AfterValidator(_weighted_names)]
 Number = Annotated[float, BeforeValidator(not_a_truth_value)]
 Positive = Annotated[float, Field(gt=0), BeforeValidator(not_a_truth_value)]
 NotNegative = Annotated[float, Field(ge=0), BeforeValidator(not_a_truth_value)]
+Share = Annotated[float, Field(gt=0, lt=1), BeforeValidator(not_a_truth_value)]
+BelowOne = Annotated[float, Field(ge=0, lt=1), BeforeValidator(not_a_truth_value)]
+Axis = Annotated[Literal[0, 1, 2], BeforeValidator(not_a_truth_value)]
+Seed = Annotated[int, Field(ge=0), BeforeValidator(not_a_truth_value)]
 Count = Annotated[int, Field(gt=0), BeforeValidator(not_a_truth_value)]
 
 

@@ -7,10 +7,11 @@ the sampler alone. A SavedModel for TensorFlow Serving may hold neither: trace i
 import contextlib
 import contextvars
 import functools
-import os
 import threading
 
 import keras
+
+from tfreg.layers.native_dilation import dilates_natively
 
 # XLA takes two seconds for a model; on volumes of fewer voxels a few dozen steps do not win them back.
 WORTH_COMPILING = 1_000_000
@@ -90,13 +91,16 @@ def is_accelerated():
     return _accelerated.get() and keras.backend.backend() == "tensorflow"
 
 
-def has_native_dilation():
-    """True where `tf.nn.conv3d` takes dilations: with oneDNN on the CPU, or on a GPU."""
+def has_native_dilation(dtype="float32", device=""):
+    """True where `tf.nn.conv3d` may and can take dilations.
+
+    Args:
+        dtype: Name of the features' type.
+        device: TensorFlow's name of the device they are placed on; empty where that is left to it.
+    """
     if not _native_dilation.get() or keras.backend.backend() != "tensorflow":
         return False
-    import tensorflow as tf
-
-    return os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0" or bool(tf.config.list_logical_devices("GPU"))
+    return dilates_natively(dtype, on_cpu="CPU" in device)
 
 
 def has_fast_products():

@@ -14,13 +14,17 @@ class DilatedConvolution(keras.layers.Conv3D):
     """
 
     def convolution_op(self, inputs, kernel):
-        if max(self.dilation_rate) == 1 or not has_native_dilation():
+        if max(self.dilation_rate) == 1 or self.data_format != "channels_last" or not _dilates_natively(inputs):
             return super().convolution_op(inputs, kernel)
         import tensorflow as tf
 
         return tf.nn.conv3d(
             inputs, kernel, [1, *self.strides, 1], self.padding.upper(), dilations=[1, *self.dilation_rate, 1]
         )
+
+
+def _dilates_natively(features):
+    return has_native_dilation(keras.backend.standardize_dtype(features.dtype), getattr(features, "device", None) or "")
 
 
 @keras.saving.register_keras_serializable(package="tfreg")
@@ -64,6 +68,7 @@ class ConvolutionBlock(keras.layers.Layer):
             self.filters,
             3,
             padding="same",
+            data_format="channels_last",
             dilation_rate=self.dilation,
             kernel_initializer="he_normal",
             use_bias=not self.normalised,  # the normalisation would subtract it

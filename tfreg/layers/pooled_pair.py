@@ -36,7 +36,7 @@ class PooledPair(keras.layers.Layer):
             edge[axis] = slice(-1, None)
             pair = ops.concatenate([pair] + [pair[tuple(edge)]] * (self.stride - 1), axis=axis)
         # Pooling drops what is left over: together with the padding, that is rounding up.
-        return ops.average_pool(pair, self.stride, strides=self.stride, padding="valid")
+        return ops.average_pool(pair, self.stride, strides=self.stride, padding="valid", data_format="channels_last")
 
     def compute_output_shape(self, moving_shape, fixed_shape):
         trunk = [None if n is None else -(-n // self.stride) for n in moving_shape[1:4]]

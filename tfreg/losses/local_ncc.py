@@ -30,8 +30,8 @@ def box_mean(volume, window, kept=slice(None)):
         kernel = ops.ones(kernel_shape, dtype=volume.dtype)
         line_shape = [1, 1, 1, 1, 1]
         line_shape[axis + 1] = ops.shape(volume)[axis + 1]
-        count = ops.conv(ops.ones(line_shape, dtype=volume.dtype), kernel, padding="same")
-        volume = ops.conv(volume, kernel, padding="same") / count
+        count = ops.conv(ops.ones(line_shape, dtype=volume.dtype), kernel, padding="same", data_format="channels_last")
+        volume = ops.conv(volume, kernel, padding="same", data_format="channels_last") / count
         volume = volume[(slice(None),) * (axis + 1) + (kept,)]
     return volume
 

@@ -19,7 +19,8 @@ def haar_step(volume):
     """
     low_high = np.array([[1.0, 1.0], [1.0, -1.0]]) / np.sqrt(2)
     kernel = np.einsum("ai,bj,ck->ijkabc", low_high, low_high, low_high).reshape(2, 2, 2, 1, 8)
-    return ops.conv(volume, ops.convert_to_tensor(kernel, volume.dtype), strides=2, padding="valid")
+    kernel = ops.convert_to_tensor(kernel, volume.dtype)
+    return ops.conv(volume, kernel, strides=2, padding="valid", data_format="channels_last")
 
 
 def _even(volume):

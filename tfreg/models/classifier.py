@@ -30,12 +30,13 @@ def build_classifier(shape, channels, filters, hidden_units):
             "`shape`, `channels`, `filters` and `hidden_units` must be positive. "
             f"Received: shape={shape}, channels={channels}, filters={filters}, hidden_units={hidden_units}"
         )
-    deformation = keras.Input((*shape, channels), name="deformation")
+    deformation = keras.Input((*shape, channels), name="deformation", dtype="float32")
     # Padding of one on both sides; Keras' "same" would leave it out at the low end of even sizes.
-    padded = keras.layers.ZeroPadding3D(1, name="padding")(deformation)
-    features = keras.layers.Conv3D(filters, 3, strides=2, use_bias=False, name="downsampling")(padded)
+    layout = {"data_format": "channels_last"}
+    padded = keras.layers.ZeroPadding3D(1, name="padding", **layout)(deformation)
+    features = keras.layers.Conv3D(filters, 3, strides=2, use_bias=False, name="downsampling", **layout)(padded)
     features = _normalised(features, "downsampling_normalisation")
-    features = keras.layers.Flatten(name="flat")(features)  # (batch, features)
+    features = keras.layers.Flatten(name="flat", **layout)(features)  # (batch, features)
     hidden = keras.layers.Dense(hidden_units, use_bias=False, name="hidden")(features)
     hidden = keras.layers.Activation("tanh", name="tanh")(_normalised(hidden, "hidden_normalisation"))
     probability = keras.layers.Dense(1, "sigmoid", kernel_initializer="zeros", name="probability")(hidden)

@@ -65,7 +65,7 @@ class DeformableRefinement(keras.Model):
         anchor="start",
         linear=False,
     ):
-        super().__init__()
+        super().__init__(dtype="float32")
         self.shape = tuple(shape)
         self.lead = tuple(lead)
         self.reach = tuple(reach)
@@ -111,7 +111,7 @@ class DeformableRefinement(keras.Model):
     def grid(self, linear):
         """Where the fixed image's voxels lie in the moving image, `(1, i, j, k, 3)` voxel coordinates."""
         logits = logits_from_displacement(ops.convert_to_tensor(self.displacement), self.stride)
-        gradients = self.head(logits, ops.zeros((1, *self.shape, 1)))
+        gradients = self.head(logits, ops.zeros((1, *self.shape, 1), "float32"))
         if self.moves_linear:
             points = identity_grid(self.shape)[self._without_lead()]
             points = points + linear_displacement(linear, points, self.shape)
@@ -120,7 +120,7 @@ class DeformableRefinement(keras.Model):
             grid = self.integration(gradients, start=self.lead)
         else:
             grid = self.integration(gradients)
-        return grid + ops.convert_to_tensor([float(r) for r in self.reach])
+        return grid + ops.convert_to_tensor([float(r) for r in self.reach], "float32")
 
     def centred_displacement(self):
         """The control points' displacements, without the part of each line that the anchor takes away."""

@@ -1,8 +1,36 @@
-"""Small callbacks of training: which epoch the data is in, and how far the work has come."""
+"""Small callbacks of training: which epoch the data is in, whether it diverged, and how far the work has come."""
 
+import math
 import sys
 
 import keras
+
+
+class Diverged(ArithmeticError):
+    """A training whose figures are not finite any more.
+
+    Args:
+        epoch: The number of the epoch, from 1 on.
+        figures: Dictionary of name to value, of those that are not finite.
+    """
+
+    def __init__(self, epoch, figures):
+        told = ", ".join(f"{name} is {value}" for name, value in figures.items())
+        super().__init__(f"diverged in epoch {epoch}: {told}")
+        self.epoch = epoch
+
+
+class FiniteFigures(keras.callbacks.Callback):
+    """Ends a training in which a loss or a measure is not finite.
+
+    List it before the callbacks that write and compare: Keras takes a first figure that is not a number for the best
+    of all, and no later one for better.
+    """
+
+    def on_epoch_end(self, epoch, logs=None):
+        bad = {name: float(value) for name, value in (logs or {}).items() if not math.isfinite(value)}
+        if bad:
+            raise Diverged(epoch + 1, bad)
 
 
 class EpochOfData(keras.callbacks.Callback):

@@ -89,5 +89,5 @@ def gaussian_smoothed(field, sigma):
     for axis in range(3):
         line = [1, 1, 1, 1, 1]
         line[axis] = -1
-        field = ops.conv(field, ops.reshape(kernel, line), padding="same")
+        field = ops.conv(field, ops.reshape(kernel, line), padding="same", data_format="channels_last")
     return ops.moveaxis(ops.reshape(field, (-1, shape[4], *shape[1:4])), 1, -1)

@@ -54,7 +54,7 @@ def build_registration_network(
         gradients, with "deformable" no matrix: those outputs are left out.
 
     Raises:
-        ValueError: If an option is unknown.
+        ValueError: If an option is unknown, or Keras' own float type is not float32.
 
     Reference:
         Christodoulidis et al. 2018, section 2.2 and Figure 1.
@@ -64,8 +64,13 @@ def build_registration_network(
     if integration not in INTEGRATIONS:
         raise ValueError(f"`integration` must be one of {sorted(INTEGRATIONS)}. Received: integration={integration!r}")
 
-    fixed = keras.Input((*shape, 1), name="fixed")
-    moving = keras.Input((*shape, 1), name="moving")
+    if keras.config.floatx() != "float32":
+        raise ValueError(
+            "Coordinates need Keras' float type to be float32: call keras.config.set_floatx('float32') first. "
+            f"Received: keras.config.floatx()={keras.config.floatx()!r}"
+        )
+    fixed = keras.Input((*shape, 1), name="fixed", dtype="float32")
+    moving = keras.Input((*shape, 1), name="moving", dtype="float32")
     pair = PooledPair(stride, name="pooled_pair", dtype=precision)(moving, fixed)
     features = DilatedEncoder(encoder_filters, encoder_dilations, name="encoder", dtype=precision)(pair)
     outputs = {}
@@ -78,9 +83,15 @@ def build_registration_network(
         decoded = SqueezeExcitation(squeeze_ratio, name="squeeze_excitation", dtype=precision)(features)
         for number, filters in enumerate(decoder_filters, 1):
             decoded = ConvolutionBlock(filters, name=f"decoder_{number}", dtype=precision)(decoded)
-        logits = keras.layers.Conv3D(3, 3, padding="same", kernel_initializer="zeros", name="logits", dtype="float32")(
-            decoded
-        )
+        logits = keras.layers.Conv3D(
+            3,
+            3,
+            padding="same",
+            data_format="channels_last",
+            kernel_initializer="zeros",
+            name="logits",
+            dtype="float32",
+        )(decoded)
         outputs["gradients"] = GradientHead(stride, name="gradients")(logits, fixed)
         grid = INTEGRATIONS[integration](anchor, name="integration")(outputs["gradients"], grid)
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import keras
 
+from tfreg.errors import UserError
+from tfreg.volumes.whole_file import on_disk
+
 
 class TrainingState(keras.callbacks.Callback):
     """Saves weights, optimiser, the schedule's counters and files after every epoch, and restores them.
@@ -18,18 +21,22 @@ class TrainingState(keras.callbacks.Callback):
 
     List it after the callbacks that it keeps, and after those that write the files.
 
+    All is on disk before it counts, so that a power loss leaves the state of this epoch or of the one before.
+
     Args:
         directory: Where the state lies, created when needed.
         keep: Dictionary of callback to the names of its attributes to save (numbers or None).
         files: Files that other callbacks write epoch by epoch. `restore` brings back what they held
             after the last finished epoch: what an interrupted one wrote, whole or in part, is gone.
+        check: Called before a state is saved; raises where this process must not write any more.
     """
 
-    def __init__(self, directory, keep, files=()):
+    def __init__(self, directory, keep, files=(), check=lambda: None):
         super().__init__()
         self.directory = Path(directory)
         self.keep = keep
         self.files = [Path(file) for file in files]
+        self.check = check
         self.stopped = False
         self._restored = None
 
@@ -40,8 +47,23 @@ class TrainingState(keras.callbacks.Callback):
 
         Returns:
             The number of finished epochs, to be given to `fit` as `initial_epoch`; 0 if there is none.
+
+        Raises:
+            UserError: If the state is damaged.
         """
         epoch, folder = max(self._saved(), default=(0, None))
+        if folder is not None:
+            try:
+                state = json.loads((folder / "callbacks.json").read_text())
+                self.stopped, self._restored = state["stopped"], state["callbacks"]
+                model.optimizer.build(model.trainable_variables)
+                model.load_weights(folder / "state.weights.h5")
+            # Whatever a damaged file makes Keras raise, the file is what is wrong.
+            except Exception as error:
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                raise UserError(
+                    f"{folder}: cannot be restored ({reason}); delete {self.directory}, and the training begins anew"
+                ) from error
         for file in self.files:
             if folder is not None and (folder / file.name).exists():
                 # Renamed into place: a kill here leaves the saved state to be restored again.
@@ -49,13 +71,6 @@ class TrainingState(keras.callbacks.Callback):
                 os.replace(file.with_name(f"{file.name}.part"), file)
             else:
                 file.unlink(missing_ok=True)
-        if folder is None:
-            return 0
-        model.optimizer.build(model.trainable_variables)
-        model.load_weights(folder / "state.weights.h5")
-        state = json.loads((folder / "callbacks.json").read_text())
-        self.stopped = state["stopped"]
-        self._restored = state["callbacks"]
         return epoch
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -67,6 +82,7 @@ class TrainingState(keras.callbacks.Callback):
             self._restored = None
 
     def on_epoch_end(self, epoch, logs=None):
+        self.check()
         earlier = [folder for _, folder in self._saved()]
         unfinished = self.directory / "unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -78,7 +94,10 @@ class TrainingState(keras.callbacks.Callback):
         for file in self.files:
             if file.exists():
                 shutil.copyfile(file, unfinished / file.name)
+        for file in (*unfinished.iterdir(), unfinished):
+            on_disk(file)
         os.replace(unfinished, self.directory / f"epoch-{epoch + 1:05d}")
+        on_disk(self.directory)
         for folder in earlier:
             shutil.rmtree(folder)
 

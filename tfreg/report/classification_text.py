@@ -1,6 +1,7 @@
 """The Markdown of a classification: figures of every method, and which groups are told apart."""
 
 from tfreg.report.table import Table
+from tfreg.spelling import some_of
 
 
 def classification_text(summary):
@@ -15,7 +16,7 @@ def classification_text(summary):
     methods = summary["methods"]
     first = next(iter(methods.values()))
     lines = [
-        f"{first['subjects']} subjects, {first['ill']} of them ill; {summary['source']}; "
+        f"{_subjects(first['subjects'], summary['failures'])}, {first['ill']} of them ill; {summary['source']}; "
         f"ill from a probability of {summary['threshold']:g} on."
         + (" **The groups were shuffled: a control.**" if summary["shuffled"] else ""),
         "",
@@ -32,12 +33,22 @@ def classification_text(summary):
     ]
     if summary["seen_in_training"]:
         lines += ["", f"Left out, because the classifier was trained on them: {summary['seen_in_training']} subjects."]
+    if summary["seen_by_registration"] is None:
+        lines += ["", "Whether the registration network was trained on any of them is not known: its run does not say."]
+    elif summary["seen_by_registration"]:
+        people = summary["seen_by_registration"]
+        lines += ["", f"The registration network had seen {len(people)} of them in its training: {some_of(people)}."]
     if summary["to_review"]:
         lines += ["", f"Registrations to be reviewed: {len(summary['to_review'])} ({', '.join(summary['to_review'])})."]
     if summary["failures"]:
         lines += ["", "Left out, because the registration failed:", ""]
         lines += [f"- {subject}: {error}" for subject, error in summary["failures"].items()]
     return "\n".join(lines) + "\n"
+
+
+def _subjects(count, failures):
+    """How many subjects the figures are of, and of how many where some could not be registered."""
+    return f"{count} of {count + len(failures)} subjects" if failures else f"{count} subjects"
 
 
 def _figures(methods):

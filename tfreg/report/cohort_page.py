@@ -7,6 +7,7 @@ from tfreg.report.evaluation_charts import distribution_chart
 from tfreg.report.evaluation_tables import SIGNS, experiment_tables, overlap_table
 from tfreg.report.evaluation_text import explanation, headline
 from tfreg.report.page import data_uri, render
+from tfreg.report.training_marks import training_notes
 
 CHART_DPI = 130
 CHARTS = {"dice": 100.0, "tre_mm": None, "hd95_mm": None}  # figure to where its axis ends, see `distribution_chart`
@@ -89,8 +90,9 @@ def _experiment(name, part, measured, reference, pictures):
     ]
     return {
         "headline": headline(name, part),
+        "notes": training_notes(part),
         "failures": [(m, pair, e) for m, f in part["methods"].items() for pair, e in f["failures"].items()],
-        "charts": _charts(methods, measured),
+        "charts": _charts(part["methods"], measured),
         "tables": experiment_tables(part, reference),
         "gallery": gallery,
         "badges": _badges(part["methods"].get(reference), part["pairs"]),
@@ -125,6 +127,9 @@ def _badges(figures, pairs):
         ("bad" if failed else "good", f"{figures['measured']} of {pairs} pairs registered", f"{failed} failed"),
         ("bad" if folding else "good", f"{folding} fields fold", "by the ten determinants, as sampled"),
     ]
+    if figures["lost_structures"]:
+        lost = f"{figures['lost_structures']} of {figures['structures']} structures lost"
+        badges.append(("bad", lost, "missing in the fixed or the warped segmentation; they count as worst"))
     if review is not None:
         words = "verdict of figures that need no labels"
         badges.append(("fair" if review else "good", f"{review} to review", words))
@@ -132,17 +137,17 @@ def _badges(figures, pairs):
 
 
 def _charts(methods, measured):
-    """(title, image) of each figure that was measured."""
+    """(title, image) of each figure that was measured; a method that lacks some pairs is named with their number."""
     charts = []
     for name, largest in CHARTS.items():
         title, scale, _ = SIGNS[name]
         values = {
-            method: [
+            _counted(method, part["figures"].get(name)): [
                 entry.figures[name]
                 for entry in measured
                 if entry.method == method and entry.figures.get(name) is not None
             ]
-            for method in methods
+            for method, part in methods.items()
         }
         if any(values.values()):
             stream = io.BytesIO()
@@ -150,6 +155,13 @@ def _charts(methods, measured):
             figure.savefig(stream, format="png", dpi=CHART_DPI)
             charts.append((title, data_uri(stream.getvalue())))
     return charts
+
+
+def _counted(method, distribution):
+    """A method's name, with how many pairs its figure is of where it is not of all."""
+    if distribution is None or distribution["pairs"] == distribution["of"]:
+        return method
+    return f"{method} ({distribution['pairs']} of {distribution['of']})"
 
 
 def _grid(methods, measured, name):

@@ -7,7 +7,7 @@ import numpy as np
 from tfreg.report.pair_views import block_factors
 
 MOST_NODES = 300_000
-LEAST_MM = 1e-3  # what is left of a linear transform by rounding
+LEAST_VOXELS = 1e-3  # what is left of a linear transform by rounding
 MIDDLE = 128
 STEPS = 127
 
@@ -54,7 +54,7 @@ def grid_field(fixed, displacement_mm):
     solution = np.linalg.lstsq(design, reached_mm.reshape(-1, 3), rcond=None)[0]  # (4, 3)
     rest_mm = reached_mm - (design @ solution).reshape(reached_mm.shape)
     largest_mm = float(np.abs(rest_mm).max())
-    scale_mm = largest_mm if largest_mm > LEAST_MM else 1.0
+    scale_mm = largest_mm if largest_mm > LEAST_VOXELS * upright.spacing.min() else float(upright.spacing.max())
     return GridField((MIDDLE + np.rint(STEPS * rest_mm / scale_mm)).astype(np.uint8), solution.T, scale_mm)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from tfreg.report.table import Table
+from tfreg.report.training_marks import marked
 
 SIGNS = {
     "dice": ("Dice %", 100.0, "{:.2f}"),
@@ -35,22 +36,24 @@ def overlap_table(summary):
     header = []
     for name in experiments:
         begin = f"{name}: " if len(summary) > 1 else ""
-        header += [f"{begin}Dice % (mean ± sd)", "95 % interval", "HD95 mm", "surface mm"]
+        header += [f"{begin}Dice % (mean ± sd)", "95 % interval", "HD95 mm", "surface mm", "lost structures"]
     header.append("s a pair (median)")
     rows = []
     for method in _methods(experiments, "dice"):
         cells = []
         for part in experiments.values():
-            figures = part["methods"].get(method, {}).get("figures", {})
+            found = part["methods"].get(method, {})
+            figures = found.get("figures", {})
             cells += [
                 _mean_sd(figures.get("dice"), 100.0),
                 _interval(figures.get("dice"), 100.0),
                 _mean_sd(figures.get("hd95_mm")),
                 _mean_sd(figures.get("surface_mm")),
+                _share(found.get("lost_structures"), found.get("structures")),
             ]
         cells.append(_seconds(part["methods"].get(method) for part in experiments.values()))
         rows.append((method, tuple(cells)))
-    return _table(header, rows)
+    return marked(_table(header, rows), experiments.values())
 
 
 def experiment_tables(part, reference):
@@ -70,7 +73,7 @@ def experiment_tables(part, reference):
         f"Change of volume by {reference}": volume_table(part, reference),
         "Safety": safety_table(part),
     }
-    return {title: table for title, table in found.items() if table.rows}
+    return {title: marked(table, [part]) for title, table in found.items() if table.rows}
 
 
 def landmark_table(part):
@@ -83,7 +86,10 @@ def landmark_table(part):
         A `Table`.
     """
     rows = [
-        (method, tuple(_number(found["figures"][key], "{:.2f}") for key in LANDMARKS))
+        (
+            method,
+            tuple(_number(found["figures"][key], "{:.2f}") + _counted(found["figures"][key]) for key in LANDMARKS),
+        )
         for method, found in part["methods"].items()
         if found["figures"]["tre_mm"] is not None
     ]
@@ -116,7 +122,14 @@ def label_table(part, name="dice"):
     labels = sorted({label for found in part["methods"].values() for label in found["labels"]}, key=int)
     _, scale, form = SIGNS[name]
     rows = [
-        (method, tuple(_mean_sd(found["labels"].get(label, {}).get(name), scale, form) for label in labels))
+        (
+            method,
+            tuple(
+                _mean_sd(found["labels"].get(label, {}).get(name), scale, form)
+                + (f", {lost} lost" if (lost := found["labels"].get(label, {}).get("lost")) else "")
+                for label in labels
+            ),
+        )
         for method, found in part["methods"].items()
         if found["labels"] and len(labels) > 1
     ]
@@ -162,7 +175,7 @@ def _difference(test, scale, form):
         interval = f" ({' to '.join(_signed(bound * scale, form) for bound in test['interval'])})"
     p = test["p_holm"]
     shown = "–" if p is None or np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
-    return [_signed(test["difference"] * scale, form) + interval, shown]
+    return [_signed(test["difference"] * scale, form) + interval + _counted(test), shown]
 
 
 def _any(part, name):
@@ -190,7 +203,18 @@ def _mean_sd(distribution, scale=1.0, form="{:.2f}"):
     if distribution is None:
         return "–"
     spread = "" if distribution["sd"] is None else f" ± {form.format(distribution['sd'] * scale)}"
-    return form.format(distribution["mean"] * scale) + spread
+    return form.format(distribution["mean"] * scale) + spread + _counted(distribution)
+
+
+def _counted(distribution):
+    """Over how many pairs a mean is, where it is not over all that it could be."""
+    if distribution is None or distribution["pairs"] == distribution["of"]:
+        return ""
+    return f" [{distribution['pairs']} of {distribution['of']}]"
+
+
+def _share(part, whole):
+    return "–" if part is None else f"{part} of {whole}"
 
 
 def _interval(distribution, scale):

@@ -6,7 +6,6 @@ from scipy import ndimage
 
 from tfreg.report.slices import PLANES, contrast, plane_to_show, upright_slice
 from tfreg.transforms.transform import Transform
-from tfreg.volumes.intensity import filled
 from tfreg.volumes.whole_file import whole_file
 
 HEIGHT = 220  # pixels of each slice
@@ -26,9 +25,7 @@ def write_pair_picture(path, fixed, moving, displacement_mm, fixed_labels=None, 
         displacement_mm: `(i, j, k, 3)` on the fixed lattice, RAS+ mm.
         fixed_labels, warped_labels: Segmentation `Volume`s on the fixed lattice, or None.
     """
-    moving = moving.with_array(filled(moving.array)[0])
-    lattice, background = fixed.lattice, float(moving.array.min())
-    warped = Transform.identity(lattice).warp(moving, lattice, "linear", background, displacement_mm)
+    warped = Transform.identity(fixed.lattice).warp_image(moving, fixed.lattice, displacement_mm=displacement_mm)
     spacing = fixed.reoriented("RAS").spacing
     plane = plane_to_show(spacing)
     axis, (across, up), _ = PLANES[plane]

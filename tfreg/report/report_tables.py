@@ -57,6 +57,7 @@ def agreement_table(report):
         (name, [_number(stage.get(key), form) for stage in stages.values()]) for key, (name, form) in OVERALL.items()
     ]
     landmarks = [_dictionary(stage, "landmarks") for stage in stages.values()]
+    rows.append(("Structures lost, which count with Dice 0", [_lost(stage) for stage in stages.values()]))
     rows += [(name, [_number(errors.get(key), "{:.2f}") for errors in landmarks]) for key, name in LANDMARKS.items()]
     rows.append(("Landmarks", [_number(errors.get("count"), "{:.0f}") for errors in landmarks]))
     return _table([STAGES[name] for name in stages], rows)
@@ -174,6 +175,15 @@ def words(report, key):
     """A list of sentences in the report, empty where there is none."""
     found = report.get(key)
     return [str(text) for text in found] if isinstance(found, list) else []
+
+
+def _lost(stage):
+    """How many labels are missing in the fixed or the warped segmentation, of how many, and which."""
+    lost, labels = stage.get("lost_labels"), _dictionary(stage, "dice")
+    if not isinstance(lost, list):
+        return NOTHING
+    which = f" (label {', '.join(map(str, lost))})" if lost else ""
+    return f"{len(lost)} of {len(labels)}{which}"
 
 
 def _stages(report):

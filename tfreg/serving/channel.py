@@ -1,16 +1,24 @@
 """A connection to a server of the TensorFlow Serving API."""
 
+import ipaddress
+import os
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 
+from tfreg.config import RequestOptions, checked
 from tfreg.errors import UserError
 
 RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 4.0
 MEGABYTE = 2**20
+
+# What gRPC takes a proxy from, first of all, and what it exempts hosts by.
+PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
+EXEMPTIONS = ("no_grpc_proxy", "no_proxy")
 
 # What went wrong, and what to do about it; of other codes the server's own text is told.
 CURES = {
@@ -19,6 +27,8 @@ CURES = {
     grpc.StatusCode.UNIMPLEMENTED: "is not a server of the TensorFlow Serving API; check the address",
     grpc.StatusCode.CANCELLED: "the request was cancelled; send it again",
 }
+
+UNREACHED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 class Refusal(UserError):
@@ -68,9 +78,14 @@ class Patience:
     timeout_seconds: float = 300.0
     retries: int = 10
 
+    def __post_init__(self):
+        options = checked(RequestOptions, timeout=self.timeout_seconds, retries=self.retries)
+        object.__setattr__(self, "timeout_seconds", options.timeout)
+        object.__setattr__(self, "retries", options.retries)
+
 
 def open_channel(address, certificates=None, max_message_mb=1024):
-    """Opens a channel; nothing is sent yet.
+    """Opens a channel; nothing is sent yet. This machine itself is reached without a proxy.
 
     Args:
         address: HOST:PORT.
@@ -83,10 +98,11 @@ def open_channel(address, certificates=None, max_message_mb=1024):
     Raises:
         UserError: If the address is not HOST:PORT, or a certificate cannot be read.
     """
-    host, separator, port = address.rpartition(":")
+    host, separator, port = str(address).rpartition(":")
     if not separator or not host or not (port.isascii() and port.isdecimal()) or int(port) > 65535:
         raise UserError(f"--address {address}: give HOST:PORT, such as 127.0.0.1:8500")
     options = [
+        ("grpc.enable_http_proxy", int(not is_loopback(host))),
         ("grpc.max_receive_message_length", max_message_mb * MEGABYTE),
         ("grpc.max_send_message_length", max_message_mb * MEGABYTE),
         ("grpc.initial_reconnect_backoff_ms", int(1000 * FIRST_PAUSE_SECONDS)),
@@ -134,10 +150,35 @@ def refusal(error, address):
     if "larger than max" in details:
         text = f"a message is too large ({details}); raise the limits of both sides, or ask for fewer outputs"
     elif code in CURES:
-        text = f"{CURES[code]} ({details})" if details else CURES[code]
+        text = CURES[code] + (_proxy_note(address) if code in UNREACHED else "") + (f" ({details})" if details else "")
     else:
         text = f"the server refuses: {details or code.name}"
     return Refusal(f"{address}: {text[:600]}", code)
+
+
+def is_loopback(host):
+    """Whether a host is this machine itself, by its own name or address; names are looked up.
+
+    Args:
+        host: A name, or an address, IPv6 in brackets or not.
+    """
+    host = host.strip("[]")
+    try:
+        found = {entry[4][0].split("%")[0] for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except (OSError, UnicodeError):
+        return False
+    return all(ipaddress.ip_address(address).is_loopback for address in found)
+
+
+def _proxy_note(address):
+    """Names the variable by which gRPC goes through a proxy to an address, where it does; never its value."""
+    host = address.rpartition(":")[0].strip("[]")
+    name = next((name for name in PROXIES if os.environ.get(name)), None)
+    exemption = next((name for name in EXEMPTIONS if name in os.environ), EXEMPTIONS[-1])
+    exempt = (part.strip() for part in os.environ.get(exemption, "").split(","))
+    if name is None or is_loopback(host) or any(part and host.endswith(part) for part in exempt):
+        return ""
+    return f"; {name} is set, by which the call goes through a proxy unless {exemption} lists {host}"
 
 
 def _read(path):

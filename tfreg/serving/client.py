@@ -6,7 +6,7 @@ import grpc
 import numpy as np
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
 
-from tfreg.config import parse_config
+from tfreg.config import RequestOptions, checked, parse_config
 from tfreg.errors import UserError
 from tfreg.serving.channel import Patience, Refusal, call, open_channel
 from tfreg.serving.encoding import whole_numbers
@@ -38,11 +38,10 @@ class Client:
     def __init__(
         self, address, model_name="tfreg", certificates=None, encoding="float32", max_message_mb=1024, patience=None
     ):
-        if encoding not in SIGNATURES:
-            raise UserError(f"--encoding {encoding}: choose {', '.join(SIGNATURES)}")
+        options = checked(RequestOptions, encoding=encoding, max_message_mb=max_message_mb)
         self.address, self.model_name, self.encoding = address, model_name, encoding
         self.patience = patience or Patience()
-        self.channel = open_channel(address, certificates, max_message_mb)
+        self.channel = open_channel(address, certificates, options.max_message_mb)
         self.stub = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
 
     def __enter__(self):
@@ -118,7 +117,15 @@ class Client:
                 "serve what `tfreg export` writes"
             )
         answer, version = self.predict({"key": np.array([b""])}, "config")
-        return ServedRun(self, json.loads(answer["config"].item()), version)
+        try:
+            manifest = json.loads(answer["config"].item())
+            told = {name: manifest["model"][name] for name in ("name", "sha256")}, manifest["config"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{self.address}: model {self.model_name} does not say how it was trained; serve what `tfreg export` "
+                "writes"
+            ) from error
+        return ServedRun(self, *told, version)
 
     def register(self, fixed, moving, **options):
         """Registers a moving volume with a fixed one; arguments and result as of `tfreg.register`, without `run`."""
@@ -130,19 +137,23 @@ class ServedRun:
 
     Args:
         client: A `Client`.
-        manifest: What the model's signature `config` tells, a dictionary.
-        version: The version that told it.
+        model: The model's `name` and `sha256`, a dictionary.
+        config: Its config, a nested dictionary.
+        version: The version that told them.
     """
 
-    def __init__(self, client, manifest, version):
-        self.client, self.manifest, self.version = client, manifest, version
-        self.config = parse_config(manifest["config"], client.address)
+    def __init__(self, client, model, config, version):
+        self.client, self.model, self.version = client, model, version
+        self.config = parse_config(config, client.address)
 
     @property
     def provenance(self):
         """What a report says of the model, a dictionary."""
-        told = {name: self.manifest["model"][name] for name in ("name", "sha256")}
-        return told | {"version": self.version, "server": self.client.model_name, "encoding": self.client.encoding}
+        return self.model | {
+            "version": self.version,
+            "server": self.client.model_name,
+            "encoding": self.client.encoding,
+        }
 
     def predict(self, pair):
         """Predicts a pair's transform by one request to the version that told its config.
@@ -172,7 +183,7 @@ class ServedRun:
                     f"{self.client.address}: the model was replaced by one that sees volumes otherwise; send the "
                     "request again"
                 ) from error
-            self.manifest, self.version = now.manifest, now.version
+            self.model, self.version = now.model, now.version
             answer, _ = self.client.predict(inputs, signature, ENOUGH, self.version)
         predicted = {name: array[0] for name, array in answer.items()}
         return predicted_transform(predicted, pair, self.config.model, f"{self.client.address}: model")

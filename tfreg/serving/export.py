@@ -1,25 +1,35 @@
 """`tfreg export`: a trained run as a SavedModel for TensorFlow Serving."""
 
+import contextlib
 import json
+import math
+import shutil
 from hashlib import sha256
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from tfreg.errors import UserError
+from tfreg.config import ExportOptions, checked
+from tfreg.errors import UserError, WorkError
 from tfreg.layers.acceleration import portable
+from tfreg.layers.native_dilation import dilates_natively
 from tfreg.native_output import STDERR, STDOUT, silenced
+from tfreg.serving.encoding import whole_numbers
 from tfreg.serving.saved_model_checks import check_operations, difference_in_fresh_process
 from tfreg.serving.signatures import NAMES, Signatures
 from tfreg.serving.version_folders import version_of
 from tfreg.serving.warm_up import write_warm_up
-from tfreg.workflows.result_folder import result_folder
+from tfreg.workflows.folder_lock import FolderInUse
+from tfreg.workflows.keras_settings import own_keras_settings
+from tfreg.workflows.result_folder import Kind, claimed_result
 from tfreg.workflows.runtime import set_up, versions
 from tfreg.workflows.trained_run import find_run, load_run
 
 MANIFEST = "tfreg.json"
 MODEL_NAME = "tfreg"
+VERSION = Kind("an exported version", "saved_model.pb", ())
 
 # The paper's 64 x 192 x 192 are 2.4 million; the network's memory grows with the voxels of a request.
 MAX_VOXELS = 16_000_000
@@ -45,19 +55,58 @@ def export_run(run, out, shapes=(), onednn=False, max_voxels=MAX_VOXELS, threads
         The version folder's `Path` and its manifest, a dictionary.
 
     Raises:
-        UserError: If the backend is not TensorFlow, the run cannot be loaded, the folder cannot be written, or the
-            SavedModel does not do in a fresh process what the model does.
+        UserError: If the backend is not TensorFlow or has no oneDNN where that is asked for, an option is not valid,
+            the run cannot be loaded, the folder cannot be written, or the SavedModel does not do in a fresh process
+            what the model does.
+        WorkError: If what lies in the folder at the end is not what was proved.
     """
     if keras.backend.backend() != "tensorflow":
         raise UserError(f"KERAS_BACKEND={keras.backend.backend()}: export runs on TensorFlow; unset KERAS_BACKEND")
-    if max_voxels < 1 or any(size < 1 for shape in shapes for size in shape):
-        raise UserError("--max-voxels and --shape: give positive numbers")
-    find_run(run)
+    shapes = [tuple(shape) for shape in shapes]
+    options = checked(ExportOptions, shape=shapes, onednn=onednn, max_voxels=max_voxels, threads=threads, device=device)
+    shapes, onednn, max_voxels = list(options.shape), options.onednn, options.max_voxels
+    _, config = find_run(run)
+    grid = config.preprocessing.network_grid
+    _check_sizes(max_voxels, shapes, grid.shape)
     set_up(threads=threads, device=device)
+    if onednn and not dilates_natively():
+        raise UserError(
+            "--onednn: TensorFlow does without oneDNN on this processor; set TF_ENABLE_ONEDNN_OPTS=1, or leave it out"
+        )
     trained = load_run(run)
-    grid = trained.config.preprocessing.network_grid
-    shapes = [tuple(shape) for shape in shapes] or ([grid.shape] if grid.shape else [])
+    shapes = shapes or ([grid.shape] if grid.shape else [])
+    with claimed_version(out) as (version, written):
+        return _export(trained, Path(out) / str(version), written, shapes, onednn, max_voxels, _metrics(run))
+
+
+@contextlib.contextmanager
+def claimed_version(out):
+    """Takes the next version of a model, which no other export gets meanwhile.
+
+    Args:
+        out: The model's folder.
+
+    Yields:
+        The version's number, and what gives the folder to write to (see `claimed_result`).
+
+    Raises:
+        UserError: If the folder cannot be written, or the version is there by the time it is put in place.
+    """
     version = next_version(out)
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                claim = claimed_result(Path(out) / str(version), VERSION)
+                written = stack.enter_context(claim)
+                break
+            except FolderInUse:
+                version += 1  # another export has it
+        yield version, written
+
+
+def _export(trained, out, written, shapes, onednn, max_voxels, metrics):
+    """Writes a version."""
+    version = int(out.name)
     manifest = {
         "model": {"name": trained.name, "sha256": trained.sha256, "version": version},
         "config": trained.config.model_dump(mode="json"),
@@ -66,14 +115,18 @@ def export_run(run, out, shapes=(), onednn=False, max_voxels=MAX_VOXELS, threads
         "max_voxels": max_voxels,
         "portable": not onednn,
         "warm_up_shapes": [list(shape) for shape in shapes],
-        "metrics": _metrics(run),
+        "metrics": metrics,
     }
-    signatures = Signatures(trained.network, trained.config.model, json.dumps(manifest), max_voxels)
-    with result_folder(Path(out) / str(version)) as folder:
-        with portable(native_dilation=onednn), silenced(STDOUT, STDERR):
+    with written() as folder:
+        with portable(native_dilation=onednn), silenced(STDOUT, STDERR), own_keras_settings():
+            signatures = Signatures(trained.network, trained.config.model, json.dumps(manifest), max_voxels)
             _save(signatures, folder)
-            inputs, expected = _example(signatures)
+            inputs, expected = _examples(signatures)
+        if not all(np.isfinite(value).all() for value in expected["serving_default"].values()):
+            raise UserError(f"{trained.name}: the network's answer is not finite; train it again")
         check_operations(folder)
+        write_warm_up(folder, MODEL_NAME, shapes)
+        files = _checksums(folder)
         differences = difference_in_fresh_process(folder, inputs, expected, onednn)
         worst = max(differences, key=differences.get)
         if not differences[worst] <= TOLERANCE:
@@ -81,15 +134,45 @@ def export_run(run, out, shapes=(), onednn=False, max_voxels=MAX_VOXELS, threads
                 f"{out}: the exported model's {worst} differs by {differences[worst]:g} from the run's; "
                 "report this, with the run's config.yaml"
             )
-        write_warm_up(folder, MODEL_NAME, shapes)
-        manifest["largest_difference"] = differences
-        manifest["files"] = {
-            path.relative_to(folder).as_posix(): sha256(path.read_bytes()).hexdigest()
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        }
+        manifest |= {"largest_difference": differences, "files": files}
         (folder / "assets.extra" / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-    return Path(out) / str(version), manifest
+    _check_in_place(out, manifest)
+    return out, manifest
+
+
+def _check_sizes(max_voxels, shapes, grid_shape):
+    """Refuses a limit that the model's own requests would not pass: no server could load it, or no client use it."""
+    needed = {f"--shape {'x'.join(map(str, shape))}": shape for shape in shapes}
+    if grid_shape:
+        needed[f"the network grid of {'x'.join(map(str, grid_shape))} voxels in config.yaml"] = grid_shape
+    needed["the check of every export"] = CHECK_SHAPE
+    for name, shape in needed.items():
+        if math.prod(shape) > max_voxels:
+            raise UserError(f"--max-voxels {max_voxels}: {name} needs {math.prod(shape)}; give at least as many")
+
+
+def _checksums(folder):
+    """The SHA-256 of every file in a folder, by its path."""
+    return {
+        path.relative_to(folder).as_posix(): sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _check_in_place(folder, manifest):
+    """Removes a version whose files are not, where they lie now, the bytes that were proved."""
+    name = f"assets.extra/{MANIFEST}"
+    try:
+        found = _checksums(folder)
+        del found[name]
+        told = json.loads((folder / name).read_text(encoding="utf-8"))
+        whole = found == manifest["files"] and told == json.loads(json.dumps(manifest))
+    except (OSError, ValueError, KeyError):
+        whole = False
+    if not whole:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise WorkError(f"{folder}: does not hold what was written there, and is removed; check the disk")
 
 
 def next_version(out):
@@ -109,12 +192,28 @@ def _save(signatures, folder):
     archive.write_out(str(folder), verbose=False)
 
 
-def _example(signatures):
-    """A random pair, and the model's own answer."""
+def _examples(signatures):
+    """For every signature a question, and the model's own answer."""
     rng = np.random.default_rng(0)
-    inputs = {name: rng.random((1, *CHECK_SHAPE, 1), np.float32) for name in ("fixed", "moving")}
-    answer = signatures.register(**{name: keras.ops.convert_to_tensor(value) for name, value in inputs.items()})
-    return inputs, {name: np.asarray(value) for name, value in answer.items()}
+    pair = {name: rng.random((1, *CHECK_SHAPE, 1), np.float32) for name in ("fixed", "moving")}
+    trunk = (-(-size // signatures.stride) for size in CHECK_SHAPE)
+    inputs = {
+        "serving_default": pair,
+        "int16": {name: whole_numbers(volume) for name, volume in pair.items()},
+        # The identity: rounding moves no label.
+        "warp": {
+            "image": pair["moving"],
+            "labels": rng.integers(0, 5, pair["moving"].shape, np.int32),
+            "linear": np.eye(3, 4, dtype=np.float32)[None],
+            "logits": np.zeros((1, *trunk, 3), np.float32),
+        },
+        "config": {"key": np.array([b"key"])},
+    }
+    expected = {}
+    for name, (function, _) in signatures.endpoints().items():
+        answer = function(**{key: tf.constant(value) for key, value in inputs[name].items()})
+        expected[name] = {key: np.asarray(value) for key, value in answer.items()}
+    return inputs, expected
 
 
 def _metrics(run):

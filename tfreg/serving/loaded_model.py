@@ -1,10 +1,14 @@
 """A SavedModel in memory, as TensorFlow itself loads it: no Keras, no layers of tfreg."""
 
+import json
+from hashlib import sha256
+
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
+from tfreg.layers.native_dilation import dilates_natively
 from tfreg.serving import prediction
 from tfreg.serving.warm_up import FILE
 
@@ -26,7 +30,13 @@ class LoadedModel:
 
     def __init__(self, path, version):
         self.version = version
-        self.signatures = _signatures(path / "saved_model.pb")
+        graph = _serving_graph(path / "saved_model.pb")
+        if _has_dilations(graph) and not dilates_natively():
+            raise ValueError(
+                "its convolutions need oneDNN, which TensorFlow does without on this processor; set "
+                "TF_ENABLE_ONEDNN_OPTS=1, or export the model without --onednn"
+            )
+        self.signatures = _signatures(graph)
         self._module = tf.saved_model.load(str(path))
 
     def run(self, signature_name, inputs, outputs):
@@ -51,6 +61,7 @@ def load(path, version):
     Raises:
         Exception: If the folder or one of its warm-up requests is not valid.
     """
+    _check_whole(path)
     model = LoadedModel(path, version)
     warm_up = path / FILE
     if warm_up.is_file():
@@ -61,12 +72,35 @@ def load(path, version):
     return model
 
 
-def _signatures(path):
-    """{name: SignatureDef} of the graph for serving."""
+def _check_whole(path):
+    """Refuses an export of tfreg's of which a file has changed since: a lost byte of a weight would answer wrongly."""
+    manifest = path / "assets.extra/tfreg.json"
+    if not manifest.is_file():
+        return
+    for name, digest in json.loads(manifest.read_text(encoding="utf-8"))["files"].items():
+        # Who serves the model may choose its warm-up requests.
+        if name != FILE and sha256((path / name).read_bytes()).hexdigest() != digest:
+            raise ValueError(f"{name} is not as `tfreg export` wrote it; copy the version again")
+
+
+def _serving_graph(path):
+    """The MetaGraphDef for serving."""
     for graph in saved_model_pb2.SavedModel.FromString(path.read_bytes()).meta_graphs:
         if "serve" in graph.meta_info_def.tags:
-            found = meta_graph_pb2.MetaGraphDef()
-            for name, signature in graph.signature_def.items():
-                found.signature_def[name].CopyFrom(signature)
-            return dict(found.signature_def)
+            return graph
     raise ValueError("it has no graph tagged `serve`")
+
+
+def _signatures(graph):
+    """{name: SignatureDef}, which do not hold on to the graph."""
+    found = meta_graph_pb2.MetaGraphDef()
+    for name, signature in graph.signature_def.items():
+        found.signature_def[name].CopyFrom(signature)
+    return dict(found.signature_def)
+
+
+def _has_dilations(graph):
+    """Whether it holds a dilated convolution, which not every processor can run."""
+    nodes = [graph.graph_def.node, *(function.node_def for function in graph.graph_def.library.function)]
+    convolutions = (node for part in nodes for node in part if node.op == "Conv3D")
+    return any(max(node.attr["dilations"].list.i, default=1) > 1 for node in convolutions)

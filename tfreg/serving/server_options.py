@@ -4,8 +4,10 @@ import dataclasses
 import ipaddress
 import socket
 import ssl
+from numbers import Real
 from pathlib import Path
 
+from tfreg.config import Processing, checked
 from tfreg.errors import UserError
 
 
@@ -55,10 +57,7 @@ class ServerOptions:
         _within("--poll-seconds", self.poll_seconds, 0.05, 86400)
         _within("--grace-seconds", self.grace_seconds, 0, 86400)
         _within("--silence-seconds", self.silence_seconds, 1, 86400)
-        if self.threads is not None and self.threads < 1:
-            raise UserError(f"--threads {self.threads}: give a positive number")
-        if self.device not in (None, "cpu", "gpu"):
-            raise UserError(f"--device {self.device}: choose cpu or gpu")
+        checked(Processing, threads=self.threads, device=self.device)
         self._check_tls()
         self._check_address()
 
@@ -116,5 +115,5 @@ def cannot_listen(address, reason):
 
 
 def _within(option, value, low, high):
-    if not low <= value <= high:
+    if not isinstance(value, Real) or isinstance(value, bool) or not low <= value <= high:
         raise UserError(f"{option} {value}: give a number from {low} to {high}")

@@ -12,15 +12,20 @@ from tfreg.serving.encoding import INT16_SCALE
 
 VOLUME = (None, None, None, None, 1)
 NAMES = ("serving_default", "int16", "warp", "config")
+ROUNDING = 1e-4  # of the range, by which interpolation may leave it
+# What a volume must span at least of the range that the network was trained on. The 12 bits in which scanners count
+# span less of int16.
+LEAST_SPAN = 1 / 8
 MOST_KEYS = 256  # of one `config` request, since few bytes can ask for many copies of the answer
 
 
 class Signatures(tf.Module):
     """The functions of an export, by signature.
 
-    `serving_default` takes `fixed` and `moving`, `(batch, i, j, k, 1)` float32 in [0, 1] on the network grid, and
-    returns `warped` (the same shape), `displacement` `(batch, i, j, k, 3)` in voxels, `linear` `(batch, 3, 4)` and
-    `logits` `(batch, ceil(i / stride), ..., 3)`: matrix and logits make the exact transform.
+    `serving_default` takes `fixed` and `moving`, `(batch, i, j, k, 1)` float32 in [0, 1] on the network grid, of which
+    each volume spans an eighth at least. It returns `warped` (the same shape), `displacement` `(batch, i, j, k, 3)` in
+    voxels, `linear` `(batch, 3, 4)` and `logits` `(batch, ceil(i / stride), ..., 3)`: matrix and logits make the exact
+    transform.
     `int16` takes the same as whole numbers from 0 to 32767, in half the bytes.
     `warp` takes `image` `(batch, i, j, k, 1)` float32, `labels` (the same shape) int32, and `linear` and `logits` of an
     earlier answer; it returns `image`, interpolated linearly, and `labels`, by nearest neighbour.
@@ -73,30 +78,50 @@ class Signatures(tf.Module):
 
     def register(self, fixed, moving):
         """`serving_default`."""
+        return self._registered(fixed, moving, 1.0)
+
+    def register_int16(self, fixed, moving):
+        """`int16`."""
+        return self._registered(tf.cast(fixed, tf.float32), tf.cast(moving, tf.float32), INT16_SCALE)
+
+    def _registered(self, fixed, moving, ceiling):
+        """What the network finds of volumes in [0, ceiling]."""
         with tf.control_dependencies(self._size_checks(fixed, moving, ("fixed", "moving"))):
             checks = [finite(fixed, "fixed"), finite(moving, "moving")]
         with tf.control_dependencies(checks):
-            found = dict(self.head({"fixed": tf.identity(fixed), "moving": tf.identity(moving)}))
+            checks = [*in_range(fixed, "fixed", ceiling), *in_range(moving, "moving", ceiling)]
+        with tf.control_dependencies(checks):
+            found = dict(self.head({"fixed": fixed / ceiling, "moving": moving / ceiling}))
         shape = tf.shape(fixed)
         trunk = -(-shape[1:4] // self.stride)
         found.setdefault("linear", tf.tile(tf.eye(3, 4)[None], [shape[0], 1, 1]))
         found.setdefault("logits", tf.zeros(tf.concat([shape[:1], trunk, [3]], 0)))
         return found
 
-    def register_int16(self, fixed, moving):
-        """`int16`."""
-        return self.register(*(tf.cast(volume, tf.float32) / INT16_SCALE for volume in (fixed, moving)))
-
     def warp(self, image, labels, linear, logits):
         """`warp`."""
-        expected = -(-tf.shape(image)[1:4] // self.stride)
-        fitting = tf.debugging.assert_equal(
-            tf.shape(logits)[1:4],
-            expected,
-            f"logits must have the sizes of the image divided by {self.stride}, rounded up",
-        )
-        with tf.control_dependencies([fitting, *self._size_checks(image, labels, ("image", "labels"))]):
+        shape = tf.shape(image)
+        fitting = [
+            tf.debugging.assert_equal(
+                tf.shape(logits)[1:4],
+                -(-shape[1:4] // self.stride),
+                f"logits must have the sizes of the image divided by {self.stride}, rounded up",
+            ),
+            *(
+                tf.debugging.assert_equal(
+                    tf.shape(tensor)[0], shape[0], f"{name} must be of as many volumes as the image"
+                )
+                for tensor, name in ((linear, "linear"), (logits, "logits"))
+            ),
+        ]
+        with tf.control_dependencies([*fitting, *self._size_checks(image, labels, ("image", "labels"))]):
             checks = [finite(image, "image"), finite(linear, "linear"), finite(logits, "logits")]
+        with tf.control_dependencies(checks):
+            checks = [
+                tf.debugging.Assert(
+                    tf.reduce_all(tf.linalg.det(linear[..., :3]) > 0), ["linear mirrors or collapses space"]
+                )
+            ]
         with tf.control_dependencies(checks):
             image = tf.identity(image)
         grid = None if self.linear_grid is None else self.linear_grid(linear, image)
@@ -133,6 +158,40 @@ class Signatures(tf.Module):
 def finite(tensor, name):
     """An operation that fails, naming the tensor, where it holds NaN or infinite values."""
     return tf.debugging.Assert(tf.reduce_all(tf.math.is_finite(tensor)), [f"{name} holds values that are not finite"])
+
+
+def in_range(volume, name, ceiling):
+    """Operations that fail, naming the ranges got and wanted, unless a network was trained on such intensities.
+
+    Args:
+        volume: `(batch, i, j, k, 1)`, finite.
+        name: What the message calls it.
+        ceiling: What stands for the intensity 1; 0 stands for 0.
+    """
+    axes = [1, 2, 3, 4]
+    lowest, highest = tf.reduce_min(volume, axes), tf.reduce_max(volume, axes)  # (batch,)
+    low, high = tf.reduce_min(lowest), tf.reduce_max(highest)
+    flattest = tf.argmin(highest - lowest)
+    cure = (
+        f"; the model was trained on intensities from 0 to {ceiling:g}, to which `intensity` in the answer of `config` "
+        "brings an image"
+    )
+    slack = ROUNDING * ceiling
+    return [
+        tf.debugging.Assert(
+            (low >= -slack) & (high <= ceiling + slack), [_told(f"{name} holds intensities", low, high, cure)]
+        ),
+        tf.debugging.Assert(
+            tf.reduce_all(highest - lowest >= LEAST_SPAN * ceiling),
+            [_told(f"{name} holds intensities only", tf.gather(lowest, flattest), tf.gather(highest, flattest), cure)],
+        ),
+    ]
+
+
+def _told(what, low, high, cure):
+    """A text with two numbers in it."""
+    low, high = (tf.strings.as_string(value, precision=4, shortest=True) for value in (low, high))
+    return tf.strings.join([f"{what} from ", low, " to ", high, cure])
 
 
 def named(spec, name):

@@ -8,7 +8,7 @@ FILE = "assets.extra/tf_serving_warmup_requests"  # in a version folder
 
 
 def write_warm_up(folder, model_name, shapes):
-    """Writes one request of zeros a shape, so that the first real one need not wait for memory and kernels.
+    """Writes one request a shape, so that the first real one need not wait for memory and kernels.
 
     Args:
         folder: The SavedModel's `Path`; the file goes into its `assets.extra`.
@@ -23,13 +23,13 @@ def write_warm_up(folder, model_name, shapes):
             request.model_spec.name = model_name
             request.model_spec.signature_name = "serving_default"
             for name in ("fixed", "moving"):
-                request.inputs[name].CopyFrom(_zeros(shape))
+                request.inputs[name].CopyFrom(_nearly_empty(shape))
             writer.write(log.SerializeToString())
 
 
-def _zeros(shape):
-    """A tensor of one value, which stands for all of them."""
-    tensor = tensor_pb2.TensorProto(dtype=tf.float32.as_datatype_enum, float_val=[0.0])
+def _nearly_empty(shape):
+    """A tensor of one bright voxel and a zero that stands for all others: without contrast a volume is refused."""
+    tensor = tensor_pb2.TensorProto(dtype=tf.float32.as_datatype_enum, float_val=[1.0, 0.0])
     for size in (1, *shape, 1):
         tensor.tensor_shape.dim.add(size=size)
     return tensor

@@ -6,6 +6,7 @@ import numpy as np
 
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.inverse import inverted
+from tfreg.volumes.intensity import measured_voxels, outside_value
 from tfreg.volumes.resampling import sample
 from tfreg.volumes.threads import in_slabs
 from tfreg.volumes.volume import Lattice, Volume
@@ -52,6 +53,32 @@ class WorldMap:
             displacement_mm = self.displacement_mm(lattice)
         points = voxels_reached(moving.lattice, lattice, displacement_mm)
         return Volume(sample(moving.array, points, interpolation, fill), lattice.affine, frame=moving.frame)
+
+    def warp_image(self, moving, lattice, interpolation="linear", background=None, displacement_mm=None):
+        """Resamples an image as `warp` does; what it did not measure has no part in the interpolation.
+
+        Args:
+            moving: The moving image, a `Volume`.
+            lattice: Where the result lies, such as the fixed volume's lattice.
+            interpolation: "linear", "cubic" or "nearest".
+            background: Value where the transform leaves the moving volume, or leads to a voxel that is not finite or
+                holds padding; None takes the image's own (see `outside_value`).
+            displacement_mm: What `displacement_mm(lattice)` gave, if it is there already.
+
+        Returns:
+            A `Volume` on the lattice.
+
+        Raises:
+            ValueError: If no value of the image is finite.
+        """
+        if displacement_mm is None:
+            displacement_mm = self.displacement_mm(lattice)
+        measured, _ = measured_voxels(moving.array)
+        if background is None:
+            background = outside_value(moving.array)
+        points = voxels_reached(moving.lattice, lattice, displacement_mm)
+        array = sample(moving.array, points, interpolation, background, measured)
+        return Volume(array, lattice.affine, frame=moving.frame)
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,6 +51,15 @@ def checked_lattice(path, shape, affine):
         ) from None
 
 
+def shear_note(lattice):
+    """What a person should know of a `Lattice` whose axes are not at right angles, a sentence."""
+    return (
+        f"The axes are {lattice.shear_degrees:.2g} degrees off right angles, as of a tilted gantry: ITK (ANTs, "
+        "SimpleITK, 3D Slicer) reads no NIfTI file on this grid; use transform.h5 instead of the displacement, and "
+        "`tfreg warp` to .mha or .nrrd for images."
+    )
+
+
 def check_bytes(path, needed, available):
     """Refuses a header that claims more voxels than the file can hold.
 

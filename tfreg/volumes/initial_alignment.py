@@ -40,7 +40,7 @@ def initial_alignment(kind, fixed, moving, fixed_mask=None, moving_mask=None):
 
 
 def _centre_of_mass(volume, mask):
-    """`(3,)`, world RAS+ mm. Values that are not finite and CT padding weigh nothing."""
+    """`(3,)`, world RAS+ mm. Values that are not finite and padding weigh nothing."""
     weights = _weights(volume.array)
     if mask is not None:
         if not mask.lattice.same_as(volume.lattice):

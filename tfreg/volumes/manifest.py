@@ -8,7 +8,18 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tfreg.errors import InputWarning, UserError
-from tfreg.volumes.tables import read_table
+from tfreg.spelling import is_meant, plain_spelling, same_name, some_of
+from tfreg.volumes.dicom_series import split_choice
+from tfreg.volumes.manifest_checks import (
+    check_cells,
+    check_id,
+    check_people,
+    check_spellings,
+    check_unused_splits,
+    check_words,
+    missing_file,
+)
+from tfreg.volumes.tables import read_table, table_columns
 
 
 @dataclass(frozen=True)
@@ -76,7 +87,7 @@ def read_subjects(path, labels="labels", must_exist=True):
     """Reads `id,subject,image[,labels,points,phase,group,split,points_second]`.
 
     Args:
-        path: CSV file; other columns are ignored.
+        path: CSV file; other columns are ignored, unless their names are nearly these.
         labels: Name of the column with the segmentations.
         must_exist: False leaves it to whoever reads a file to miss it.
 
@@ -84,17 +95,23 @@ def read_subjects(path, labels="labels", must_exist=True):
         List of `Subject`, in the file's order.
 
     Raises:
-        UserError: If a column, a cell or a file is missing, an id is repeated, or there are no rows.
+        UserError: If a column, a cell or a file is missing, an id is repeated, a split is unknown or a person in two
+            of them, a name is spelled in two ways, or there are no rows.
     """
     files = ("image", "labels", "points", "points_second")
-    return _read(path, Subject, ("id", "subject", "image"), files, {"labels": labels}, must_exist)
+    lines = _read(path, Subject, ("id", "subject", "image"), files, {"labels": labels}, must_exist)
+    for name in ("subject", "phase", "group"):
+        check_spellings(path, name, [(line, getattr(subject, name)) for line, subject in lines])
+    check_words(path, lines)
+    check_people(path, lines)
+    return [subject for _, subject in lines]
 
 
 def read_pairs(path, labels="labels", must_exist=True):
     """Reads `id,fixed,moving[,fixed_labels,moving_labels,fixed_points,moving_points,...]`.
 
     Args:
-        path: CSV file with columns as in `Pair`; other columns are ignored.
+        path: CSV file with columns as in `Pair`; other columns are ignored, unless their names are nearly these.
         labels: What the columns with the segmentations end in, after `fixed_` and `moving_`.
         must_exist: False leaves it to whoever reads a file to miss it.
 
@@ -106,7 +123,26 @@ def read_pairs(path, labels="labels", must_exist=True):
     """
     files = [field.name for field in fields(Pair) if field.name not in ("id", "fixed_subject", "moving_subject")]
     columns = {f"{side}_labels": f"{side}_{labels}" for side in ("fixed", "moving")}
-    return _read(path, Pair, ("id", "fixed", "moving"), files, columns, must_exist)
+    lines = _read(path, Pair, ("id", "fixed", "moving"), files, columns, must_exist)
+    people = [(line, name) for line, pair in lines for name in (pair.fixed_subject, pair.moving_subject)]
+    check_spellings(path, "subject", people)
+    used = {field.name for field in fields(Pair)} | set(columns.values())
+    unused = [name for name in table_columns(path) if name.startswith(("fixed_", "moving_")) and name not in used]
+    if unused:
+        warnings.warn(f"{path}: columns are not used: {some_of(unused)}.", InputWarning, stacklevel=2)
+    return [pair for _, pair in lines]
+
+
+def lists_pairs(path):
+    """Whether a manifest lists pairs rather than subjects, by its columns, however they are spelled.
+
+    Args:
+        path: CSV file.
+
+    Raises:
+        UserError: If it cannot be read.
+    """
+    return bool({plain_spelling(name) for name in table_columns(path)} & {"fixed", "moving"})
 
 
 def write_subjects(path, subjects):
@@ -131,7 +167,9 @@ def write_subjects(path, subjects):
         raise UserError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
 
 
-def pairs_from_subjects(subjects, moving_phase=None, fixed_phase=None, phase=None, same_subject=False):
+def pairs_from_subjects(
+    subjects, moving_phase=None, fixed_phase=None, phase=None, same_subject=False, source="subjects"
+):
     """Makes pairs from a subjects manifest.
 
     With `moving_phase` and `fixed_phase`: one pair within each subject. A subject that lacks one of the two
@@ -144,13 +182,15 @@ def pairs_from_subjects(subjects, moving_phase=None, fixed_phase=None, phase=Non
         fixed_phase: Phase of the fixed volume, or None.
         phase: Phase of both volumes, or None.
         same_subject: Pairs volumes of the same subject too.
+        source: What error messages call the subjects, such as their manifest.
 
     Returns:
         List of `Pair`, with ids such as "MOVING_to_FIXED".
 
     Raises:
         ValueError: If only one of `moving_phase` and `fixed_phase` is given, or `phase` beside them.
-        UserError: If no volume has a phase, a subject has one twice, or no pair can be made.
+        UserError: If no volume has a phase, both phases are the same, a subject has one twice, no pair can be made,
+            or two pairs would have one id.
     """
     if (moving_phase is None) != (fixed_phase is None) or (moving_phase is not None and phase is not None):
         raise ValueError(
@@ -161,10 +201,13 @@ def pairs_from_subjects(subjects, moving_phase=None, fixed_phase=None, phase=Non
     for name in (moving_phase, fixed_phase, phase):
         if name is not None and name not in phases:
             raise UserError(
-                f"subjects: no volume has phase {name!r}; the phases there are {', '.join(phases) or 'none'}"
+                f"{source}: no volume has phase {name!r}{is_meant(name, phases)}; "
+                f"the phases there are {', '.join(phases) or 'none'}"
             )
+    if moving_phase is not None and moving_phase == fixed_phase:
+        raise UserError(f"{source}: the moving and the fixed phase are both {fixed_phase!r}; name two phases")
     if moving_phase is not None:
-        pairs = _within_subjects(subjects, moving_phase, fixed_phase)
+        pairs = _within_subjects(subjects, moving_phase, fixed_phase, source)
     else:
         chosen = [s for s in subjects if phase is None or s.phase == phase]
         pairs = [
@@ -173,11 +216,17 @@ def pairs_from_subjects(subjects, moving_phase=None, fixed_phase=None, phase=Non
             if same_subject or fixed.subject != moving.subject
         ]
     if not pairs:
-        raise UserError("subjects: no pair can be made; list at least two subjects, or one with both phases")
+        raise UserError(f"{source}: no pair can be made; list at least two subjects, or one with both phases")
+    made = {}
+    for pair in pairs:
+        # "a_to_b" moved to "c", and "a" moved to "b_to_c".
+        if same_name(pair.id) in made:
+            raise UserError(f"{source}: two pairs are called {pair.id!r}; leave `_to_` out of ids")
+        made[same_name(pair.id)] = pair
     return pairs
 
 
-def _within_subjects(subjects, moving_phase, fixed_phase):
+def _within_subjects(subjects, moving_phase, fixed_phase, source):
     """One pair for each subject that has both phases."""
     volumes = {}
     for subject in subjects:
@@ -185,7 +234,7 @@ def _within_subjects(subjects, moving_phase, fixed_phase):
             volumes.setdefault(subject.subject, {})
         elif subject.phase in volumes.setdefault(subject.subject, {}):
             raise UserError(
-                f"subjects: {subject.subject} has phase {subject.phase!r} twice ({subject.id}); keep one of them"
+                f"{source}: {subject.subject} has phase {subject.phase!r} twice ({subject.id}); keep one of them"
             )
         else:
             volumes[subject.subject][subject.phase] = subject
@@ -217,30 +266,32 @@ def _pair(fixed, moving):
 
 
 def _read(path, kind, required, files, columns, must_exist):
-    """Rows of a manifest as dataclasses of a kind; `columns` are those named otherwise than their field."""
+    """(line, dataclass of a kind) of a manifest's rows; `columns` are those named otherwise than their field."""
     path = Path(path)
     columns = {field.name: columns.get(field.name, field.name) for field in fields(kind)}
-    rows, lines = [], {}
-    for line, row in read_table(path, [*required, *(name for field, name in columns.items() if name != field)]):
+    needed = [*required, *(name for field, name in columns.items() if name != field)]
+    rows, lines, missing = [], {}, []
+    table = read_table(path, needed, columns.values())
+    if "split" in columns:
+        check_unused_splits(path, columns.values(), [row for _, row in table])
+    for line, row in table:
         where = f"{path}: line {line} (id {row['id']!r})"
         for name in required:
             if not row[name]:
                 raise UserError(f"{where}: {name} is empty; fill it in")
-        # Results are stored in files and folders named after the id.
-        if row["id"] in (".", "..") or any(character in row["id"] for character in "/\\"):
-            raise UserError(f"{where}: an id names files; leave out slashes and dots alone")
-        if row["id"] in lines:
-            raise UserError(f"{where}: the id is on line {lines[row['id']]} already; make ids unique")
-        lines[row["id"]] = line
         values = {field: row[name] for field, name in columns.items() if row.get(name)}
+        check_cells(where, values, files)
+        check_id(where, row["id"], lines)
+        lines[same_name(row["id"])] = line
         for name in files:
             if name in values:
-                values[name] = path.parent / values[name]
-                if must_exist and not values[name].exists():
-                    raise UserError(
-                        f"{where}: {columns[name]} {values[name]} does not exist; paths are relative to the CSV file"
-                    )
-        rows.append(kind(**values))
+                text, values[name] = values[name], path.parent / values[name]
+                if must_exist and not split_choice(values[name])[0].exists():
+                    missing.append(missing_file(where, columns[name], text, values[name]))
+        rows.append((line, kind(**values)))
+    if missing:
+        more = [text.removeprefix(f"{path}: ") for text in missing[1:]]
+        raise UserError("; ".join([missing[0], *more]))
     return rows
 
 

@@ -50,12 +50,10 @@ def network_grid(fixed, orientation=None, spacing=None, shape=None):
 def _axes(fixed):
     """Right-angled unit axes `(3, 3)` as columns, spacings `(3,)` and extent `(3,)` of the field of view in mm."""
     spacing = fixed.spacing
-    directions = fixed.affine[:3, :3] / spacing
-    u, _, vt = np.linalg.svd(directions)
-    nearest = u @ vt
-    if np.abs(nearest - directions).max() < 1e-6:
+    if not fixed.is_sheared:
         # Float32 headers are right-angled only to rounding: the fixed volume's voxels are kept where they are.
-        return directions, spacing, spacing * fixed.shape
+        return fixed.affine[:3, :3] / spacing, spacing, spacing * fixed.shape
+    nearest = fixed.right_angled_axes()
     # The outer faces of a sheared field of view, half a voxel beyond the outermost centres.
     half_mm = np.abs(nearest.T @ fixed.affine[:3, :3]) @ (np.array(fixed.shape) / 2)
     return nearest, spacing, 2 * half_mm

@@ -3,8 +3,6 @@
 import contextlib
 import gzip
 import math
-import struct
-import warnings
 import zlib
 from pathlib import Path
 
@@ -13,14 +11,13 @@ import numpy as np
 from isal import igzip
 
 from tfreg.errors import UserError
-from tfreg.volumes.header_checks import MAX_DEFLATE_RATIO, check_bytes, checked_lattice
-from tfreg.volumes.volume import Volume
+from tfreg.volumes.header_checks import MAX_DEFLATE_RATIO, check_bytes
+from tfreg.volumes.input_files import content_kind, first_bytes, read_to_end, unzipped
+from tfreg.volumes.nifti_header import FRAMES, HEADER_BYTES, parse_header
+from tfreg.volumes.volume import Lattice, Volume
 
-# sform and qform that agree this well at every corner are the same place.
-AGREEMENT_MM = 1e-2
-
-# NIfTI's spatial unit codes: name, and millimetres in one.
-UNITS = {1: ("metre", 1e3), 2: ("millimetre", 1.0), 3: ("micron", 1e-3)}
+# A qform within this of the sform is written beside it: near a half turn float32 holds a quaternion badly.
+QFORM_VOXELS = 0.01
 
 
 def read_nifti(path, labels=False):
@@ -36,38 +33,58 @@ def read_nifti(path, labels=False):
     Raises:
         UserError: If the file is damaged or does not hold one real 3D volume.
     """
-    try:
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(nib.imageglobals.LoggingOutputSuppressor())
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")
-            if not str(path).lower().endswith(".gz"):
-                return _volume(path, nib.load(path, mmap=False), labels)
-            stream = stack.enter_context(gzip.open(path))
-            volume = _volume(path, _nifti_class(stream).from_stream(stream), labels)
-            # The checksum is compared only when the end of the stream is reached.
-            while stream.read(1 << 20):
-                pass
-            return volume
-    except UserError:
-        raise
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{path}: the gzip stream is truncated or damaged; copy or export the file again") from error
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{path}: its partner {Path(error.filename).name} is missing; keep .hdr and .img together"
-        ) from error
-    except PermissionError as error:
-        raise UserError(f"{path}: may not be read; change the file's permissions") from error
-    except MemoryError as error:
-        raise UserError(f"{path}: does not fit into memory; crop or down-sample it") from error
-    # Whatever a garbage header makes nibabel raise, the file is what is wrong.
-    except Exception as error:
-        raise UserError(f"{path}: the file is corrupt or is not NIfTI; export it again") from error
+    path = Path(path)
+    pair = path.suffix.lower() in (".hdr", ".img")
+    header_path, data_path = _files(path) if pair else (path, path)
+    _check_name(header_path, first_bytes(header_path))
+    first_bytes(data_path)
+    with _reading(path), contextlib.ExitStack() as stack:
+        header_stream = stack.enter_context(_opened(header_path))
+        header = parse_header(path, header_stream.read(HEADER_BYTES), pair)
+        data_stream = stack.enter_context(_opened(data_path)) if pair else header_stream
+        lattice, needed = header.lattice, math.prod(header.lattice.shape) * header.dtype.itemsize
+        zipped = isinstance(data_stream, gzip.GzipFile)
+        size = data_path.stat().st_size
+        check_bytes(path, needed, size * (MAX_DEFLATE_RATIO if zipped else 1) - header.offset)
+        spec = (lattice.shape, header.dtype, header.offset, header.slope, header.inter)
+        # A value beyond float32 would become infinite.
+        with np.errstate(over="raise"):
+            array = np.asanyarray(nib.arrayproxy.ArrayProxy(data_stream, spec, mmap=False), None if labels else "f4")
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
+        rest, others = read_to_end(data_stream) if zipped else (size - header.offset - needed, False)
+        notes = list(header.notes)
+        if rest:
+            notes.append(f"{rest} bytes follow the voxels that the header claims; they were not read.")
+        if others:
+            notes.append("Bytes that are not gzip's follow the compressed file; they were not read.")
+        return Volume(array, lattice.affine, frame=header.frame, notes=tuple(notes))
+
+
+def read_vectors(path):
+    """Reads the vectors of a .nii or .nii.gz file, right-angled or not, such as a displacement field.
+
+    Args:
+        path: The file.
+
+    Returns:
+        `(i, j, k, components)` float32, as stored.
+
+    Raises:
+        UserError: If the file is damaged, or holds no vectors.
+    """
+    path = Path(path)
+    _check_name(path, first_bytes(path))
+    with _reading(path):
+        image = nib.load(path, mmap=False)
+        if len(image.shape) != 5 or image.shape[3] != 1:
+            raise UserError(f"{path}: is not a displacement field; register again")
+        return np.asanyarray(image.dataobj, np.float32)[:, :, :, 0]
 
 
 def write_nifti(path, array, affine, frame=1, intent=None):
     """Writes a .nii or .nii.gz file with equal sform and qform.
+
+    A header that is off right angles by rounding is straightened, since ITK would refuse it.
 
     Args:
         path: The file.
@@ -76,17 +93,18 @@ def write_nifti(path, array, affine, frame=1, intent=None):
         frame: NIfTI code of the world frame; an unknown one becomes 1, scanner.
         intent: NIfTI intent, such as "vector", or None.
     """
-    code = frame if frame in range(1, 6) else 1
-    image = nib.Nifti1Image(array, affine, dtype=array.dtype)
+    code = frame if frame in FRAMES[1:] else 1
+    lattice = Lattice(array.shape[:3], affine).straightened()
+    image = nib.Nifti1Image(array, lattice.affine, dtype=array.dtype)
     image.header.set_xyzt_units("mm")
     if intent is not None:
         image.header.set_intent(intent)
-    image.set_sform(affine, code)
+    image.set_sform(lattice.affine, code)
     # A qform is a rotation and three spacings. It cannot hold shear, and a reader that prefers it, or falls back on
     # it as ITK does, would misplace the voxels: then it is declared absent, and ITK refuses the file.
-    image.set_qform(affine, code)
-    if _disagreement_mm(array.shape, image.get_qform(), affine) > AGREEMENT_MM / 10:
-        image.set_qform(affine, 0)
+    image.set_qform(lattice.affine, code)
+    if lattice.distance_voxels(Lattice(lattice.shape, image.get_qform())) > QFORM_VOXELS:
+        image.set_qform(lattice.affine, 0)
     if str(path).lower().endswith(".gz"):
         with igzip.open(path, "wb", compresslevel=1) as stream:
             image.to_stream(stream)
@@ -94,66 +112,63 @@ def write_nifti(path, array, affine, frame=1, intent=None):
         image.to_filename(path)
 
 
-def _nifti_class(stream):
-    """The nibabel class for the header that a stream begins with; the stream is left at its beginning."""
-    head = stream.read(4)
-    stream.seek(0)
-    sizes = {struct.unpack(order + "i", head)[0] for order in "<>"} if len(head) == 4 else set()
-    return nib.Nifti2Image if 540 in sizes else nib.Nifti1Image
-
-
-def _volume(path, image, labels):
-    """A `Volume` from a nibabel image whose voxels are not yet read."""
-    if not isinstance(image, nib.Nifti1Pair):
+@contextlib.contextmanager
+def _reading(path):
+    """Turns whatever goes wrong while a NIfTI file is read into one line."""
+    try:
+        with nib.imageglobals.LoggingOutputSuppressor():
+            yield
+    except UserError:
+        raise
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        reason = str(error).rstrip(".")
         raise UserError(
-            f"{path}: is {type(image).__name__.removesuffix('Image')}, a format that does not say where left and "
-            "right are; convert it to NIfTI"
-        )
-    header = image.header
-    dtype = header.get_data_dtype()
-    if dtype.kind not in "iuf":
-        name = "RGB" if dtype.names else "complex" if dtype.kind == "c" else str(dtype)
-        raise UserError(f"{path}: holds {name} values; give one real number a voxel")
-    affine, frame, notes = _placement(header, image.affine)
-    lattice = checked_lattice(path, image.shape, affine)
-    data_path = Path(image.file_map["image"].filename or path)
-    size = data_path.stat().st_size * (MAX_DEFLATE_RATIO if data_path.suffix.lower() == ".gz" else 1)
-    check_bytes(path, math.prod(image.shape) * dtype.itemsize, size - image.dataobj.offset)
-    array = np.asanyarray(image.dataobj) if labels else image.get_fdata(dtype=np.float32, caching="unchanged")
-    array = array.astype(array.dtype.newbyteorder("="), copy=False).reshape(lattice.shape)
-    return Volume(array, lattice.affine, frame=frame, notes=tuple(notes))
+            f"{path}: the gzip stream is truncated or damaged ({reason}); copy or export the file again"
+        ) from error
+    except FloatingPointError as error:
+        raise UserError(f"{path}: holds values beyond those of float32 (3.4e38); rescale them") from error
+    except MemoryError as error:
+        raise UserError(f"{path}: does not fit into memory; crop or down-sample it") from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).splitlines()[0]
+        raise UserError(
+            f"{path}: is truncated or its header is corrupt ({reason}); copy or export the file again"
+        ) from error
+    # Whatever a garbage header makes nibabel raise, the file is what is wrong.
+    except Exception as error:
+        raise UserError(f"{path}: the file is corrupt or is not NIfTI; export it again") from error
 
 
-def _placement(header, affine):
-    """The affine in millimetres, the frame code, and what was decided, from a NIfTI header."""
-    notes = []
-    sform_code, qform_code = int(header["sform_code"]), int(header["qform_code"])
-    frame = sform_code if sform_code > 0 else max(0, qform_code)
-    name, scale = UNITS.get(int(header["xyzt_units"]) & 7, UNITS[2])
-    if scale != 1:
-        notes.append(f"The header's lengths are in {name}s; they were converted to millimetres.")
-    if frame == 0:
-        notes.append(
-            "The world frame is unknown (sform_code and qform_code are 0): the axes were taken as "
-            f"{''.join(nib.aff2axcodes(affine))} about the volume's centre, and other tools may choose differently."
-        )
-    if sform_code > 0 and qform_code > 0:
-        try:
-            distance_mm = _disagreement_mm(header.get_data_shape(), header.get_qform(), affine) * scale
-        except nib.spatialimages.HeaderDataError:
-            distance_mm = np.inf
-        if not distance_mm <= AGREEMENT_MM:
-            notes.append(
-                f"sform and qform disagree by up to {distance_mm:.3g} mm: the sform was used, and other tools, ITK "
-                "among them, may use the qform."
-            )
-    # The unit holds for spacing and origin alike.
-    return np.diag([scale, scale, scale, 1.0]) @ affine, frame, notes
+def _opened(path):
+    """A stream of a file's bytes, uncompressed."""
+    return gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb")
 
 
-def _disagreement_mm(shape, affine, other):
-    """The largest distance between two affines' places for a corner of a volume."""
-    ends = ([0, n - 1] for n in (*shape, 1, 1)[:3])
-    corners = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3)
-    difference = np.asarray(affine) - other
-    return np.linalg.norm(corners @ difference[:3, :3].T + difference[:3, 3], axis=1).max()
+def _files(path):
+    """The header's and the voxels' file of a pair, of which `path` is one."""
+    other = next(
+        (
+            file
+            for extension in ((".img", ".IMG") if path.suffix.lower() == ".hdr" else (".hdr", ".HDR"))
+            if (file := path.with_suffix(extension)).is_file()
+        ),
+        None,
+    )
+    if other is None:
+        missing = path.with_suffix(".img" if path.suffix.lower() == ".hdr" else ".hdr").name
+        raise UserError(f"{path}: its partner {missing} is missing; keep .hdr and .img together")
+    return (path, other) if path.suffix.lower() == ".hdr" else (other, path)
+
+
+def _check_name(path, head):
+    """Refuses a compressed file that is not named so, and the reverse."""
+    zipped = head.startswith(b"\x1f\x8b")
+    if zipped and path.suffix.lower() != ".gz":
+        name = path.name + ".gz" if path.suffix.lower() == ".nii" else "a name that ends in .gz"
+        inside = content_kind(unzipped(head)) or "something"
+        raise UserError(f"{path}: is compressed ({inside} in gzip), and its name does not say so; rename it to {name}")
+    if not zipped and path.suffix.lower() == ".gz":
+        kind = content_kind(head)
+        if kind == "a NIfTI file":
+            raise UserError(f"{path}: is NIfTI that is not compressed; rename it to {path.stem}")
+        raise UserError(f"{path}: is {kind or 'corrupt or something else'}, not a gzip file; export it again")

@@ -10,6 +10,10 @@ INTERPOLATIONS = {"nearest": 0, "linear": 1, "cubic": 3}
 # What lies beyond the outermost centres: ITK's linear interpolation repeats the border, its B-spline mirrors.
 MODES = {"linear": "nearest", "cubic": "mirror"}
 
+# This far from the voxels that hold a measurement their values are continued, before an interpolation that reaches
+# beyond them: linear takes in one voxel, cubic two, and its spline's coefficients forget the rest by two more.
+CONTINUED_VOXELS = 4
+
 # A blur below this many voxels is rounding noise of a step of one.
 LEAST_SIGMA = 1e-3
 
@@ -28,39 +32,56 @@ def is_inside(points_voxel, shape):
     return ((points_voxel >= -0.5) & (points_voxel < np.array(shape) - 0.5)).all(axis=-1)
 
 
-def sample(array, points_voxel, interpolation="linear", fill=0.0):
+def sample(array, points_voxel, interpolation="linear", fill=0.0, measured=None):
     """Values of an array at voxel coordinates.
 
     As in ITK, a point from half a voxel before the first centre up to, not including, half a voxel past the
     last one is inside: there "nearest" and "linear" take the border's value, and "cubic" mirrors the array.
-    A point further out, or with a coordinate that is not a number, takes `fill`.
+    A point further out, or with a coordinate that is not a number, takes `fill`. So does a point whose nearest voxel
+    is not measured; elsewhere what is not measured has no part in the interpolation.
 
     Args:
         array: `(i, j, k)`.
         points_voxel: `(..., 3)` voxel coordinates.
         interpolation: "nearest", "linear" or "cubic".
         fill: Value outside the array.
+        measured: `(i, j, k)` bool, where the array holds a measurement, or None if it does everywhere.
 
     Returns:
         `(...)`, float32, or the array's dtype for "nearest".
 
     Raises:
-        ValueError: If the interpolation is unknown.
+        ValueError: If the interpolation is unknown, or the array's integers do not hold `fill`.
     """
     if interpolation not in INTERPOLATIONS:
         raise ValueError(
             f"`interpolation` must be one of {sorted(INTERPOLATIONS)}. Received: interpolation={interpolation!r}"
         )
+    if interpolation == "nearest" and array.dtype.kind in "iu" and not _is_value_of(array.dtype, fill):
+        raise ValueError(f"`fill` must be a value of the array's dtype, {array.dtype}. Received: fill={fill!r}")
     points_voxel = np.asarray(points_voxel)
     points = points_voxel.reshape(-1, 3)
     spline = interpolation == "cubic"
+    if measured is not None and not measured.any():
+        return np.full(points_voxel.shape[:-1], fill, array.dtype if interpolation == "nearest" else np.float32)
+    if measured is not None and measured.all():
+        measured = None
+    if measured is not None and interpolation != "nearest":
+        array = continued(array, measured)
     source = ndimage.spline_filter(array, INTERPOLATIONS[interpolation], mode=MODES[interpolation]) if spline else array
 
     def read(start):
         return _read(source, points[start : start + PART_SIZE], interpolation, fill)
 
     values = np.concatenate(in_threads(read, range(0, max(1, len(points)), PART_SIZE)))
+    if measured is not None:
+        values[~sample(measured, points, "nearest", True)] = fill
     return values.reshape(points_voxel.shape[:-1])
+
+
+def _is_value_of(dtype, number):
+    """Whether a dtype of integers holds a number."""
+    return float(number).is_integer() and np.iinfo(dtype).min <= int(number) <= np.iinfo(dtype).max
 
 
 def _read(array, points, interpolation, fill):
@@ -83,6 +104,29 @@ def _read(array, points, interpolation, fill):
         )
     values[~inside] = fill
     return values
+
+
+def continued(array, measured):
+    """Gives voxels without a measurement the value of one nearby that has one.
+
+    Args:
+        array: `(i, j, k)`.
+        measured: `(i, j, k)` bool, true somewhere.
+
+    Returns:
+        `(i, j, k)`, the array where `measured`; `CONTINUED_VOXELS` around it the values beside it, along one axis
+        after the other, and beyond them the smallest measured value.
+    """
+    array, known = array.copy(), measured.copy()
+    for axis in [0, 1, 2] * CONTINUED_VOXELS:
+        values, has_value = np.moveaxis(array, axis, 0), np.moveaxis(known, axis, 0)
+        before = has_value.copy()
+        for here, beside in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
+            taken = ~has_value[here] & before[beside]
+            values[here][taken] = values[beside][taken]
+            has_value[here] |= taken
+    array[~known] = array.min(where=measured, initial=array[measured][0])
+    return array
 
 
 def resample(volume, lattice, interpolation="linear", fill=0.0, world_map=None, anti_alias=False):

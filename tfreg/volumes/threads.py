@@ -1,10 +1,16 @@
 """Work on the parts of a volume side by side; NumPy and SciPy leave Python's lock meanwhile."""
 
+import contextlib
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 # Voxels or points done at a time: their temporaries stay in the processor's cache.
 PART_SIZE = 2**16
+
+# The CPU time that a container may use in so much time, in microseconds (cgroup v2).
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def in_threads(function, parts):
@@ -42,6 +48,15 @@ def in_slabs(function, lattice):
 
 
 def thread_count():
-    """As many as OMP_NUM_THREADS allows, which `--threads` sets, else one for each CPU."""
+    """As many as OMP_NUM_THREADS allows, which `--threads` sets, else one for each CPU that may be used."""
     allowed = os.environ.get("OMP_NUM_THREADS", "")
-    return int(allowed) if allowed.isdecimal() and int(allowed) else os.cpu_count() or 1
+    return int(allowed) if allowed.isdecimal() and int(allowed) else usable_cpus()
+
+
+def usable_cpus():
+    """How many CPUs this process may use, one at least: schedulers and containers leave it few of the machine's."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = QUOTA.read_text(encoding="ascii").split()
+        cpus = min(cpus, math.ceil(int(quota) / int(period)))  # "max" for no quota
+    return max(cpus, 1)

@@ -5,6 +5,12 @@ from dataclasses import dataclass, field, replace
 import nibabel as nib
 import numpy as np
 
+# Voxel centres that lie this near to each other, in voxels along each axis, are the same place.
+SAME_PLACE_VOXELS = 0.1
+
+# Axes this near to right angles, as the largest change of a unit vector, are so but for the rounding of float32.
+RIGHT_ANGLED = 1e-6
+
 
 def axis_change(affine, orientation):
     """How array axes are permuted and flipped to run most nearly along three world directions.
@@ -114,12 +120,66 @@ class Lattice:
         affine[:3, 3] -= affine[:3, :3] @ before
         return Lattice(tuple(int(n) for n in np.array(self.shape) + before + after), affine)
 
-    def same_as(self, other, tolerance_mm=1e-3):
-        """True if both have the same shape and no voxel centre differs by more than `tolerance_mm`."""
-        if self.shape != other.shape:
-            return False
+    def distance_voxels(self, other):
+        """How far the voxels of another lattice lie from those of this one that have the same index.
+
+        Args:
+            other: A `Lattice`, of which only the affine counts.
+
+        Returns:
+            The largest distance at a corner along one axis, in voxels of this lattice.
+        """
         corners = np.stack(np.meshgrid(*([0, n - 1] for n in self.shape), indexing="ij"), axis=-1)
-        return np.abs(self.to_world(corners) - other.to_world(corners)).max() <= tolerance_mm
+        return float(np.abs(self.to_voxel(other.to_world(corners)) - corners).max())
+
+    def same_as(self, other, tolerance_voxels=SAME_PLACE_VOXELS):
+        """True if both have the same shape and their voxel centres are the same places to `tolerance_voxels`."""
+        return self.shape == other.shape and self.distance_voxels(other) <= tolerance_voxels
+
+    def right_angled_axes(self):
+        """`(3, 3)`, unit vectors as columns: the right-angled axes nearest to the lattice's own."""
+        u, _, vt = np.linalg.svd(self.affine[:3, :3] / self.spacing)
+        return u @ vt
+
+    @property
+    def is_sheared(self):
+        """True if the axes are not at right angles, by more than float32 rounds."""
+        return np.abs(self.right_angled_axes() - self.affine[:3, :3] / self.spacing).max() > RIGHT_ANGLED
+
+    @property
+    def shear_degrees(self):
+        """By how much the pair of axes that is furthest from a right angle misses it."""
+        directions = self.affine[:3, :3] / self.spacing
+        cosines = np.abs(directions.T @ directions - np.eye(3)).max()
+        return float(np.degrees(np.arcsin(min(1.0, cosines))))
+
+    def straightened(self):
+        """The lattice with its axes at right angles, where that moves no voxel centre to another place.
+
+        A header that was rounded, or that holds few digits, is off right angles by some hundredths of a degree, and
+        ITK refuses it in NIfTI. Centre and spacing are kept.
+
+        Returns:
+            A `Lattice`: this one if it is right-angled, or if its shear is more than rounding.
+        """
+        if not self.is_sheared:
+            return self
+        affine = np.array(self.affine)
+        affine[:3, :3] = self.right_angled_axes() * self.spacing
+        affine[:3, 3] = self.centre_world - affine[:3, :3] @ self.centre_voxel
+        straight = Lattice(self.shape, affine)
+        return straight if self.distance_voxels(straight) <= SAME_PLACE_VOXELS else self
+
+
+def difference(lattice, other):
+    """In words, what tells a `Lattice` from the one `other` that it should be."""
+    if lattice.shape != other.shape:
+        return f"{'x'.join(map(str, lattice.shape))} voxels, not {'x'.join(map(str, other.shape))}"
+    text = f"its voxels lie up to {other.distance_voxels(lattice):.3g} voxels away"
+    if lattice.orientation != other.orientation:
+        return f"{text}: its axes run {lattice.orientation}, not {other.orientation}"
+    spacings = [" x ".join(f"{mm:.6g}" for mm in each.spacing) for each in (lattice, other)]
+    return text if spacings[0] == spacings[1] else f"{text}: its spacing is {spacings[0]} mm, not {spacings[1]} mm"
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,12 +5,14 @@ import numpy as np
 from tfreg.transforms.certificate import folding_fraction
 from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform, voxels_reached
-from tfreg.volumes.intensity import filled
+from tfreg.volumes.intensity import measured_voxels
 from tfreg.volumes.resampling import is_inside, sample
 from tfreg.workflows.metrics import (
     correlation,
     dice_by_label,
+    labels_in,
     landmark_errors_mm,
+    lost_labels,
     summary_of_errors,
     surface_distances_by_label,
 )
@@ -60,28 +62,30 @@ def displacement_quality(case, displacement_mm):
     """How well a displacement aligns a pair, and how it treats space, whatever tool found it.
 
     Labels are warped with nearest neighbour; landmarks are moved by the displacement interpolated linearly, outside
-    the lattice by its border's.
+    the lattice by its border's. Every label of either segmentation counts: one that is missing after warping has Dice
+    0 and the largest distance that the fixed image allows (see `surface_distances_by_label`).
 
     Args:
         case: A `Case`.
         displacement_mm: `(i, j, k, 3)` on the fixed lattice, RAS+ mm, the whole transform.
 
     Returns:
-        A dictionary: with labels `dice`, `hd95_mm` and `surface_mm`, each a dictionary of label to figure, and their
-        means over the labels, `mean_dice`, `mean_hd95_mm`, `mean_surface_mm`; with landmarks `landmarks`
+        A dictionary: with labels `dice`, `hd95_mm` and `surface_mm`, each a dictionary of label to figure, their
+        means over the labels, `mean_dice`, `mean_hd95_mm`, `mean_surface_mm`, and `lost_labels`, those of them that
+        are missing in the fixed or in the warped segmentation; with landmarks `landmarks`
         (see `summary_of_errors`); `folding_fraction`; `log_jacobian` (see `log_jacobian_summary`). And the warped
         labels, a `Volume`, or None.
     """
     lattice, result, warped = case.fixed.lattice, {}, None
     if case.fixed_labels is not None:
         warped = Transform.identity(lattice).warp(case.moving_labels, lattice, "nearest", 0, displacement_mm)
-        result["dice"] = dice_by_label(case.fixed_labels.array, warped.array)
-        surfaces = surface_distances_by_label(case.fixed_labels.array, warped.array, case.fixed.spacing)
-        result["hd95_mm"] = {label: found["hd95_mm"] for label, found in surfaces.items()}
-        result["surface_mm"] = {label: found["mean_mm"] for label, found in surfaces.items()}
-        for name in ("dice", "hd95_mm", "surface_mm"):
-            result[name] = {str(label): value for label, value in result[name].items()}
-            result[f"mean_{name}"] = float(np.mean(list(result[name].values()))) if result[name] else float("nan")
+        both = case.fixed_labels.array, warped.array
+        labels = labels_in(case.fixed_labels.array, case.moving_labels.array)
+        surfaces = surface_distances_by_label(*both, case.fixed.spacing, labels)
+        result |= _over_labels("dice", dice_by_label(*both, labels))
+        result |= _over_labels("hd95_mm", {label: found["hd95_mm"] for label, found in surfaces.items()})
+        result |= _over_labels("surface_mm", {label: found["mean_mm"] for label, found in surfaces.items()})
+        result["lost_labels"] = [str(label) for label in lost_labels(*both, labels)]
     if case.fixed_points is not None:
         differences = landmark_errors_mm(
             lambda points: points + _at_points(displacement_mm, lattice, points), case.fixed_points, case.moving_points
@@ -91,6 +95,12 @@ def displacement_quality(case, displacement_mm):
     logarithm = log_jacobian(displacement_mm, lattice.affine)
     result["log_jacobian"] = log_jacobian_summary(logarithm, lattice.affine, case.fixed_labels)
     return result, warped
+
+
+def _over_labels(name, values):
+    """A figure of every label, and its mean over all of them."""
+    mean = float(np.mean(list(values.values()))) if values else float("nan")
+    return {name: {str(label): value for label, value in values.items()}, f"mean_{name}": mean}
 
 
 def _at_points(displacement_mm, lattice, points_world):
@@ -110,11 +120,12 @@ def agreement(case, init, transform, displacement_mm, warped):
         warped: The moving image on the fixed lattice, a `Volume`.
 
     Returns:
-        A dictionary of stage to a dictionary of figures.
+        A dictionary of stage to a dictionary of figures; `lost_labels` are those that count with Dice 0, because
+        they are missing in the fixed or in the warped segmentation.
     """
     lattice = case.fixed.lattice
-    array = filled(case.moving.array)[0]
-    background = float(array.min())
+    # What was not measured in either image is not compared.
+    fixed_measured, moving_measured = (measured_voxels(image.array)[0] for image in (case.fixed, case.moving))
     result = {}
     for name, candidate, field_mm, values in (
         ("before", Transform.identity(lattice), None, None),
@@ -125,9 +136,9 @@ def agreement(case, init, transform, displacement_mm, warped):
             field_mm = candidate.displacement_mm(lattice)
         reached = voxels_reached(case.moving.lattice, lattice, field_mm)
         if values is None:
-            values = sample(array, reached, "linear", background)
+            values = sample(case.moving.array, reached, "linear", measured=moving_measured)
         inside = is_inside(reached, case.moving.shape)
-        considered = inside & np.isfinite(case.fixed.array)
+        considered = inside & fixed_measured & sample(moving_measured, reached, "nearest", False)
         if case.fixed_mask is not None:
             considered &= case.fixed_mask.array != 0
         entry = {
@@ -135,10 +146,10 @@ def agreement(case, init, transform, displacement_mm, warped):
             "outside_fraction": float(1 - inside.mean()),
         }
         if case.fixed_labels is not None and case.moving_labels is not None:
-            labels = candidate.warp(case.moving_labels, lattice, "nearest", 0, field_mm)
-            overlap = dice_by_label(case.fixed_labels.array, labels.array)
-            entry["dice"] = {str(label): value for label, value in overlap.items()}
-            entry["mean_dice"] = float(np.mean(list(overlap.values())))
+            both = case.fixed_labels.array, candidate.warp(case.moving_labels, lattice, "nearest", 0, field_mm).array
+            labels = labels_in(case.fixed_labels.array, case.moving_labels.array)
+            entry |= _over_labels("dice", dice_by_label(*both, labels))
+            entry["lost_labels"] = [str(label) for label in lost_labels(*both, labels)]
         if case.fixed_points is not None:
             differences = landmark_errors_mm(candidate, case.fixed_points, case.moving_points)
             entry["landmarks"] = summary_of_errors(differences)

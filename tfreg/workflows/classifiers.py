@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from tfreg.errors import WorkError
+from tfreg.workflows.keras_settings import own_keras_settings
+
 # Weight of the regression's squared coefficients, scikit-learn's own; features are standardised before.
 REGULARISATION = 1.0
 
@@ -115,6 +118,7 @@ def fit_ensemble(inputs, targets, settings, folds, seed, on_network=lambda: None
     return Ensemble(networks, parts, held_out)
 
 
+@own_keras_settings()
 def fit_network(inputs, targets, settings, seed):
     """Trains one network: binary cross entropy, Adam, a rate that is halved again and again.
 
@@ -126,6 +130,9 @@ def fit_network(inputs, targets, settings, seed):
 
     Returns:
         A trained `keras.Model`.
+
+    Raises:
+        WorkError: If the training diverges.
     """
     import keras
 
@@ -142,7 +149,7 @@ def fit_network(inputs, targets, settings, seed):
     schedule = keras.callbacks.LearningRateScheduler(
         lambda epoch: settings.learning_rate * 0.5 ** (epoch // settings.halve_after)
     )
-    network.fit(
+    history = network.fit(
         {"deformation": inputs},
         {"probability": targets[:, None].astype(np.float32)},
         # A last batch of one would normalise a subject by itself.
@@ -152,6 +159,8 @@ def fit_network(inputs, targets, settings, seed):
         callbacks=[schedule],
         verbose=0,
     )
+    if not np.isfinite(history.history["loss"]).all():
+        raise WorkError("the classifier's training diverged; lower network.learning_rate")
     return network
 
 
@@ -180,11 +189,16 @@ def fit_regression(features, targets, names, balanced):
     return JacobianRegression(tuple(names), *map(tuple, numbers), float(model.intercept_[0]))
 
 
+@own_keras_settings()
 def _probability(network, inputs):
     """`(n,)` float64. Called as it is: Keras' `predict` would compile a function for each of many small networks."""
     parts = [inputs[start : start + CALLED_TOGETHER] for start in range(0, len(inputs), CALLED_TOGETHER)]
     found = [network({"deformation": part}, training=False)["probability"] for part in parts]
-    return np.concatenate([np.asarray(part)[:, 0] for part in found]).astype(np.float64)
+    found = np.concatenate([np.asarray(part)[:, 0] for part in found]).astype(np.float64)
+    # What is not a number is below every threshold: all would be called healthy.
+    if not np.isfinite(found).all():
+        raise WorkError("the classifier's network gives probabilities that are not finite; train it again")
+    return found
 
 
 def _even_batch(count, batch_size):

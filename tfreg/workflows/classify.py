@@ -2,35 +2,39 @@
 
 import json
 import time
-from hashlib import sha256
+import warnings
 from pathlib import Path
 
 import numpy as np
 
 from tfreg.config import Classification, load_config
-from tfreg.errors import UserError
+from tfreg.errors import InputWarning, UserError
 from tfreg.report.classification_text import classification_text
+from tfreg.report.drawing import optional_picture
 from tfreg.volumes.tables import table_text
-from tfreg.volumes.whole_file import whole_file
 from tfreg.workflows.classification_statistics import area_difference, calibration_bins, figures_of
 from tfreg.workflows.classifiers import stratified_folds
 from tfreg.workflows.deformation_features import deformations_of
 from tfreg.workflows.health_cohort import read_cohort
+from tfreg.workflows.input_digests import file_digest
 from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.result import without_nan
-from tfreg.workflows.result_folder import check_free, result_folder
+from tfreg.workflows.result_file import check_file, written_files
+from tfreg.workflows.result_folder import Kind, claimed_result
 from tfreg.workflows.runtime import set_up, versions
 from tfreg.workflows.trained_classifier import (
+    CLASSIFIER,
     REGRESSION,
-    REPORT,
     fit_classifier,
     load_classifier,
     read_report,
     save_classifier,
 )
 from tfreg.workflows.trained_run import find_run
+from tfreg.workflows.training_people import seen_by
 
 SUMMARY, TABLES, PREDICTIONS, PICTURE = "summary.json", "tables.md", "predictions.csv", "report.png"
+JUDGEMENT = Kind("an evaluation of a classifier", SUMMARY, (r"tables\.md|predictions\.csv|report\.png",))
 
 
 def train_classifier(
@@ -49,31 +53,32 @@ def train_classifier(
     Raises:
         UserError: If the manifest does not fit the config, or a group is too small.
     """
-    check_free(out, force, REPORT)
-    started = time.perf_counter()
-    options = {"workers": workers, "threads": threads, "device": device, "progress": progress}
-    cohort = read_cohort(config, data, cache, split=split, least=config.folds, **options)
-    set_up(config.seed, threads, device)
-    seen = deformations_of(cohort.registered, config.inputs, config.grid)
-    with progress_bar(progress) as bar:
-        line = bar.add_task("training", total=config.folds * len(config.inputs), status="")
-        classifier = fit_classifier(seen, cohort.targets, config, config.seed, lambda: bar.advance(line))
-    report = {
-        "versions": versions(),
-        "registration_model_sha256": cohort.registered[0].record["definition"].get("model"),
-        "subjects": {"healthy": int((cohort.targets == 0).sum()), "ill": int((cohort.targets == 1).sum())},
-        "held_out": {
-            kind: figures_of(cohort.targets, ensemble.held_out, ensemble.parts, config.threshold, config.seed)
-            for kind, ensemble in classifier.ensembles.items()
-        },
-        "failures": cohort.failures,
-        "to_review": cohort.to_review,
-        "training": cohort.keys,
-        "seconds": round(time.perf_counter() - started, 1),
-    }
-    report = without_nan(report)
-    with result_folder(out) as folder:
-        save_classifier(folder, classifier, report)
+    with claimed_result(out, CLASSIFIER, force, [data, cache, config.registration.model]) as written:
+        started = time.perf_counter()
+        options = {"workers": workers, "threads": threads, "device": device, "progress": progress}
+        cohort = read_cohort(config, data, cache, split=split, least=config.folds, **options)
+        set_up(config.seed, threads, device)
+        seen = deformations_of(cohort.registered, config.inputs, config.grid)
+        with progress_bar(progress) as bar:
+            line = bar.add_task("training", total=config.folds * len(config.inputs), status="")
+            classifier = fit_classifier(seen, cohort.targets, config, config.seed, lambda: bar.advance(line))
+        report = {
+            "versions": versions(),
+            "registration_model_sha256": cohort.registered[0].record["definition"].get("model"),
+            "subjects": {"healthy": int((cohort.targets == 0).sum()), "ill": int((cohort.targets == 1).sum())},
+            "held_out": {
+                kind: figures_of(cohort.targets, ensemble.held_out, ensemble.parts, config.threshold, config.seed)
+                for kind, ensemble in classifier.ensembles.items()
+            },
+            "failures": cohort.failures,
+            "to_review": cohort.to_review,
+            "training": cohort.keys,
+            "training_images": sorted(set().union(*cohort.images) - {None}),
+            "seconds": round(time.perf_counter() - started, 1),
+        }
+        report = without_nan(report)
+        with written() as folder:
+            save_classifier(folder, classifier, report)
     return report
 
 
@@ -111,64 +116,69 @@ def evaluate_classifier(
     Raises:
         UserError: If the manifest, the config or the classifier do not fit.
     """
-    check_free(out, force, SUMMARY)
-    started = time.perf_counter()
-    trained = Path(source).is_dir()
-    if trained:
-        report, config = _trained(source, model)
-        training = set(report["training"])
-    else:
-        config, training = load_config(source, overrides, Classification), set()
-    options = {"workers": workers, "threads": threads, "device": device, "progress": progress}
-    cohort = read_cohort(config, data, cache, split=split, least=1 if trained else config.folds + 1, **options)
-    known = training & set(cohort.keys)
-    cohort = cohort.without(known)
-    if set(cohort.targets) != {0, 1}:
-        raise UserError(f"{data}: the classifier was trained on these very images; give it others")
-    targets = cohort.targets
-    if shuffled:
-        targets = np.random.default_rng(config.seed).permutation(targets)
-    set_up(config.seed, threads, device)
-    if trained:
-        classifier = load_classifier(source)
-        seen = deformations_of(cohort.registered, config.inputs, config.grid, classifier.regression.names)
-        parts, probabilities = np.zeros(len(targets), int), classifier.probabilities(seen)
-    else:
-        seen = deformations_of(cohort.registered, config.inputs, config.grid)
-        parts, probabilities = _cross_validated(seen, targets, config, progress)
-    summary = {
-        "source": "a trained classifier" if trained else f"{config.folds}-fold cross-validation",
-        "shuffled": shuffled,
-        "threshold": config.threshold,
-        "methods": {
-            name: figures_of(targets, found, parts, config.threshold, config.seed)
-            for name, found in probabilities.items()
-        },
-        "against_regression": {
-            name: area_difference(targets, found, probabilities[REGRESSION], config.seed)
-            for name, found in probabilities.items()
-            if name != REGRESSION
-        },
-        "groups": _groups(cohort, next(iter(probabilities.values())), config.threshold),
-        "failures": cohort.failures,
-        "to_review": cohort.to_review,
-        "seen_in_training": len(known),
-        "config": config.model_dump(mode="json", exclude={"registration": {"model"}}),
-        "versions": versions(),
-        "seconds": round(time.perf_counter() - started, 1),
-    }
-    summary = without_nan(summary)
-    rows = [
-        {"subject": one.subject, "group": one.group, "ill": int(target), "fold": int(part) + 1}
-        | {name: round(float(found[number]), 6) for name, found in probabilities.items()}
-        | {"registration": one.record["verdict"]}
-        for number, (one, target, part) in enumerate(zip(cohort.registered, targets, parts, strict=True))
-    ]
-    with result_folder(out) as folder:
-        (folder / PREDICTIONS).write_text(_csv(rows), encoding="utf-8")
-        (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        (folder / TABLES).write_text(classification_text(summary), encoding="utf-8")
-        _chart(cohort, targets, probabilities, summary).savefig(folder / PICTURE, dpi=130)
+    with claimed_result(out, JUDGEMENT, force, [source, data, cache, model]) as written:
+        started = time.perf_counter()
+        trained = Path(source).is_dir()
+        if trained:
+            report, config = _trained(source, model)
+            training = set(report["training"]), set(report.get("training_images", ()))
+        else:
+            config, training = load_config(source, overrides, Classification), (set(), set())
+        options = {"workers": workers, "threads": threads, "device": device, "progress": progress}
+        cohort = read_cohort(config, data, cache, split=split, least=1 if trained else config.folds + 1, **options)
+        known = cohort.seen(*training)
+        cohort = cohort.without(known)
+        if set(cohort.targets) != {0, 1}:
+            raise UserError(f"{data}: the classifier was trained on these very images; give it others")
+        network = config.registration.model
+        pairs = [one.pair for one in cohort.registered]
+        by_network = seen_by({"the registration network": network} if network else {}, pairs)
+        targets = cohort.targets
+        if shuffled:
+            targets = np.random.default_rng(config.seed).permutation(targets)
+        set_up(config.seed, threads, device)
+        if trained:
+            classifier = load_classifier(source)
+            seen = deformations_of(cohort.registered, config.inputs, config.grid, classifier.regression.names)
+            parts, probabilities = np.zeros(len(targets), int), classifier.probabilities(seen)
+        else:
+            seen = deformations_of(cohort.registered, config.inputs, config.grid)
+            parts, probabilities = _cross_validated(seen, targets, config, progress)
+        summary = {
+            "source": "a trained classifier" if trained else f"{config.folds}-fold cross-validation",
+            "shuffled": shuffled,
+            "threshold": config.threshold,
+            "methods": {
+                name: figures_of(targets, found, parts, config.threshold, config.seed)
+                for name, found in probabilities.items()
+            },
+            "against_regression": {
+                name: area_difference(targets, found, probabilities[REGRESSION], config.seed)
+                for name, found in probabilities.items()
+                if name != REGRESSION
+            },
+            "groups": _groups(cohort, next(iter(probabilities.values())), config.threshold),
+            "failures": cohort.failures,
+            "to_review": cohort.to_review,
+            "seen_in_training": len(known),
+            "seen_by_registration": next(iter(by_network.values()), {}),
+            "config": config.model_dump(mode="json", exclude={"registration": {"model"}}),
+            "versions": versions(),
+            "seconds": round(time.perf_counter() - started, 1),
+        }
+        summary = without_nan(summary)
+        rows = [
+            {"subject": one.subject, "group": one.group, "ill": int(target), "fold": int(part) + 1}
+            | {name: round(float(found[number]), 6) for name, found in probabilities.items()}
+            | {"registration": one.record["verdict"]}
+            for number, (one, target, part) in enumerate(zip(cohort.registered, targets, parts, strict=True))
+        ]
+        with written() as folder:
+            (folder / PREDICTIONS).write_text(_csv(rows), encoding="utf-8")
+            (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+            (folder / TABLES).write_text(classification_text(summary), encoding="utf-8")
+            with optional_picture(folder / PICTURE, lambda text: warnings.warn(InputWarning(text), stacklevel=2)):
+                _chart(cohort, targets, probabilities, summary).savefig(folder / PICTURE, dpi=130)
     return summary
 
 
@@ -203,10 +213,7 @@ def predict_health(
         UserError: If the manifest or the classifier do not fit.
     """
     out = Path(out)
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        raise UserError(f"{out}: cannot be written; name a file in a folder that is there")
-    if out.exists() and not force:
-        raise UserError(f"{out}: already exists; name another file, or replace it with --force")
+    check_file(out, ("",), force, [data])
     _, config = _trained(source, model)
     options = {"workers": workers, "threads": threads, "device": device, "progress": progress}
     cohort = read_cohort(config, data, cache, split=split, least=0, **options)
@@ -230,7 +237,7 @@ def predict_health(
     ]
     empty = dict.fromkeys(rows[0], "")
     rows += [empty | {"subject": subject, "error": error} for subject, error in cohort.failures.items()]
-    with whole_file(out) as partial:
+    with written_files([out], force) as (partial,):
         partial.write_text(_csv(rows), encoding="utf-8")
     return rows
 
@@ -243,7 +250,7 @@ def _trained(folder, model):
         config = config.model_copy(update={"registration": registration})
     if config.registration.model is not None:
         file, _ = find_run(config.registration.model)
-        if sha256(file.read_bytes()).hexdigest() != report["registration_model_sha256"]:
+        if file_digest(file) != report["registration_model_sha256"]:
             raise UserError(
                 f"{file}: is not the network that the classifier was trained with; name that one by --model"
             )

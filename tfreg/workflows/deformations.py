@@ -14,6 +14,7 @@ from tfreg.volumes.formats import header_size
 from tfreg.volumes.manifest import Pair, pairs_from_subjects
 from tfreg.workflows.case import Case, check_case, read_input
 from tfreg.workflows.evaluation_worker import error_text
+from tfreg.workflows.input_digests import file_digest
 from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.result import without_nan
 from tfreg.workflows.result_folder import result_folder
@@ -99,7 +100,8 @@ def register_subjects(subjects, pairs, registration, cache, workers, resources, 
     definition, model = {"tfreg": tfreg.__version__, **options}, None
     if registration.model is not None:
         file, _ = find_run(registration.model)
-        model, definition["model"] = str(file.absolute()), sha256(file.read_bytes()).hexdigest()
+        model, definition["model"] = str(file.absolute()), file_digest(file)
+        definition["model_config"] = file_digest(file.with_name("config.yaml"))
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -126,21 +128,18 @@ def register_subjects(subjects, pairs, registration, cache, workers, resources, 
     return [_registered(pair, groups, found[pair.id], cache) for pair in made]
 
 
-def deformation_key(pair, definition):
+def deformation_key(case, definition):
     """The name under which a pair's deformation is kept.
 
     Args:
-        pair: A `Pair`.
+        case: The pair's `Case`.
         definition: What decides the result besides the images, a text.
 
     Returns:
         32 hexadecimal digits, of the images' and labels' voxels and affines and of the definition.
-
-    Raises:
-        UserError: If a file cannot be read.
     """
     digest = sha256(definition.encode())
-    for name, volume in vars(_case(pair)).items():
+    for name, volume in vars(case).items():
         if volume is not None:
             array = np.ascontiguousarray(volume.array)
             digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
@@ -162,7 +161,7 @@ def _case(pair):
 def _readable_key(pair, definition):
     """`deformation_key`, or None where a file cannot be read: it is read again where the error is recorded."""
     try:
-        return deformation_key(pair, definition)
+        return deformation_key(_case(pair), definition)
     except UserError:
         return None
 
@@ -172,8 +171,8 @@ def _kept(cache, key):
     if key is None or not (cache / key / RECORD).is_file():
         return None
     try:
-        return json.loads((cache / key / RECORD).read_text(encoding="utf-8")) | {"key": key}
-    except ValueError as error:
+        return dict(json.loads((cache / key / RECORD).read_text(encoding="utf-8"))) | {"key": key}
+    except (ValueError, TypeError) as error:
         raise UserError(f"{cache / key}: is damaged; delete it, and it is made again") from error
 
 
@@ -185,6 +184,9 @@ def _register(task, resources):
         set_up_once(resources)
         case = _case(task.pair)
         run = None if task.model is None else run_once(task.model)
+        if run is not None and run.sha256 != json.loads(task.definition)["model"]:
+            raise UserError(f"{task.model}: was replaced while the subjects were registered; give the command again")
+        key = deformation_key(case, task.definition)  # of what was read now
         result = register(**vars(case), run=run, **dict(task.options))
         record = {
             "definition": json.loads(task.definition),
@@ -196,10 +198,17 @@ def _register(task, resources):
             "seconds": result.report["seconds"],
             "versions": versions(),
         }
-        with result_folder(task.cache / task.key) as folder:
-            save_transform(folder / "transform.npz", result.transform, case.fixed.lattice, case.moving.lattice)
-            (folder / RECORD).write_text(json.dumps(without_nan(record), indent=2) + "\n", encoding="utf-8")
-        return record | {"key": task.key}
+        frames = (case.fixed.frame, case.moving.frame)
+        try:
+            with result_folder(task.cache / key) as folder:
+                lattices = (case.fixed.lattice, case.moving.lattice)
+                save_transform(folder / "transform.npz", result.transform, *lattices, frames)
+                (folder / RECORD).write_text(json.dumps(without_nan(record), indent=2) + "\n", encoding="utf-8")
+        except UserError:
+            # Another process that works on the same images may have been quicker.
+            if _kept(task.cache, key) is None:
+                raise
+        return record | {"key": key}
     # One pair that fails, whatever the reason, must not cost the others.
     except Exception as error:
         return {"error": error_text(error, task.pair)}

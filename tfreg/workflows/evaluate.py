@@ -1,24 +1,33 @@
 """`tfreg evaluate`: the paper's tables for several methods on many pairs, resumable."""
 
 import importlib.metadata
-import os
+import warnings
 
 import numpy as np
 
-from tfreg.errors import UserError
+from tfreg.config import EvaluationOptions, RegistrationOptions, checked
+from tfreg.errors import InputWarning, UserError
+from tfreg.spelling import is_meant
 from tfreg.volumes.formats import header_size
-from tfreg.volumes.initial_alignment import KINDS
-from tfreg.volumes.manifest import pairs_from_subjects, read_pairs, read_subjects
-from tfreg.volumes.tables import read_table
+from tfreg.volumes.manifest import lists_pairs, pairs_from_subjects, read_pairs, read_subjects
+from tfreg.volumes.manifest_checks import SPLITS
+from tfreg.volumes.threads import usable_cpus
 from tfreg.workflows.evaluation_methods import READERS, Method, plan_methods, reference_of
 from tfreg.workflows.evaluation_results import PICTURES, write_evaluation
-from tfreg.workflows.evaluation_store import Store, digest_of
+from tfreg.workflows.evaluation_store import Store
 from tfreg.workflows.evaluation_summary import summarise
 from tfreg.workflows.evaluation_worker import Task, blank_row, measure
+from tfreg.workflows.folder_lock import locked_folder
+from tfreg.workflows.input_digests import digest_of
 from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.runtime import versions
+from tfreg.workflows.same_files import check_pairs
 from tfreg.workflows.trained_run import find_run
+from tfreg.workflows.training_people import people_seen, seen_by, seen_in
 from tfreg.workflows.worker_pool import Resources, batches_by_size, in_processes
+
+# Changes when figures come to mean something else: rows of both kinds must not stand in one table.
+MEASURES = "lost labels count"
 
 
 def evaluate(
@@ -75,31 +84,44 @@ def evaluate(
         UserError: If the manifest, an option or the folder is bad. A pair that cannot be read or registered is
             recorded instead.
     """
+    checked(RegistrationOptions, init=init)
+    options = checked(EvaluationOptions, count=count, workers=workers, threads=threads, seed=seed, device=device)
+    count, workers, threads, seed = options.count, options.workers, options.threads, options.seed
     refinement = {"similarity": similarity, "smoothness": smoothness}
     methods = plan_methods(models, refine, refine_models, transforms, baselines, preset, **refinement)
     if init is None:
         init = find_run(models[0])[1].preprocessing.init if models else "header"
-    if init not in KINDS:
-        raise UserError(f"--init {init}: choose {', '.join(KINDS)}")
-    for option, value in (("--workers", workers), ("--threads", threads), ("--count", count)):
-        if value is not None and value < 1:
-            raise UserError(f"{option} {value}: give a positive number")
     experiments = plan_experiments(data, pairs, split, count, labels, seed)
+    everything = list(dict.fromkeys(pair for found in experiments.values() for pair in found))
+    check_pairs(data, everything)
+    seen = seen_by({method.name: method.model for method in methods if method.model}, everything)
     if any(pair.moving_points_second for found in experiments.values() for pair in found):
         methods.append(Method(READERS, "readers"))
     reference = reference_of(methods, reference)
-    settings = {"init": init, "labels": labels, "methods": {method.name: method.definition() for method in methods}}
-    store = Store(out, settings, force)
-    tasks = [task for task in _tasks(experiments, methods, init, reference, store.folder) if not store.done(task)]
-    threads = threads or max(1, (os.cpu_count() or 1) // workers)
-    _work(tasks, store, workers, Resources(seed, threads, device), progress)
-    names = [*(method.name for method in methods), *(n for n in store.settings["methods"])]
-    summary = summarise(list(store.rows.values()), experiments, list(dict.fromkeys(names)), reference)
-    told = {method.name: method.settings() for method in methods}
-    packages = versions() | {name: importlib.metadata.version(name) for name in ("keras", "tensorflow")}
-    found = {"reference": reference, "init": init, "workers": workers, "threads": threads, "versions": packages}
-    found |= {"methods": told, "experiments": summary}
-    write_evaluation(store, found)
+    settings = {
+        "measures": MEASURES,
+        "init": init,
+        "labels": labels,
+        "methods": {method.name: method.definition() for method in methods},
+    }
+    with locked_folder(out) as check:
+        store = Store(out, settings, force, [data, *models], check)
+        planned = list(_tasks(experiments, methods, init, reference, store.folder))
+        tasks = [task for task in planned if not store.done(task)]
+        threads = threads or max(1, usable_cpus() // workers)
+        _work(tasks, store, workers, Resources(seed, threads, device), seen, progress)
+        for task in planned:  # rows of before may lack it
+            row = store.rows[task.key] | _seen(task, seen)
+            if row != store.rows[task.key]:
+                store.add(row)
+        names = [*(method.name for method in methods), *(n for n in store.settings["methods"])]
+        summary = summarise(list(store.rows.values()), experiments, list(dict.fromkeys(names)), reference)
+        people_seen(summary, store.rows.values(), experiments, store.settings["methods"])
+        told = {method.name: method.settings() for method in methods}
+        packages = versions() | {name: importlib.metadata.version(name) for name in ("keras", "tensorflow")}
+        found = {"reference": reference, "init": init, "workers": workers, "threads": threads, "versions": packages}
+        found |= {"methods": told, "experiments": summary}
+        write_evaluation(store, found)
     return summary
 
 
@@ -115,24 +137,31 @@ def plan_experiments(data, specifications, split, count, labels, seed):
     Raises:
         UserError: If the manifest is bad or no pair can be made.
     """
-    columns = read_table(data, ("id",))[0][1]
-    if "fixed" in columns and "moving" in columns:
+    if lists_pairs(data):
+        if split is not None:
+            raise UserError(f"--split {split}: {data} lists pairs, which have no split; leave the option out")
         found = {"pairs": read_pairs(data, labels, must_exist=False)}
     else:
         subjects = read_subjects(data, labels, must_exist=False)
         if split is not None:
             subjects = [subject for subject in subjects if subject.split == split]
             if not subjects:
-                raise UserError(f"{data}: no subject has split {split!r}; choose another --split")
+                raise UserError(
+                    f"{data}: no subject has split {split!r}{is_meant(split, SPLITS)}; choose another --split"
+                )
         found = {}
         for text in specifications:
-            first, _, second = text.partition(":")
-            if first in ("all", "images"):
+            first, colon, second = text.partition(":")
+            if first in ("all", "images") and bool(colon) == bool(second):
                 name = "all combinations" + (f", {second}" if second else "")
                 name = name if first == "all" else name.replace("all", "all images'")
-                found[name] = pairs_from_subjects(subjects, phase=second or None, same_subject=first == "images")
+                found[name] = pairs_from_subjects(
+                    subjects, phase=second or None, same_subject=first == "images", source=data
+                )
             elif first and second:
-                found[f"within subjects, {first} to {second}"] = pairs_from_subjects(subjects, first, second)
+                found[f"within subjects, {first} to {second}"] = pairs_from_subjects(
+                    subjects, first, second, source=data
+                )
             else:
                 raise UserError(f"--pairs {text}: give MOVING:FIXED phases such as ED:ES, all, all:PHASE or images")
     rng = np.random.default_rng(seed)
@@ -154,15 +183,24 @@ def _tasks(experiments, methods, init, reference, folder):
                 yield Task(experiment, pair, method, digest, init, sizes[pair.fixed], picture)
 
 
-def _work(tasks, store, workers, resources, progress):
+def _seen(task, seen):
+    """What a task's row says of the people that its network was trained on; nothing where there is no network."""
+    return {"seen": seen_in(seen[task.method.name], task.pair)} if task.method.name in seen else {}
+
+
+def _work(tasks, store, workers, resources, seen, progress):
     """Measures all tasks; each row is kept as soon as it is there."""
     if not tasks:
         return
-    failed = 0
+    failed, told = 0, set()
     with progress_bar(progress) as bar:
         line = bar.add_task("evaluating", total=len(tasks), status="")
         for task, row in in_processes(measure, batches_by_size(tasks), resources, workers):
-            store.add(blank_row(task) | row)
+            store.add(blank_row(task) | row | _seen(task, seen))
             failed += "error" in row
+            for text in (f"pair {task.pair.id}: {text}" for text in row.get("warnings", ())):
+                if text not in told:  # every method finds the same
+                    warnings.warn(text, InputWarning, stacklevel=2)
+                told.add(text)
             status = " ".join(task.key[1:]) + (f", {failed} failed" if failed else "")
             bar.update(line, advance=1, status=status)

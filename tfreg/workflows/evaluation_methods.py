@@ -3,14 +3,13 @@
 import importlib.metadata
 import re
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 
-from tfreg.config import refinement_settings
+from tfreg.config import RegistrationOptions, checked
 from tfreg.errors import UserError
 from tfreg.workflows.baselines import BASELINES, check_baselines
+from tfreg.workflows.input_digests import file_digest
 from tfreg.workflows.trained_run import find_run
 
-TRANSFORMS = ("linear", "deformable", "both")
 INITIAL, READERS, REFINED = "initial", "inter-observer", "refined"
 
 
@@ -22,7 +21,7 @@ class Method:
         name: What tables and files call it.
         kind: "initial", "tfreg", "baseline", or "readers" for the distance between two readers' landmarks.
         model: The model's file, or None.
-        model_sha256: Of that file, or None.
+        model_sha256, model_config: Of that file and of the config beside it, or None.
         refine: Whether the transform is optimised for each pair.
         preset, similarity, smoothness: Of the refinement, or None.
         transform: "linear", "deformable" or "both", of tfreg's own.
@@ -33,6 +32,7 @@ class Method:
     kind: str
     model: str | None = None
     model_sha256: str | None = None
+    model_config: str | None = None
     refine: bool = False
     preset: str | None = None
     similarity: str | None = None
@@ -83,16 +83,20 @@ def plan_methods(
         UserError: If a model cannot be found, an option is not valid, a name occurs twice, or a baseline is missing.
     """
     for transform in transforms:
-        if transform not in TRANSFORMS:
-            raise UserError(f"--transforms {transform}: choose {', '.join(TRANSFORMS)}")
-    refinement_settings(preset, **refinement)
+        checked(RegistrationOptions, transform=transform, preset=preset, **refinement)
+    if not transforms:
+        raise UserError("--transforms: choose some of linear, deformable, both")
+    if not (refine or (refine_models and models)) and any(value is not None for value in refinement.values()):
+        name = next(name for name, value in refinement.items() if value is not None)
+        raise UserError(f"--{name}: is of the refinement, which is not asked for; add --refine, or leave it out")
     check_baselines(baselines)
     optimised = {"refine": True, "preset": preset, **refinement}
     found = [Method(INITIAL, "initial")]
     for model in models:
         file, _ = find_run(model)
         name = file.absolute().parent.name
-        network = {"model": str(file.absolute()), "model_sha256": sha256(file.read_bytes()).hexdigest()}
+        network = {"model": str(file.absolute()), "model_sha256": file_digest(file)}
+        network["model_config"] = file_digest(file.with_name("config.yaml"))
         found += _each_part(name, transforms, **network)
         if refine_models:
             found += _each_part(f"{name}-{REFINED}", transforms, **network, **optimised)

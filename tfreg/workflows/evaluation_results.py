@@ -6,7 +6,7 @@ from tfreg.errors import UserError
 from tfreg.report.evaluation_text import evaluation_text
 from tfreg.volumes.tables import table_text
 from tfreg.workflows.evaluation_store import read_rows
-from tfreg.workflows.evaluation_summary import COMPARED, FIGURES, LABEL_FIGURES, figure, labels_of
+from tfreg.workflows.evaluation_summary import COMPARED, FIGURES, LABEL_FIGURES, figure, labels_of, lost_labels_of
 from tfreg.workflows.result import without_nan
 
 TABLES, SUMMARY, MEASUREMENTS, PICTURES = "tables.md", "summary.json", "measurements.csv", "pictures"
@@ -71,13 +71,24 @@ def measurements(rows):
     rows = sorted(rows, key=lambda row: (row["experiment"], row["method"], row["pair"]))
     labels = sorted({label for row in rows for label in labels_of(row)}, key=int)
     texts = ("experiment", "method", "pair", "fixed_subject", "moving_subject")
-    told = ("certified", "verdict", "reasons", "error")
+    told = ("seen_in_training", "labels", "lost_labels", "certified", "verdict", "reasons", "warnings", "error")
     columns = {name: (path, None) for name, path in FIGURES.items()}
     columns |= {f"{name}_{label}": (path, label) for label in labels for name, path in LABEL_FIGURES.items()}
     lines = []
     for row in rows:
         values = [figure(row, path, label) for path, label in columns.values()]
         numbers = ["" if value is None else f"{value:.6g}" for value in values]
-        row = row | {"reasons": "; ".join(row.get("reasons", ()))}
+        row = row | {name: "; ".join(row.get(name, ())) for name in ("reasons", "warnings")}
+        row["seen_in_training"] = _seen(row)
+        if lost_labels_of(row) is not None:
+            row |= {"labels": len(labels_of(row)), "lost_labels": "; ".join(lost_labels_of(row))}
         lines.append([*(row[name] for name in texts), *numbers, *(row.get(name, "") for name in told)])
     return table_text([*texts, *columns, *told], lines)
+
+
+def _seen(row):
+    """ "train", "validation" or "no" for a pair of which the network has seen somebody or nobody; "" if not known."""
+    seen = row.get("seen")
+    if seen is None:
+        return ""
+    return next((split for split in ("train", "validation") if split in seen.values()), "no")

@@ -1,48 +1,19 @@
 """The folder of an evaluation: what was measured so far, safe against a kill."""
 
-import functools
-import hashlib
 import json
 import os
-from hashlib import sha256
 from pathlib import Path
 
 from tfreg.errors import UserError
 from tfreg.volumes.whole_file import whole_file
-from tfreg.workflows.result_folder import claim_folder
+from tfreg.workflows.result_folder import Kind, claim_folder
 
 SETTINGS, ROWS = "evaluation.json", "rows.jsonl"
-
-
-def digest_of(pair):
-    """A text that changes when the content of one of a pair's files does.
-
-    Args:
-        pair: A `tfreg.volumes.manifest.Pair`.
-
-    Returns:
-        16 hexadecimal digits, of the files' bytes; a copy elsewhere has the same.
-    """
-    contents = [(name, _content(path)) for name, path in vars(pair).items() if isinstance(path, Path)]
-    return sha256(repr(sorted(contents)).encode()).hexdigest()[:16]
-
-
-def _content(path):
-    """The digest of a file, or of all files of a folder; None where there is nothing to read."""
-    if path.is_dir():  # a DICOM series
-        return [_content(file) for file in sorted(path.iterdir())]
-    try:
-        known = path.stat()
-        return _file_digest(path, known.st_size, known.st_mtime_ns)
-    except OSError:
-        return None
-
-
-@functools.lru_cache(maxsize=10_000)
-def _file_digest(path, size, changed):
-    """The digest of a file's bytes, computed anew when its size or its time of change is another."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+EVALUATION = Kind(
+    "an evaluation",
+    SETTINGS,
+    (r"rows\.jsonl|tables\.md|summary\.json|measurements\.csv|report\.html", r"pictures/[^/]+\.png"),
+)
 
 
 class Store:
@@ -52,14 +23,16 @@ class Store:
         folder: Made if it is not there.
         settings: A dictionary with `methods` (name to definition) and more that all rows of a folder share.
         force: Deletes what an earlier evaluation left there.
+        inputs: Paths that are read, and None; with `force` none of them may lie in the folder.
+        check: Called before anything is written; see `tfreg.workflows.folder_lock.locked_folder`.
 
     Raises:
         UserError: If the folder holds something else, or an evaluation with other settings.
     """
 
-    def __init__(self, folder, settings, force=False):
-        self.folder = Path(folder)
-        claim_folder(self.folder, SETTINGS, "an evaluation", force)
+    def __init__(self, folder, settings, force=False, inputs=(), check=lambda: None):
+        self.folder, self.check = Path(folder), check
+        claim_folder(self.folder, EVALUATION, force, inputs)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.settings = self._joined(settings)
@@ -72,6 +45,7 @@ class Store:
 
     def add(self, row):
         """Keeps a row, on disk before it returns."""
+        self.check()
         self.rows[row_key(row)] = row
         with open(self.folder / ROWS, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
@@ -85,7 +59,8 @@ class Store:
 
     def write(self, name, text):
         """Writes a text file of the folder whole or not at all."""
-        with whole_file(self.folder / name) as partial:
+        self.check()
+        with whole_file(self.folder / name, durable=True) as partial:
             partial.write_text(text, encoding="utf-8")
 
     def _joined(self, settings):

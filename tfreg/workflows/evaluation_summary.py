@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tfreg.workflows.evaluation_methods import READERS
 from tfreg.workflows.statistics import bootstrap_interval, holm, paired_test
 
 # Figures of a pair, by where they stand in its row.
@@ -51,6 +52,11 @@ def labels_of(row):
     return sorted(row.get("quality", {}).get("dice", {}), key=int)
 
 
+def lost_labels_of(row):
+    """The labels that are missing in a row's fixed or warped segmentation; None where no segmentation was warped."""
+    return row.get("quality", {}).get("lost_labels")
+
+
 def summarise(rows, experiments, methods, reference):
     """The figures of all tables.
 
@@ -62,7 +68,9 @@ def summarise(rows, experiments, methods, reference):
 
     Returns:
         A dictionary of experiment to a dictionary: `pairs`, `subjects` (how many); `methods`, name to
-        counts and distributions; `comparisons`, a list of paired differences to the reference.
+        counts and distributions; `comparisons`, a list of paired differences to the reference. Each distribution and
+        difference says over how many `pairs` it is, `of` how many that could have been measured: a pair that a method
+        fails on is in none of its means.
     """
     result = {}
     for name, pairs in experiments.items():
@@ -79,25 +87,56 @@ def summarise(rows, experiments, methods, reference):
         result[name] = {
             "pairs": len(pairs),
             "subjects": len({subject for subjects in people.values() for subject in subjects}),
-            "methods": {method: _of_method(found, people) for method, found in by_method.items()},
+            "methods": {
+                # Two readers' landmarks are compared where there are two, the other methods everywhere.
+                method: _of_method(
+                    found,
+                    _measurable(by_method, [pair for pair in pairs if method != READERS or pair.id in found]),
+                    people,
+                )
+                for method, found in by_method.items()
+            },
             "comparisons": _comparisons(by_method, reference, people),
         }
     return result
 
 
-def _of_method(found, people):
+def _measurable(by_method, pairs):
+    """A function from a figure's place in a row, and a label, to how many pairs it could be measured on."""
+    rows = [row for found in by_method.values() for row in found.values()]
+    read = {row["pair"] for row in rows if "error" not in row}
+
+    def files(pair, path):
+        """Whether a pair that every method failed on has the files for a figure."""
+        if path[0] != "quality" or "folding_fraction" in path:
+            return True
+        return (pair.fixed_points if "landmarks" in path else pair.fixed_labels) is not None
+
+    def count(path, label=None):
+        known = {row["pair"] for row in rows if figure(row, path, label) is not None}
+        return sum(pair.id in known or (pair.id not in read and label is None and files(pair, path)) for pair in pairs)
+
+    return count
+
+
+def _of_method(found, measurable, people):
     """Counts and distributions of one method's rows by pair."""
     good = {pair: row for pair, row in found.items() if "error" not in row}
     labels = sorted({label for row in good.values() for label in labels_of(row)}, key=int)
+    lost = [label for row in good.values() for label in lost_labels_of(row) or ()]
+    warped = any(lost_labels_of(row) is not None for row in good.values())
     return {
         "measured": len(good),
         "failures": {pair: row["error"] for pair, row in found.items() if "error" in row},
         "folding": sum(bool(figure(row, FIGURES["folding_fraction"])) for row in good.values()),
         "certified": _count(good, "certified", True),
         "review": _count(good, "verdict", "review"),
-        "figures": {name: _distribution(good, people, path) for name, path in FIGURES.items()},
+        "structures": sum(len(labels_of(row)) for row in good.values()) if warped else None,
+        "lost_structures": len(lost) if warped else None,
+        "figures": {name: _distribution(good, measurable, people, path) for name, path in FIGURES.items()},
         "labels": {
-            label: {name: _distribution(good, people, path, label) for name, path in LABEL_FIGURES.items()}
+            label: {name: _distribution(good, measurable, people, path, label) for name, path in LABEL_FIGURES.items()}
+            | {"lost": lost.count(label)}
             for label in labels
         },
     }
@@ -109,7 +148,7 @@ def _count(rows, key, value):
     return told.count(value) if told else None
 
 
-def _distribution(rows, people, path, label=None):
+def _distribution(rows, measurable, people, path, label=None):
     """Mean, spread and interval of a figure over pairs; None where no pair has it."""
     values = {pair: figure(row, path, label) for pair, row in rows.items()}
     values = {pair: value for pair, value in values.items() if value is not None}
@@ -119,6 +158,7 @@ def _distribution(rows, people, path, label=None):
     low, high = bootstrap_interval(array, [people[pair] for pair in values])
     return {
         "pairs": len(array),
+        "of": measurable(path, label),
         "mean": float(array.mean()),
         "sd": float(array.std(ddof=1)) if len(array) > 1 else None,
         "median": float(np.median(array)),
@@ -152,6 +192,7 @@ def _comparisons(by_method, reference, people):
                     "method": method,
                     "reference": reference,
                     "pairs": len(values),
+                    "of": len(both.keys() | by_method[reference].keys()),
                     "difference": float(values.mean()),
                     "interval": None if np.isnan(low) else [low, high],
                     "p": paired_test(values, subjects),

@@ -10,14 +10,17 @@ import numpy as np
 
 from tfreg.errors import UserError
 from tfreg.native_output import STDERR, STDOUT, silenced
+from tfreg.report.drawing import optional_picture
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.formats import read_points, read_volume
 from tfreg.volumes.initial_alignment import initial_alignment
+from tfreg.volumes.intensity import filled
 from tfreg.volumes.manifest import Pair
 from tfreg.workflows.assessment import displacement_quality
 from tfreg.workflows.baselines import BASELINES
-from tfreg.workflows.case import Case, check_case, read_input
+from tfreg.workflows.case import Case, check_case, check_landmark_order, landmark_doubts, read_input
 from tfreg.workflows.evaluation_methods import Method
+from tfreg.workflows.input_digests import digest_of
 from tfreg.workflows.metrics import summary_of_errors
 from tfreg.workflows.worker_pool import run_once, set_up_once
 
@@ -63,13 +66,16 @@ def measure(task, resources):
 
     Returns:
         A dictionary that JSON holds: the task's names, and either `error` or `seconds`, `peak_mb` (of the process so
-        far), `quality` (see `displacement_quality`) and, of tfreg's own results, `certified`, `damping`, `verdict`
-        and `reasons`.
+        far), `quality` (see `displacement_quality`), `warnings` (sentences) and, of tfreg's own results, `certified`,
+        `damping`, `verdict` and `reasons`.
     """
     row = blank_row(task)
     try:
         with silenced(STDOUT, STDERR):  # the tools print what they like
-            return row | _measured(task, resources)
+            found = _measured(task, resources)
+            if digest_of(task.pair) != task.digest:
+                raise UserError("the pair's files changed while they were measured; give the same command again")
+            return row | found
     # One pair that fails, whatever the reason, must not cost the others.
     except Exception as error:
         return row | {"error": error_text(error, task.pair)}
@@ -96,14 +102,15 @@ def _measured(task, resources):
         first, second = (read_points(path) for path in (pair.moving_points, pair.moving_points_second))
         if len(first) != len(second):
             raise UserError(f"{pair.moving_points_second}: list the same landmarks as {pair.moving_points}")
+        check_landmark_order(pair.moving_points, pair.moving_points_second)
         return {"quality": {"landmarks": summary_of_errors(second - first)}}
     case = _case(pair)
     if method.kind == "tfreg":
         displacement_mm, result = _by_tfreg(case, task, resources)
     elif method.kind == "baseline":
-        displacement_mm, seconds = BASELINES[method.name].register(
-            case.fixed, case.moving, task.init, resources.threads
-        )
+        # Other tools would take padding for dark tissue, and stumble over values that are not finite.
+        images = (image.with_array(filled(image.array)[0]) for image in (case.fixed, case.moving))
+        displacement_mm, seconds = BASELINES[method.name].register(*images, task.init, resources.threads)
         result = {"seconds": seconds}
     else:
         init = initial_alignment(task.init, case.fixed, case.moving)
@@ -112,11 +119,12 @@ def _measured(task, resources):
         raise FloatingPointError("the displacement is not finite")
     quality, warped_labels = displacement_quality(case, displacement_mm)
     if task.picture is not None:
-        from tfreg.report.pair_picture import write_pair_picture
+        with optional_picture(task.picture, lambda text: result.update(warning=text)):
+            from tfreg.report.pair_picture import write_pair_picture
 
-        write_pair_picture(task.picture, case.fixed, case.moving, displacement_mm, case.fixed_labels, warped_labels)
+            write_pair_picture(task.picture, case.fixed, case.moving, displacement_mm, case.fixed_labels, warped_labels)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    return result | {"peak_mb": round(peak_mb), "quality": quality}
+    return result | {"peak_mb": round(peak_mb), "quality": quality, "warnings": landmark_doubts(case)}
 
 
 def _by_tfreg(case, task, resources):
@@ -127,6 +135,8 @@ def _by_tfreg(case, task, resources):
     set_up_once(resources)
     if method.model is not None:
         run = run_once(method.model)
+        if run.sha256 != method.model_sha256:
+            raise UserError(f"{method.model}: was replaced while the evaluation ran; give the same command again")
     started = time.perf_counter()
     result = register(
         case.fixed,
@@ -152,4 +162,5 @@ def _case(pair):
     }
     case = Case(**{name: read_input(name, path, _read_volume) for name, path in names.items()})
     check_case(case, names)
+    check_landmark_order(pair.fixed_points, pair.moving_points)
     return case

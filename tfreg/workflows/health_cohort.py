@@ -1,12 +1,18 @@
 """The subjects of a table whose deformations are known, healthy and ill."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
-from tfreg.errors import UserError
+from tfreg.config import Processing, checked
+from tfreg.errors import InputWarning, UserError, WorkError
+from tfreg.spelling import is_meant, misspelt, plain_spelling, some_of
+from tfreg.volumes.content import content_digest
 from tfreg.volumes.manifest import read_subjects
+from tfreg.volumes.manifest_checks import SPLITS
 from tfreg.workflows.deformations import Registered, register_subjects
+from tfreg.workflows.same_files import check_subjects
 from tfreg.workflows.worker_pool import Resources
 
 
@@ -29,9 +35,24 @@ class Cohort:
         """What tells each subject's images from all others: the names of the deformations' folders."""
         return [subject.folder.name for subject in self.registered]
 
-    def without(self, keys):
-        """The `Cohort` without the subjects of those keys."""
-        kept = np.array([key not in keys for key in self.keys])
+    @property
+    def images(self):
+        """Each subject's images by their content, a list of sets of digests."""
+        return [
+            {content_digest(path) for path in (subject.pair.fixed, subject.pair.moving)} for subject in self.registered
+        ]
+
+    def seen(self, keys, images):
+        """Names of the subjects with one of those keys, or with an image of those digests."""
+        return [
+            subject.subject
+            for subject, key, own in zip(self.registered, self.keys, self.images, strict=True)
+            if key in keys or own & images
+        ]
+
+    def without(self, subjects):
+        """The `Cohort` without the subjects of those names."""
+        kept = np.array([subject.subject not in subjects for subject in self.registered])
         registered = [subject for subject, stays in zip(self.registered, kept, strict=True) if stays]
         return Cohort(registered, self.targets[kept], self.failures)
 
@@ -59,21 +80,35 @@ def read_cohort(config, data, cache, *, split=None, least=1, workers=1, threads=
         A `Cohort`.
 
     Raises:
-        UserError: If the manifest does not fit the config, groups are too small, or no registration succeeds.
+        UserError: If an option is not valid, the manifest does not fit the config, or groups are too small.
+        WorkError: If no registration succeeds.
     """
-    if workers < 1:
-        raise UserError(f"--workers {workers}: give a positive number")
+    options = checked(Processing, workers=workers, threads=threads, device=device)
+    workers, threads = options.workers, options.threads
     subjects = read_subjects(data, must_exist=False)
     if split is not None:
         subjects = [subject for subject in subjects if subject.split == split]
         if not subjects:
-            raise UserError(f"{data}: no subject has split {split!r}; choose another --split")
+            raise UserError(f"{data}: no subject has split {split!r}{is_meant(split, SPLITS)}; choose another --split")
+    check_subjects(data, subjects)
     groups = _groups(subjects, data)
     if least:
-        for name in (*config.healthy, *(config.ill or ())):
-            if name not in groups.values():
-                known = ", ".join(sorted(set(groups.values()) - {None})) or "none"
-                raise UserError(f"{data}: no subject has group {name!r}; there are {known}")
+        named, there = (*config.healthy, *(config.ill or ())), sorted(set(groups.values()) - {None})
+        for name in named:
+            if name not in there:
+                known = ", ".join(there) or "none"
+                raise UserError(f"{data}: no subject has group {name!r}{is_meant(name, there)}; there are {known}")
+        for name in (name for name in there if name not in named):
+            meant = misspelt(name, named)
+            if meant is not None and plain_spelling(meant) == plain_spelling(name):
+                raise UserError(f"{data}: group {name!r} is {meant!r} in the config; write both in one way")
+            if meant is not None:
+                fate = "counts as ill" if config.ill is None else "is left out"
+                text = f"{data}: group {name!r} is not in the config (is `{meant}` meant?), and {fate}."
+                warnings.warn(text, InputWarning, stacklevel=2)
+        without = sorted(name for name, group in groups.items() if group is None)
+        if without:
+            warnings.warn(f"{data}: without a group, and left out: {some_of(without)}.", InputWarning, stacklevel=2)
         subjects = [subject for subject in subjects if _target(subject.group, config) >= 0]
         # Before the registrations, which take their time, and after them, because some may fail.
         _check_size([_target(groups[name], config) for name in {s.subject for s in subjects}], least, config, data)
@@ -82,7 +117,7 @@ def read_cohort(config, data, cache, *, split=None, least=1, workers=1, threads=
     usable = [subject for subject in found if subject.folder is not None]
     failures = {subject.subject: subject.record["error"] for subject in found if subject.folder is None}
     if not usable:
-        raise UserError(f"{data}: no pair could be registered; the first: {next(iter(failures.values()))}")
+        raise WorkError(f"{data}: no pair could be registered; the first: {next(iter(failures.values()))}")
     targets = np.array([_target(subject.group, config) for subject in usable])
     _check_size(targets, least, config, data)
     return Cohort(usable, targets, failures)

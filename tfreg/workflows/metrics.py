@@ -7,41 +7,73 @@ from scipy import ndimage
 FLAT = 1e-7
 
 
-def dice_by_label(fixed, warped):
-    """Dice coefficient of every label that occurs in either volume.
+def labels_in(*volumes):
+    """The labels that occur in any of several integer arrays, background 0 left out, ascending."""
+    return sorted({int(value) for volume in volumes for value in np.unique(volume)} - {0})
+
+
+def lost_labels(fixed, warped, labels):
+    """Which labels have nothing to be compared with: those that are missing on one side or on both.
+
+    Args:
+        fixed, warped: `(i, j, k)` integer arrays on the same lattice.
+        labels: Those that there should be.
+
+    Returns:
+        A list of labels.
+    """
+    return [label for label in labels if not ((fixed == label).any() and (warped == label).any())]
+
+
+def dice_by_label(fixed, warped, labels=None):
+    """Dice coefficient of every label.
 
     Args:
         fixed, warped: `(i, j, k)` integer arrays on the same lattice; 0 is background.
+        labels: Those to compare; None takes those that occur in either array. A label that `warped` lost must not
+            drop out of a mean: name those of the segmentations before they were warped.
 
     Returns:
-        Dictionary of label to 2 |A ∩ B| / (|A| + |B|), in [0, 1].
+        Dictionary of label to 2 |A ∩ B| / (|A| + |B|), in [0, 1]; 0 for a label that is on neither side.
     """
-    labels = sorted({int(v) for v in np.union1d(fixed, warped)} - {0})
     result = {}
-    for label in labels:
+    for label in labels_in(fixed, warped) if labels is None else labels:
         a, b = fixed == label, warped == label
-        result[label] = 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
+        size = np.count_nonzero(a) + np.count_nonzero(b)
+        result[label] = 2 * np.count_nonzero(a & b) / size if size else 0.0
     return result
 
 
-def surface_distances_by_label(fixed, warped, spacing):
-    """How far the surfaces of every label that occurs in both volumes lie from each other.
+def surface_distances_by_label(fixed, warped, spacing, labels=None):
+    """How far the surfaces of every label lie from each other.
 
-    A surface is made of the label's voxels that share a face with another value; distances are between centres.
+    A surface is made of the label's voxels that share a face with another value; distances are between centres. A label
+    that is missing on one side counts as far away as the image allows, the distance between its opposite corner
+    voxels: a structure that a registration loses must never make the mean better.
 
     Args:
         fixed, warped: `(i, j, k)` integer arrays on the same lattice; 0 is background.
         spacing: Three numbers, mm.
+        labels: Those to compare; None takes those that occur in either array.
 
     Returns:
         Dictionary of label to a dictionary: `hd95_mm`, the larger of the two directed 95th percentiles of the
         distance from one surface to the other (Hausdorff), and `mean_mm`, the larger of the two directed means
         (modified Hausdorff).
+
+    Reference:
+        Maier-Hein et al., Metrics reloaded (Nature Methods 2024): the worst value for what is missing.
     """
     from grand_challenge_metrics.stats import hausdorff_distance_measures
 
+    labels = labels_in(fixed, warped) if labels is None else labels
+    farthest_mm = float(np.linalg.norm((np.array(fixed.shape) - 1) * spacing))
+    lost = lost_labels(fixed, warped, labels)
     result = {}
-    for label in sorted({int(v) for v in np.intersect1d(fixed, warped)} - {0}):
+    for label in labels:
+        if label in lost:
+            result[label] = {"hd95_mm": farthest_mm, "mean_mm": farthest_mm}
+            continue
         masks = fixed == label, warped == label
         # Both lie in this box, and what is outside of it is background to both.
         (box,) = ndimage.find_objects((masks[0] | masks[1]).astype(np.uint8))

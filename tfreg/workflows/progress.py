@@ -16,5 +16,5 @@ def progress_bar(shown=True):
         TimeRemainingColumn(),
         TextColumn("{task.fields[status]}"),
         console=Console(stderr=True),
-        disable=not (shown and sys.stderr.isatty()),
+        disable=not (shown and sys.stderr is not None and sys.stderr.isatty()),
     )

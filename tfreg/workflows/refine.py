@@ -12,6 +12,7 @@ from tfreg.transforms.inverse import inverted
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.pyramid import coarsened, cube_lattice, level_factors, onto_level
 from tfreg.workflows import refine_linear
+from tfreg.workflows.keras_settings import own_keras_settings
 
 # Voxels before the fixed image at the low end of each axis: a line's first voxels can hardly move.
 LEAD = 8
@@ -38,6 +39,7 @@ def _has_linear_stage(transform, start):
     return transform != "deformable" and (start is None or transform == "linear")
 
 
+@own_keras_settings()
 def refine_pair(pair, settings, transform="both", start=None, masks=(None, None), progress=None):
     """Optimises a transform for one pair: the linear stage first, then the deformation coarse to fine.
 

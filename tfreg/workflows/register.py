@@ -3,26 +3,29 @@
 import time
 from dataclasses import asdict
 from pathlib import Path
+from warnings import warn
 
 import numpy as np
 
-from tfreg.config import Preprocessing, refinement_settings
-from tfreg.errors import UserError
+from tfreg.config import Preprocessing, RegistrationOptions, checked
+from tfreg.errors import InputWarning, UserError, WorkError
 from tfreg.transforms.certificate import certify
-from tfreg.transforms.itk_files import read_linear
 from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform
+from tfreg.volumes.header_checks import shear_note
 from tfreg.volumes.initial_alignment import KINDS
-from tfreg.volumes.intensity import filled
+from tfreg.volumes.input_files import itk_name
+from tfreg.volumes.intensity import holds_background, left_out_note, outside_value
 from tfreg.volumes.network_grid import network_grid
 from tfreg.volumes.preprocessing import AlignedPair, align_pair, on_network_grid
 from tfreg.volumes.pyramid import cube_lattice, onto_level
 from tfreg.workflows.assessment import agreement, log_jacobian_summary
-from tfreg.workflows.case import Case, check_case, read_input
+from tfreg.workflows.case import Case, check_case, check_landmark_order, landmark_doubts, notes_beside, read_input
+from tfreg.workflows.initial_matrix import checked_matrix, matrix_from_file
 from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.refine import refine_pair, steps_of
-from tfreg.workflows.result import REPORT, Registration, write_result
-from tfreg.workflows.result_folder import check_free
+from tfreg.workflows.result import REGISTRATION, Registration, write_result
+from tfreg.workflows.result_folder import claimed_result
 from tfreg.workflows.runtime import set_up, versions
 from tfreg.workflows.trained_run import find_run, load_run
 from tfreg.workflows.trust import trust_figures, verdict
@@ -38,7 +41,7 @@ def register(
     moving,
     *,
     run=None,
-    refine=False,
+    refine=None,
     preset="quality",
     similarity=None,
     smoothness=None,
@@ -62,7 +65,7 @@ def register(
     Args:
         fixed, moving: Image `Volume`s.
         run: A `TrainedRun` from `load_run`, or None to begin from the initial alignment alone.
-        refine: Optimises the transform for this pair.
+        refine: Optimises the transform for this pair; None does so where there is no run.
         preset: "fast" or "quality", how much time the refinement may take.
         similarity: What the refinement goes by: "lncc", "mse", "ncc", "mi", "dwm" or "mind", or a weighted sum such
             as "lncc+0.5*mi"; None takes the preset's.
@@ -73,7 +76,7 @@ def register(
         transform: "linear", "deformable" or "both": which parts are used.
         interpolation: "linear" or "cubic", for the warped image.
         background: Value of the warped image where the transform leaves the moving volume; None takes
-            the moving image's smallest.
+            the moving image's padding, or else its smallest value.
         fixed_labels, moving_labels, fixed_points, moving_points, fixed_mask, moving_mask: See `Case`.
         names: Dictionary of input to what error messages call it, such as its file.
         progress: Shows a progress bar.
@@ -82,27 +85,46 @@ def register(
         A `Registration`.
 
     Raises:
-        UserError: If the volumes do not overlap, or labels, points or masks do not fit their images.
+        UserError: If an option is not valid, the volumes do not overlap, or labels, points or masks do not fit their
+            images.
+        WorkError: If the transform that is found is not finite.
     """
+    options = checked(
+        RegistrationOptions,
+        refine=run is None if refine is None else refine,
+        preset=preset,
+        similarity=similarity,
+        smoothness=smoothness,
+        check=check,
+        init=init,
+        transform=transform,
+        interpolation=interpolation,
+        background=background,
+    )
+    refine, background = options.refine, options.background
+    _check_run(run, options)
+    init_matrix = checked_matrix(init_matrix, options.init)
     case = Case(fixed, moving, fixed_labels, moving_labels, fixed_points, moving_points, fixed_mask, moving_mask)
     names = {name: name.replace("_", " ") for name in vars(case)} | (names or {})
     check_case(case, names)
     seconds, warnings = {}, []
     preprocessing = run.config.preprocessing if run is not None else Preprocessing()
-    if init is not None:
-        preprocessing = preprocessing.model_copy(update={"init": init})
-    settings = refinement_settings(preset, similarity, smoothness)
+    if options.init is not None:
+        preprocessing = preprocessing.model_copy(update={"init": options.init})
+    if not holds_background(background):
+        raise UserError(f"--background {background:g}: is beyond float32; give a smaller number")
+    settings = options.settings()
     masks = _masks(case)
     with progress_bar(progress) as bar:
         with _timed(seconds, "prepare"):
             pair = _align(case, preprocessing, init_matrix, masks, names)
-        warnings.extend(pair.notes)
+        warnings.extend((*pair.notes, *notes_beside(case), *landmark_doubts(case)))
         ways = (run, preprocessing, settings if refine else None, transform)
         found, refinement = _found(pair, masks, *ways, seconds, bar, "refining")
         if run is None and not refine:
             warnings.append(NO_MODEL)
         backward = None
-        if check:
+        if options.check:
             with _timed(seconds, "check"):
                 reverse = AlignedPair(pair.moving, pair.fixed, np.linalg.inv(pair.init))
                 backward, _ = _found(reverse, masks[::-1], *ways, {}, bar, "checking")
@@ -111,13 +133,13 @@ def register(
             found, displacement_mm, certificate = certify(
                 found, fixed.lattice, lambda voxels: bar.advance(task, voxels), smooth=refine
             )
+        if not np.isfinite(displacement_mm).all():
+            raise WorkError(f"{names['moving']}: the transform found is not finite; register with other options")
         warnings.extend(_certificate_notes(certificate))
         with _timed(seconds, "warp"):
-            array, replaced = filled(moving.array)
-            if replaced:
-                warnings.append(f"moving: {replaced} voxels that are not finite were warped as the smallest value.")
-            background = float(array.min()) if background is None else background
-            warped = found.warp(moving.with_array(array), fixed.lattice, interpolation, background, displacement_mm)
+            background = outside_value(moving.array) if background is None else background
+            warnings.extend(f"moving: {note}" for note in left_out_note(moving.array, background))
+            warped = found.warp_image(moving, fixed.lattice, interpolation, background, displacement_mm)
     figures = trust_figures(pair.fixed, pair.moving, pair.init, found, backward, masks)
     # Mutual information and MIND are chosen for images of different kinds, which need not resemble each other.
     ignored = ("local_correlation",) if refine and "mi" in settings.similarity else ()
@@ -154,7 +176,7 @@ def register_files(
     *,
     model=None,
     open_run=None,
-    refine=False,
+    refine=None,
     preset="quality",
     similarity=None,
     smoothness=None,
@@ -199,14 +221,26 @@ def register_files(
         The `Registration`.
 
     Raises:
-        UserError: If an input is bad, or `out` cannot be written.
+        UserError: If an option or an input is bad, or `out` cannot be written.
+        WorkError: See `register`.
     """
-    out = Path(out)
-    check_free(out, force, REPORT)
+    itk_name(out)
     started = time.perf_counter()
-    init_matrix = None
+    init_file = init_matrix = None
     if init is not None and init not in KINDS:
-        init, init_matrix = None, _init_from_file(init)
+        init, init_file, init_matrix = None, init, matrix_from_file(init)
+    checked(
+        RegistrationOptions,
+        refine=model is None and open_run is None if refine is None else refine,
+        preset=preset,
+        similarity=similarity,
+        smoothness=smoothness,
+        check=check,
+        init=init,
+        transform=transform,
+        interpolation=interpolation,
+        background=background,
+    )
     paths = {
         "fixed": fixed,
         "moving": moving,
@@ -217,40 +251,47 @@ def register_files(
         "fixed_mask": fixed_mask,
         "moving_mask": moving_mask,
     }
-    inputs = {name: read_input(name, path) for name, path in paths.items() if path is not None}
-    read_seconds = time.perf_counter() - started
-    # Whatever can be wrong is found before the seconds that Keras takes to load.
-    check_case(Case(**inputs), paths)
-    refinement_settings(preset, similarity, smoothness)
-    if open_run is None:
-        if model is not None:
-            find_run(model)
-        set_up(seed, threads, device)
-        run = None if model is None else load_run(model)
-    else:
-        run = open_run()
-    load_seconds = time.perf_counter() - started - read_seconds
-    result = register(
-        **inputs,
-        run=run,
-        refine=refine,
-        preset=preset,
-        similarity=similarity,
-        smoothness=smoothness,
-        check=check,
-        init=init,
-        init_matrix=init_matrix,
-        transform=transform,
-        interpolation=interpolation,
-        background=background,
-        names=paths,
-        progress=progress,
-    )
-    result.report["seed"] = seed
-    if record_paths:
-        result.report["paths"] = {name: str(Path(path).absolute()) for name, path in paths.items() if path is not None}
-    result.report["seconds"] |= {"read": round(read_seconds, 3), "load_model": round(load_seconds, 3)}
-    write_result(out, result, inputs["fixed"], inputs["moving"], started, inputs.get("fixed_labels"))
+    with claimed_result(out, REGISTRATION, force, [*paths.values(), init_file, model]) as written:
+        inputs = {name: read_input(name, path) for name, path in paths.items() if path is not None}
+        read_seconds = time.perf_counter() - started
+        # Whatever can be wrong is found before the seconds that Keras takes to load.
+        check_case(Case(**inputs), paths)
+        check_landmark_order(fixed_points, moving_points)
+        for side in ("fixed", "moving"):
+            if inputs[side].lattice.is_sheared:
+                warn(f"{paths[side]}: {shear_note(inputs[side].lattice)}", InputWarning, stacklevel=2)
+        if open_run is None:
+            if model is not None:
+                find_run(model)
+            set_up(seed, threads, device)
+            run = None if model is None else load_run(model)
+        else:
+            run = open_run()
+        load_seconds = time.perf_counter() - started - read_seconds
+        result = register(
+            **inputs,
+            run=run,
+            refine=refine,
+            preset=preset,
+            similarity=similarity,
+            smoothness=smoothness,
+            check=check,
+            init=init,
+            init_matrix=init_matrix,
+            transform=transform,
+            interpolation=interpolation,
+            background=background,
+            names=paths,
+            progress=progress,
+        )
+        result.report["seed"] = seed
+        if record_paths:
+            result.report["paths"] = {
+                name: str(Path(path).absolute()) for name, path in paths.items() if path is not None
+            }
+        result.report["seconds"] |= {"read": round(read_seconds, 3), "load_model": round(load_seconds, 3)}
+        with written() as folder:
+            write_result(folder, result, inputs["fixed"], inputs["moving"], started, inputs.get("fixed_labels"))
     return result
 
 
@@ -267,10 +308,18 @@ class _timed:
         self.seconds[self.name] = time.perf_counter() - self.started
 
 
-def _init_from_file(name):
-    if not Path(name).is_file():
-        raise UserError(f"--init {name}: choose {', '.join(KINDS)}, or give an ITK transform file")
-    return read_linear(name)
+def _check_run(run, options):
+    """Refuses what does not predict, and a network that lacks the part that is asked for."""
+    if run is None:
+        return
+    if not all(hasattr(run, name) for name in ("config", "predict", "provenance")):
+        raise UserError(f"run {run!r}: give what `tfreg.load_run` returns")
+    parts = run.config.model.transform
+    if not options.refine and options.transform != "both" and parts not in ("both", options.transform):
+        raise UserError(
+            f"--transform {options.transform}: the model predicts the {parts} part alone; leave the option out, or add "
+            "--refine"
+        )
 
 
 def _masks(case):

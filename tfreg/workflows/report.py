@@ -1,17 +1,17 @@
 """`tfreg report`: the page of a result or of an evaluation, and the picture of a result."""
 
 import json
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 from tfreg.errors import UserError
+from tfreg.report.drawing import own_drawing_settings
 from tfreg.transforms.itk_files import read_displacement
 from tfreg.volumes.nifti import read_nifti
-from tfreg.volumes.whole_file import whole_file
 from tfreg.workflows.evaluation_results import PICTURES, SUMMARY, read_evaluation
 from tfreg.workflows.result import REPORT
+from tfreg.workflows.result_file import check_file, written_files
 from tfreg.workflows.views import block_means, load_views
 
 PAGE = "report.html"
@@ -41,16 +41,16 @@ def write_report(folder, out=None, figure=None, force=False):
     is_evaluation = (folder / SUMMARY).is_file()
     if not is_evaluation and not (folder / REPORT).is_file():
         raise UserError(f"{folder}: is not a result; name a folder that `tfreg register` or `tfreg evaluate` wrote")
-    _check_target(out, PAGE_EXTENSIONS, force)
+    check_file(out, PAGE_EXTENSIONS, force)
     if figure is not None:
-        _check_target(figure, FIGURE_EXTENSIONS, force)
-    if is_evaluation:
-        if figure is not None:
-            raise UserError(f"--figure {figure}: is of one pair; name a folder that `tfreg register` wrote")
-        contents = _cohort(folder, out)
-    else:
-        contents = _pair(folder, out, figure)
-    _write_whole(contents)
+        check_file(figure, FIGURE_EXTENSIONS, force)
+    if is_evaluation and figure is not None:
+        raise UserError(f"--figure {figure}: is of one pair; name a folder that `tfreg register` wrote")
+    with own_drawing_settings():
+        contents = _cohort(folder, out) if is_evaluation else _pair(folder, out, figure)
+        with written_files([path for path, _ in contents], force) as partials:
+            for (_, write), partial in zip(contents, partials, strict=True):
+                write(partial)
     return [path for path, _ in contents]
 
 
@@ -63,7 +63,13 @@ def _cohort(folder, out):
         file = folder / PICTURES / f"{pair}.png"
         return file.read_bytes() if file.is_file() else None
 
-    page = cohort_page(found, measured, picture)
+    try:
+        page = cohort_page(found, measured, picture)
+    # Whatever a summary that is JSON, but not of this version, makes it raise.
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UserError(
+            f"{folder / SUMMARY}: is damaged, or of another version of tfreg; run `tfreg evaluate` again"
+        ) from error
     return [(out, lambda path: path.write_text(page, encoding="utf-8"))]
 
 
@@ -108,26 +114,3 @@ def _read_jacobian(path):
     if not path.is_file():
         raise UserError(f"{path}: is missing; register again")
     return read_nifti(path).array
-
-
-def _check_target(path, extensions, force):
-    """Refuses a file that must not or cannot be written."""
-    if path.suffix.lower() not in extensions:
-        raise UserError(f"{path}: unknown extension; give {', '.join(extensions)}")
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; name a file")
-    if path.exists() and not force:
-        raise UserError(f"{path}: already exists; name another file, or replace it with --force")
-    if not path.absolute().parent.is_dir():
-        raise UserError(f"{path}: its folder does not exist; create {path.parent}")
-
-
-def _write_whole(contents):
-    """Writes every file under another name, and renames them once all are whole."""
-    try:
-        with ExitStack() as files:
-            for path, write in contents:
-                write(files.enter_context(whole_file(path)))
-    except OSError as error:
-        path = error.filename2 or path  # of a renaming that failed
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tfreg.report.drawing import optional_picture
 from tfreg.transforms.archive import save_transform
 from tfreg.transforms.itk_files import write_composite, write_displacement, write_linear
 from tfreg.transforms.jacobian import volume_change_percent
@@ -14,10 +15,18 @@ from tfreg.transforms.transform import Transform
 from tfreg.volumes.formats import write_volume
 from tfreg.volumes.intensity import filled
 from tfreg.volumes.volume import Volume
-from tfreg.workflows.result_folder import result_folder
+from tfreg.workflows.result_folder import Kind
 from tfreg.workflows.views import VIEWS, save_views
 
-REPORT = "report.json"
+REPORT, PICTURE = "report.json", "report.png"
+REGISTRATION = Kind(
+    "a registration",
+    REPORT,
+    (
+        r"(warped|(inverse_)?displacement|jacobian|volume_change)\.nii\.gz",
+        r"linear\.tfm|transform\.(h5|npz)|views\.npz|report\.(png|html)",
+    ),
+)
 
 
 @dataclass(eq=False)
@@ -39,26 +48,26 @@ class Registration:
     report: dict = field(default_factory=dict)
 
 
-def write_result(out, result, fixed, moving, started, fixed_labels=None):
-    """Writes a registration's folder.
+def write_result(folder, result, fixed, moving, started, fixed_labels=None):
+    """Writes a registration's files.
 
     Args:
-        out: The folder, already checked.
+        folder: Their folder, a `Path`, made if it is not there.
         result: A `Registration`.
         fixed, moving: The image `Volume`s.
         started: `time.perf_counter()` at the start, for the total time in report.json.
         fixed_labels: The fixed image's segmentation, a `Volume`, or None.
     """
-    from tfreg.report.registration_figure import registration_figure
-
     transform, displacement_mm = result.transform, result.displacement_mm
-    with result_folder(out) as folder, ThreadPoolExecutor() as pool:
+    frames = (fixed.frame, moving.frame)
+    folder.mkdir(exist_ok=True)
+    with ThreadPoolExecutor() as pool:
         # Compression leaves Python's lock: files are written while the inverse and the picture are made.
         files = [
             pool.submit(write, folder / name, *content)
             for name, write, *content in (
                 ("displacement.nii.gz", write_displacement, displacement_mm, fixed.affine, fixed.frame),
-                ("transform.npz", save_transform, transform, fixed.lattice, moving.lattice),
+                ("transform.npz", save_transform, transform, fixed.lattice, moving.lattice, frames),
                 ("transform.h5", write_composite, displacement_mm, fixed.affine),
                 ("warped.nii.gz", write_volume, Volume(result.warped.array, fixed.affine, frame=fixed.frame)),
                 ("jacobian.nii.gz", write_volume, Volume(result.log_jacobian, fixed.affine, frame=fixed.frame)),
@@ -70,9 +79,8 @@ def write_result(out, result, fixed, moving, started, fixed_labels=None):
             change = Volume(change, fixed.affine, frame=fixed.frame)
             files.append(pool.submit(write_volume, folder / "volume_change.nii.gz", change))
         residual = pool.submit(_write_inverse, folder / "inverse_displacement.nii.gz", transform, moving)
-        reached = moving.with_array(filled(moving.array)[0])
         before, after = (
-            candidate.warp(reached, fixed.lattice, fill=np.nan, displacement_mm=field_mm)
+            candidate.warp_image(moving, fixed.lattice, background=np.nan, displacement_mm=field_mm)
             for candidate, field_mm in (
                 (Transform.identity(fixed.lattice, transform.init), None),
                 (transform, displacement_mm),
@@ -80,14 +88,17 @@ def write_result(out, result, fixed, moving, started, fixed_labels=None):
         )
         shown = Volume(filled(fixed.array)[0], fixed.affine)
         files.append(pool.submit(save_views, folder / VIEWS, shown, before, after, fixed_labels))
-        figure = registration_figure(shown, before, after, displacement_mm)
-        figure.savefig(folder / "report.png", dpi=110)
+        with optional_picture(folder / PICTURE, result.report["warnings"].append):
+            from tfreg.report.registration_figure import registration_figure
+
+            figure = registration_figure(shown, before, after, displacement_mm)
+            figure.savefig(folder / PICTURE, dpi=110)
         for file in files:
             file.result()
         if residual.result() is not None:
             result.report["inverse_residual_voxels"] = residual.result()
         result.report["seconds"]["total"] = round(time.perf_counter() - started, 3)
-        (folder / REPORT).write_text(json.dumps(without_nan(result.report), indent=2) + "\n")
+        (folder / REPORT).write_text(json.dumps(without_nan(result.report), indent=2) + "\n", encoding="utf-8")
 
 
 def _write_inverse(file, transform, moving):

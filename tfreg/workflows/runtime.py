@@ -1,13 +1,15 @@
 """Seeds, threads and devices, set once at the start of a long command."""
 
 import contextlib
-import gc
 import os
 import sys
-from pathlib import Path
 
+from tfreg.config import Processing, checked
 from tfreg.errors import UserError
 from tfreg.native_output import silenced
+from tfreg.workflows.keras_settings import load_keras
+
+FLAGS = {"XLA_FLAGS", "TF_XLA_FLAGS"}
 
 
 def set_up(seed=None, threads=None, device=None):
@@ -19,64 +21,22 @@ def set_up(seed=None, threads=None, device=None):
         device: "cpu" hides GPUs; "gpu" demands one; None takes what is there.
 
     Raises:
-        UserError: If "gpu" is asked for and there is none, or an option is not valid.
+        UserError: If "gpu" is asked for and there is none, the backend cannot be used, or an option is not valid.
     """
-    if device not in (None, "cpu", "gpu"):
-        raise UserError(f"--device {device}: choose cpu or gpu")
-    if seed is not None and not 0 <= seed < 2**32:
-        raise UserError(f"--seed {seed}: give a whole number from 0 to {2**32 - 1}")
-    if threads is not None and threads < 1:
-        raise UserError(f"--threads {threads}: give a positive number")
+    options = checked(Processing, seed=seed, threads=threads, device=device)
+    seed, threads = options.seed, options.threads
     limit_native_threads(threads)
     # What TensorFlow tells its developers, such as which compiler it starts.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    hidden = ("sklearn", "pandas", "matplotlib", *([] if _may_run_on_jax() else ["jax"]))
-    with silenced(), _never_collected(), _hidden(*hidden):
-        import keras
+    load_keras()
+    import keras
 
     if keras.backend.backend() == "tensorflow":
         set_up_tensorflow(threads, device)
-    elif device == "cpu" and keras.backend.backend() == "jax":
-        import jax
-
-        jax.config.update("jax_platforms", "cpu")
+    elif keras.backend.backend() == "jax":
+        _set_up_jax(device)
     if seed is not None:
         keras.utils.set_random_seed(seed)
-
-
-def _may_run_on_jax():
-    """Whether KERAS_BACKEND, or else Keras' own settings, name JAX."""
-    settings = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras", "keras.json")
-    named = os.environ.get("KERAS_BACKEND") or (settings.read_text(encoding="utf-8") if settings.is_file() else "")
-    return "jax" in named
-
-
-@contextlib.contextmanager
-def _never_collected():
-    """What is there at the end is never searched for garbage, which takes a second of a command and finds none."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if collects:
-            gc.enable()
-
-
-@contextlib.contextmanager
-def _hidden(*packages):
-    """Within this context packages that are not loaded yet count as not installed.
-
-    Keras and TensorFlow look for some only to offer more where they are there, and loading them takes two seconds.
-    """
-    packages = [package for package in packages if package not in sys.modules]
-    sys.modules.update(dict.fromkeys(packages))
-    try:
-        yield
-    finally:
-        for package in packages:
-            del sys.modules[package]
 
 
 def limit_native_threads(threads):
@@ -105,8 +65,26 @@ def set_up_tensorflow(threads=None, device=None):
         if threads:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(max(1, min(threads, 2)))
-    with silenced():
+    # A flag that XLA does not know ends the process where it is first compiled; its line must be seen, and soon.
+    with contextlib.nullcontext() if FLAGS & os.environ.keys() else silenced():
         tf.config.list_logical_devices()  # starts TensorFlow, which has more to say
+        if FLAGS & os.environ.keys():
+            tf.function(tf.identity, jit_compile=True)(tf.zeros(()))
+
+
+def _set_up_jax(device):
+    """The part of `set_up` for JAX; arguments and errors as there."""
+    import jax
+
+    if device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    try:
+        platform = jax.default_backend()  # starts JAX
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"JAX does not start here ({reason}); check JAX_PLATFORMS, or unset it") from error
+    if device == "gpu" and platform not in ("gpu", "cuda", "rocm"):
+        raise UserError("--device gpu: JAX sees no GPU here; install JAX for this GPU, or use --device cpu")
 
 
 def versions():

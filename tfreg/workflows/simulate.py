@@ -12,20 +12,29 @@ from pathlib import Path
 import numpy as np
 
 import tfreg
-from tfreg.errors import UserError
+from tfreg.config import Processing, SimulationOptions, checked
+from tfreg.errors import UserError, WorkError
 from tfreg.transforms.itk_files import write_displacement
 from tfreg.volumes.formats import MAX_VOXELS, write_points, write_volume
 from tfreg.volumes.manifest import Subject, write_subjects
 from tfreg.volumes.phantom import simulate_subject
 from tfreg.workflows.progress import progress_bar
-from tfreg.workflows.result_folder import check_free, result_folder
+from tfreg.workflows.result_folder import Kind, claimed_result
 
 PHASES = ("inhale", "exhale")
 GROUPS = ("healthy", "fibrosis")
 SPLITS = ("train", "validation", "test")
 RECORD = "simulation.json"
-SMALLEST_SHAPE = 16
-OPPOSITES = str.maketrans("LPI", "RAS")
+DATA_SET = Kind(
+    "a simulated data set",
+    RECORD,
+    (
+        r"subjects\.csv|severity\.csv|README\.txt",
+        r"(images|labels)/s\d+_(inhale|exhale)\.nii\.gz",
+        r"points/s\d+_(inhale|exhale)\.csv",
+        r"displacement/s\d+_exhale_to_inhale\.nii\.gz",
+    ),
+)
 
 README = """A simulated breathing chest, written by tfreg {version}.
 
@@ -97,15 +106,35 @@ def simulate(
         UserError: If an argument is out of range, or `out` exists and is not to be replaced.
     """
     out = Path(out)
-    shape, spacing = _check_image(shape, spacing, modality, orientation)
-    _check_cohort(subjects, diseased, severity, splits, seed, threads)
-    check_free(out, force, RECORD)
+    asked = checked(
+        SimulationOptions,
+        subjects=subjects,
+        shape=shape,
+        spacing=spacing,
+        modality=modality,
+        diseased=diseased,
+        severity=severity,
+        seed=seed,
+        orientation=orientation,
+        splits=splits,
+        circular_fov=circular_fov,
+    )
+    subjects, diseased, severity, splits, seed = (
+        asked.subjects,
+        asked.diseased,
+        asked.severity,
+        asked.splits,
+        asked.seed,
+    )
+    if math.prod(asked.shape) > MAX_VOXELS:
+        raise UserError(f"--shape {asked.shape}: more than {MAX_VOXELS} voxels; give fewer, with a larger spacing")
+    threads = checked(Processing, threads=threads).threads or 1
     image = {
-        "shape": shape,
-        "spacing": spacing,
+        "shape": asked.shape,
+        "spacing": asked.spacing,
         "modality": modality,
-        "orientation": orientation,
-        "circular_fov": bool(circular_fov),
+        "orientation": asked.orientation,
+        "circular_fov": asked.circular_fov,
     }
     arguments = {
         "subjects": subjects,
@@ -115,7 +144,7 @@ def simulate(
         "seed": seed,
         "splits": list(splits),
     }
-    with result_folder(out) as folder:
+    with claimed_result(out, DATA_SET, force) as written, written() as folder:
         tasks = _cohort(folder, subjects, diseased, severity, splits, seed, image)
         rows, parameters = [], []
         for pair, drawn in _run(tasks, threads, progress):
@@ -174,9 +203,14 @@ def _run(tasks, threads, progress):
             )
             results = stack.enter_context(pool).map(_write_subject, tasks)
         done = []
-        for result in results:
-            done.append(result)
-            bar.advance(shown)
+        try:
+            for result in results:
+                done.append(result)
+                bar.advance(shown)
+        except concurrent.futures.BrokenExecutor as error:
+            raise WorkError(
+                "a simulating process was killed, as where memory runs out; use fewer --threads or a smaller --shape"
+            ) from error
     return done
 
 
@@ -206,33 +240,3 @@ def _write_severity(path, parameters):
         writer = csv.DictWriter(file, list(parameters[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()} for row in parameters)
-
-
-def _check_image(shape, spacing, modality, orientation):
-    shape, spacing = tuple(shape), tuple(float(mm) for mm in spacing)
-    if len(shape) != 3 or any(n != int(n) or n < SMALLEST_SHAPE for n in shape):
-        raise UserError(f"shape {shape}: give three whole numbers of at least {SMALLEST_SHAPE} voxels")
-    if math.prod(shape) > MAX_VOXELS:
-        raise UserError(f"shape {shape}: more than {MAX_VOXELS} voxels; give fewer, with a larger spacing")
-    if len(spacing) != 3 or not all(math.isfinite(mm) and mm > 0 for mm in spacing):
-        raise UserError(f"spacing {spacing}: give three positive numbers of mm")
-    if modality not in ("mr", "ct"):
-        raise UserError(f"modality {modality!r}: choose mr or ct")
-    if sorted(c.translate(OPPOSITES) for c in str(orientation)) != ["A", "R", "S"]:
-        raise UserError(f"orientation {orientation!r}: give three letters such as RAS, one of L or R, P or A, I or S")
-    return tuple(int(n) for n in shape), spacing
-
-
-def _check_cohort(subjects, diseased, severity, splits, seed, threads):
-    if not isinstance(subjects, int) or subjects < 1:
-        raise UserError(f"subjects {subjects}: give a whole number of at least 1")
-    if not 0 <= diseased <= 1:
-        raise UserError(f"diseased {diseased}: give a share from 0 to 1")
-    if len(severity) != 2 or not 0 <= severity[0] <= severity[1] <= 1:
-        raise UserError(f"severity {tuple(severity)}: give two rising numbers from 0 to 1")
-    if len(splits) != 3 or min(splits) < 0 or not math.isclose(sum(splits), 1, abs_tol=1e-6):
-        raise UserError(f"splits {tuple(splits)}: give the shares of train, validation and test, which add up to 1")
-    if not isinstance(seed, int) or seed < 0:
-        raise UserError(f"seed {seed}: give a whole number from 0")
-    if not isinstance(threads, int) or threads < 1:
-        raise UserError(f"threads {threads}: give a whole number of at least 1")

@@ -1,27 +1,35 @@
 """`tfreg train`: from a config and a subjects manifest to a run."""
 
 import contextlib
-import csv
-import hashlib
 import json
 import math
 import resource
 import time
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from tfreg.config import PhasePair, dump_config
-from tfreg.errors import UserError
+from tfreg.config import PhasePair
+from tfreg.errors import InputWarning, UserError, WorkError
+from tfreg.spelling import some_of
 from tfreg.volumes.formats import read_volume
 from tfreg.volumes.manifest import pairs_from_subjects, read_subjects
 from tfreg.volumes.network_grid import network_grid
 from tfreg.volumes.preprocessing import normalised
+from tfreg.volumes.volume import difference
 from tfreg.volumes.whole_file import whole_file
+from tfreg.workflows.folder_lock import locked_folder
+from tfreg.workflows.keras_settings import own_keras_settings
 from tfreg.workflows.progress import progress_bar
-from tfreg.workflows.runtime import set_up, versions
+from tfreg.workflows.run_folder import check_inputs, check_run, start_run
+from tfreg.workflows.run_report import METRICS, MODEL, read_history, run_report
+from tfreg.workflows.runtime import set_up
+from tfreg.workflows.same_files import check_subjects
+from tfreg.workflows.training_people import TrainingPeople
 
-METRICS = {"val_loss": "val_loss", "val_dice": "val_displacement_dice"}
+FIRST_IS_BEST = "No epoch was better than the first; see history.csv, and lower training.learning_rate."
 HELD_OUT = 0.2  # share of subjects kept for validation where the manifest names no splits
 
 
@@ -43,10 +51,19 @@ def train(config, data, run, *, threads=None, device=None, several_gpus=False, d
 
     Raises:
         UserError: If config, manifest, volumes and run do not fit together.
+        WorkError: If the training diverges; the best model until then stays in the run, which is not finished.
     """
     run = Path(run)
-    _check_run(run, config)
+    check_run(run, config)
+    with locked_folder(run) as check:
+        check_run(run, config)  # what another process had begun until it was locked
+        return _train(config, data, run, check, threads, device, several_gpus, devices, progress)
+
+
+def _train(config, data, run, check, threads, device, several_gpus, devices, progress):
+    """Trains in a folder that is locked."""
     train_pairs, validation_pairs = pairs_by_split(config, data)
+    digests = check_inputs(run, train_pairs, validation_pairs)
     set_up(config.seed, threads, device)
 
     from tfreg.models.pair_dataset import PairDataset, PairSource
@@ -78,14 +95,18 @@ def train(config, data, run, *, threads=None, device=None, several_gpus=False, d
     repeats = replicas // math.gcd(len(validation_pairs), replicas)
     validation_set = PairDataset(source, validation_pairs * repeats, replicas, None, outputs)
 
-    _start_run(run, config)
+    start_run(run, config, digests)
+    TrainingPeople.of_pairs(train_pairs, validation_pairs).save(run)
     started = time.perf_counter()
-    with progress_bar(progress) as bar:
-        callbacks, state = _callbacks(run, config, training_set, bar)
+    with progress_bar(progress) as bar, own_keras_settings():
+        callbacks, state = _callbacks(run, config, training_set, bar, check)
         with strategy.scope() if strategy else contextlib.nullcontext():
             finished_epochs = state.restore(model)
         if finished_epochs < settings.epochs and not state.stopped:
-            model.fit(
+            _fit(
+                run,
+                config,
+                model,
                 training_set,
                 validation_data=validation_set,
                 epochs=settings.epochs,
@@ -94,21 +115,25 @@ def train(config, data, run, *, threads=None, device=None, several_gpus=False, d
                 shuffle=False,  # the pairs are random already; Keras would shuffle the batches anew after a resume
                 verbose=0,
             )
+    check()
     model.save(run / "last.keras")
-    report = _report(run, config, model) | {
+    report = run_report(run, config, model)
+    report |= {
         "training_pairs": len(train_pairs),
         "validation_pairs": len(validation_pairs),
         "seconds": round(time.perf_counter() - started, 1),  # since the last resume, as the CPU's
         "cpu_seconds": round(time.process_time(), 1),
         "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         "resumed_after_epoch": finished_epochs or None,
+        "warnings": [FIRST_IS_BEST] if report["epochs"] > 1 and report["best"]["epoch"] == 0 else [],
     }
     # Its presence says that the run is finished.
-    with whole_file(run / "report.json") as partial:
+    with whole_file(run / "report.json", durable=True) as partial:
         partial.write_text(json.dumps(report, indent=2) + "\n")
     return report
 
 
+@own_keras_settings()
 def build_model(config, labels=()):
     """Builds and compiles the network that a config describes.
 
@@ -142,19 +167,20 @@ def build_model(config, labels=()):
     return model
 
 
-def make_pairs(config, subjects):
+def make_pairs(config, subjects, source="subjects"):
     """The pairs that a config makes of subjects.
 
     Args:
         config: A `tfreg.config.Config`; its `pairs` and `phase` count.
         subjects: List of `tfreg.volumes.manifest.Subject`.
+        source: What error messages call the subjects.
 
     Returns:
         List of `tfreg.volumes.manifest.Pair`.
     """
     if isinstance(config.pairs, PhasePair):
-        return pairs_from_subjects(subjects, config.pairs.moving, config.pairs.fixed)
-    return pairs_from_subjects(subjects, phase=config.phase, same_subject=config.pairs == "images")
+        return pairs_from_subjects(subjects, config.pairs.moving, config.pairs.fixed, source=source)
+    return pairs_from_subjects(subjects, phase=config.phase, same_subject=config.pairs == "images", source=source)
 
 
 def pairs_by_split(config, data):
@@ -168,7 +194,7 @@ def pairs_by_split(config, data):
         Two lists of `tfreg.volumes.manifest.Pair`.
 
     Raises:
-        UserError: If the manifest cannot be read, or makes no pairs of either kind.
+        UserError: If the manifest cannot be read, makes no pairs of either kind, or has one image in two splits.
     """
     subjects = read_subjects(data)
     if any(subject.split for subject in subjects):
@@ -176,9 +202,9 @@ def pairs_by_split(config, data):
         validation = [subject for subject in subjects if subject.split == "validation"]
         if not training or not validation:
             raise UserError(f"{data}: column `split` needs subjects in both `train` and `validation`")
-        both = sorted({subject.subject for subject in training} & {subject.subject for subject in validation})
-        if both:
-            raise UserError(f"{data}: subject {both[0]} is in `train` and in `validation`; choose one of them")
+        nowhere = [subject.id for subject in subjects if subject.split is None]
+        if nowhere:
+            warnings.warn(f"{data}: in no split, and left out: {some_of(nowhere)}.", InputWarning, stacklevel=2)
     else:
         names = sorted({subject.subject for subject in subjects})
         if len(names) < 4:
@@ -186,38 +212,15 @@ def pairs_by_split(config, data):
         held_out = set(np.random.default_rng(config.seed).permutation(names)[: max(2, int(len(names) * HELD_OUT))])
         training = [subject for subject in subjects if subject.subject not in held_out]
         validation = [subject for subject in subjects if subject.subject in held_out]
-    train_pairs, validation_pairs = make_pairs(config, training), make_pairs(config, validation)
+        subjects = [replace(s, split="validation" if s.subject in held_out else "train") for s in subjects]
+    check_subjects(data, subjects)
+    train_pairs = make_pairs(config, training, f"{data}: train")
+    validation_pairs = make_pairs(config, validation, f"{data}: validation")
     if len(validation_pairs) > config.training.validation_pairs:
         rng = np.random.default_rng(config.seed)
         chosen = rng.choice(len(validation_pairs), config.training.validation_pairs, replace=False)
         validation_pairs = [validation_pairs[number] for number in sorted(chosen)]
     return train_pairs, validation_pairs
-
-
-def _check_run(run, config):
-    """Refuses a folder that holds something else than this run, interrupted."""
-    if not run.exists():
-        return
-    if not run.is_dir():
-        raise UserError(f"{run}: is a file; name a folder for the run")
-    if not any(run.iterdir()):
-        return
-    if not (run / "config.yaml").exists():
-        raise UserError(f"{run}: holds something else than a run; name another folder")
-    if (run / "config.yaml").read_text() != dump_config(config):
-        raise UserError(f"{run}: is a run with another config; name another folder, or delete this one")
-    if (run / "report.json").exists():
-        raise UserError(f"{run}: is a finished run; name another folder, or delete this one")
-
-
-def _start_run(run, config):
-    """Makes the run's folder, with its config."""
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        if not (run / "config.yaml").exists():
-            (run / "config.yaml").write_text(dump_config(config))
-    except OSError as error:
-        raise UserError(f"{run}: cannot be written ({error.strerror}); choose another place") from error
 
 
 def _volumes(pairs, config):
@@ -230,7 +233,12 @@ def _volumes(pairs, config):
     labels = {path: read_volume(file, labels=True) for path, file in files.items() if file is not None}
     for path, volume in labels.items():
         if not volume.lattice.same_as(images[path].lattice):
-            raise UserError(f"{files[path]}: lies on another grid than its image {path.name}; resample it")
+            raise UserError(
+                f"{files[path]}: lies on another grid than its image {path.name} "
+                f"({difference(volume.lattice, images[path].lattice)}); resample it onto that image"
+            )
+        if volume.array.dtype.itemsize > 4:
+            raise UserError(f"{files[path]}: has labels beyond 32 bits; renumber them")
         # Its own affine may differ by rounding.
         labels[path] = images[path].with_array(volume.array)
     return images, labels
@@ -289,11 +297,11 @@ def _reads_once(strategy):
     return strategy is None and keras.backend.backend() == "tensorflow"
 
 
-def _callbacks(run, config, training_set, bar):
+def _callbacks(run, config, training_set, bar, check):
     """The callbacks in the order in which they must act, and the training state among them."""
     import keras
 
-    from tfreg.models.epoch_callbacks import EpochOfData, EpochProgress
+    from tfreg.models.epoch_callbacks import EpochOfData, EpochProgress, FiniteFigures
     from tfreg.models.training_state import TrainingState
 
     settings = config.training
@@ -314,8 +322,9 @@ def _callbacks(run, config, training_set, bar):
             best: ("best",),
         },
         files=[run / "model.keras", run / "history.csv"],
+        check=check,
     )
-    callbacks = [EpochOfData(training_set), reduce, stop, best]
+    callbacks = [EpochOfData(training_set), FiniteFigures(), reduce, stop, best]
     if keras.backend.backend() == "tensorflow":
         callbacks.append(keras.callbacks.TensorBoard(str(run / "tensorboard"), write_graph=False))
     callbacks.append(keras.callbacks.CSVLogger(str(run / "history.csv"), append=True))
@@ -324,17 +333,20 @@ def _callbacks(run, config, training_set, bar):
     return callbacks, state
 
 
-def _report(run, config, model):
-    """What report.json says of the model and its history."""
-    rows = list(csv.DictReader((run / "history.csv").read_text().splitlines()))
-    metric = METRICS[config.training.monitor]
-    choose = min if config.training.monitor == "val_loss" else max
-    best = choose(rows, key=lambda row: float(row[metric]))
-    return {
-        "versions": versions(),
-        "seed": config.seed,
-        "parameters": model.count_params(),
-        "epochs": len(rows),
-        "best": {key: float(value) for key, value in best.items()},
-        "model_sha256": hashlib.sha256((run / "model.keras").read_bytes()).hexdigest(),
-    }
+def _fit(run, config, model, *arguments, **options):
+    """`model.fit`, of which a figure that is not finite is told in one line."""
+    from tfreg.models.epoch_callbacks import Diverged
+
+    try:
+        model.fit(*arguments, **options)
+    except Diverged as error:
+        for callback in options["callbacks"]:
+            callback.on_train_end()  # which closes what they write
+        kept = "no epoch before it ended, and the run holds no model"
+        if (run / MODEL).is_file():
+            _, best = read_history(run, config)
+            kept = f"{run / MODEL} is the best model until then, of epoch {int(best['epoch']) + 1}"
+        raise WorkError(
+            f"{run}: the training {error}; {kept}; train into another folder with a lower training.learning_rate, or "
+            "look for volumes with odd values"
+        ) from error

@@ -4,11 +4,14 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfreg.config import Classification, dump_config, load_config
+from tfreg.config import Classification, dump_config, load_written_config
 from tfreg.errors import UserError
 from tfreg.workflows.classifiers import Ensemble, JacobianRegression, fit_ensemble, fit_regression
+from tfreg.workflows.keras_settings import own_keras_settings
+from tfreg.workflows.result_folder import Kind
 
 CONFIG, REPORT, REGRESSION_FILE = "config.yaml", "classifier.json", "regression.json"
+CLASSIFIER = Kind("a classifier", REPORT, (r"config\.yaml|regression\.json", r"(displacement|log_jacobian)/\d+\.keras"))
 REGRESSION = "logistic regression"
 NETWORKS = {"displacement": "network, displacement", "log_jacobian": "network, log Jacobian"}
 
@@ -99,9 +102,10 @@ def read_report(folder):
         report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{folder / REPORT}: is damaged; train the classifier again") from error
-    return report, load_config(folder / CONFIG, section=Classification)
+    return report, load_written_config(folder / CONFIG, Classification)
 
 
+@own_keras_settings()
 def load_classifier(folder):
     """Loads a classifier.
 

@@ -1,6 +1,5 @@
 """A trained network with the config that says how to feed it."""
 
-import hashlib
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tfreg.config import Config, load_config
+from tfreg.config import Config, load_written_config
 from tfreg.errors import UserError
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.transform import Transform
+from tfreg.workflows.input_digests import file_digest
+from tfreg.workflows.keras_settings import own_keras_settings
 
 # What a .keras file holds.
 MODEL_PARTS = {"config.json", "metadata.json", "model.weights.h5"}
@@ -55,6 +56,7 @@ class TrainedRun:
         head.compile(jit_compile=compiles_models())
         return head
 
+    @own_keras_settings()
     def predict(self, pair):
         """Predicts a pair's transform in one forward pass.
 
@@ -84,8 +86,12 @@ def predicted_transform(predicted, pair, model, name):
         A `Transform`.
 
     Raises:
-        UserError: If logits are not finite, or the linear part mirrors or collapses space.
+        UserError: If a part is missing or not finite, or the linear part mirrors or collapses space.
     """
+    parts = {"linear": model.transform != "deformable", "logits": model.transform != "linear"}
+    missing = [part for part, needed in parts.items() if needed and part not in predicted]
+    if missing:
+        raise UserError(f"{name}: gives no {missing[0]} for this pair; use a model that `tfreg train` wrote")
     deformation = None
     if "logits" in predicted and model.transform != "linear":
         logits = predicted["logits"]
@@ -122,9 +128,10 @@ def find_run(path):
         sound = False
     if not sound:
         raise UserError(f"{file}: is not a Keras model, or is damaged; copy it again, or train again")
-    return file, load_config(file.with_name("config.yaml"))
+    return file, load_written_config(file.with_name("config.yaml"))
 
 
+@own_keras_settings()
 def load_run(path):
     """Loads a run folder's best model, or a .keras file that lies in a run folder.
 
@@ -135,7 +142,7 @@ def load_run(path):
         A `TrainedRun`.
 
     Raises:
-        UserError: If the folder is not a run, or its model cannot be loaded.
+        UserError: If the folder is not a run, or its model cannot be loaded or has weights that are not finite.
     """
     file, config = find_run(path)
 
@@ -147,6 +154,7 @@ def load_run(path):
     import tfreg.losses.warped_dice
     import tfreg.models.registration_network  # noqa: F401
 
+    digest = file_digest(file)
     try:
         network = keras.saving.load_model(file, compile=False)
     # Whatever another package's model makes Keras raise, the file is what is wrong.
@@ -155,4 +163,8 @@ def load_run(path):
         raise UserError(f"{file}: cannot be loaded as a tfreg model ({reason}); train it again") from error
     if not isinstance(network.input, dict) or set(network.input) != {"fixed", "moving"}:
         raise UserError(f"{file}: is not a registration network; give a run folder that `tfreg train` wrote")
-    return TrainedRun(file.absolute().parent.name, hashlib.sha256(file.read_bytes()).hexdigest(), config, network)
+    if not all(np.isfinite(weight).all() for weight in network.get_weights()):
+        raise UserError(f"{file}: holds weights that are not finite, as of a training that diverged; train it again")
+    if file_digest(file) != digest:
+        raise UserError(f"{file}: changed while it was read, as where it is trained; wait for its end")
+    return TrainedRun(file.absolute().parent.name, digest, config, network)

@@ -26,7 +26,7 @@ LIMITS = {
 }
 
 REASONS = {
-    "inverse_consistency": "from fixed to moving and back it misses by {mean:.1f} mm on average",
+    "inverse_consistency": "from fixed to moving and back it misses by {mean:.3g} mm on average",
     "local_correlation": "the aligned images hardly resemble each other (local correlation {local_correlation:.2f})",
     "outside_fraction": "{outside_fraction:.0%} of the fixed image's structure is mapped outside the moving image",
     "implausible_volume_fraction": "{implausible_volume_fraction:.1%} of the structure grows or shrinks more than "

@@ -3,20 +3,21 @@
 import json
 from pathlib import Path
 
-from tfreg.config import config_with
-from tfreg.errors import UserError
+from tfreg.config import TuningOptions, checked, config_with
+from tfreg.errors import UserError, WorkError
 from tfreg.native_output import silenced
+from tfreg.workflows.folder_lock import LOCK, locked_folder
+from tfreg.workflows.input_digests import digest_of_pairs
+from tfreg.workflows.keras_settings import load_keras
 from tfreg.workflows.progress import progress_bar
 from tfreg.workflows.train import pairs_by_split
 from tfreg.workflows.tuning_loop import limit_processes, run_trials
 from tfreg.workflows.tuning_objectives import OBJECTIVES, check_objective, trial_config
 from tfreg.workflows.tuning_results import best_of, row_of, write_search
 from tfreg.workflows.tuning_space import check_space, drawn_values, hyperparameters, searched
-from tfreg.workflows.tuning_store import SearchFolder, digest_of_pairs
+from tfreg.workflows.tuning_store import SearchFolder, worker_name
 from tfreg.workflows.tuning_trial import TrialTask
 
-TUNERS = ("random", "bayesian", "hyperband")
-DEVICES = ("cpu", "gpu")
 TRIALS = 20
 EARLIER, EPOCHS = "tuner/trial_id", "tuner/epochs"  # what Hyperband says of a trial that it continues
 
@@ -48,7 +49,7 @@ def tune(
         config: A `tfreg.config.Config`; its `search` says what varies.
         data: Subjects manifest (CSV).
         out: Folder of the search; an interrupted one goes on where it stopped.
-        tuner: One of `TUNERS`.
+        tuner: "random", "bayesian" or "hyperband".
         trials: How many trials; None for `TRIALS`. More than before may be asked for when a search is resumed.
             Hyperband's follow from `training.epochs`.
         objective: A name in `tfreg.workflows.tuning_objectives.OBJECTIVES`.
@@ -66,10 +67,21 @@ def tune(
         them. In a process that only runs trials for a chief both are empty.
 
     Raises:
-        UserError: If an option, the config, the manifest or the folder is bad, or many trials fail one after the other.
-            One trial that fails is recorded instead.
+        UserError: If an option, the config, the manifest or the folder is bad.
+        WorkError: If all trials fail, or many one after the other. One trial that fails is recorded instead.
     """
-    _check_options(tuner, trials, objective, seed, workers, threads, device, searched(config))
+    options = checked(
+        TuningOptions,
+        tuner=tuner,
+        trials=trials,
+        objective=objective,
+        seed=seed,
+        workers=workers,
+        threads=threads,
+        device=device,
+    )
+    trials, seed, workers, threads = options.trials, options.seed, options.workers, options.threads
+    _check_hyperband(tuner, trials, searched(config))
     check_space(config, source)
     pairs = pairs_by_split(config, data)
     check_objective(objective, searched(config), pairs[1], data)
@@ -79,10 +91,20 @@ def tune(
         "tuner": tuner,
         "objective": objective,
         "seed": seed,
-        "data": digest_of_pairs([*pairs[0], *pairs[1]]),
+        "data": [digest_of_pairs(part) for part in pairs],
     }
-    folder = SearchFolder(out, json.loads(json.dumps(settings)), force)
+    # Processes that run trials for a chief share its folder, and it is the chief that begins anew.
+    worker = worker_name()
+    with locked_folder(out, LOCK if worker is None else f"{LOCK}-{worker}") as check:
+        folder = SearchFolder(out, json.loads(json.dumps(settings)), force and worker is None, [data], check)
+        given = (tuner, trials, objective, seed, workers, threads, device, command, progress)
+        return _search(config, data, folder, *given)
+
+
+def _search(config, data, folder, tuner, trials, objective, seed, workers, threads, device, command, progress):
+    """Searches in a folder that is locked."""
     config = trial_config(config, objective)
+    load_keras()
     with silenced():
         from tfreg.workflows.tuning_oracle import Oracle
 
@@ -129,23 +151,15 @@ def tune(
     write_search(folder, rows, config, target, command)
     best = best_of(rows, target)
     if best is None:
-        raise UserError(
-            f"{out}: all trials failed, the last one with: {rows[-1]['error']}; mend that and start anew with --force"
+        raise WorkError(
+            f"{folder.folder}: all trials failed, the last one with: {rows[-1]['error']}; mend that and start anew "
+            "with --force"
         )
     return {"trials": rows, "best": best}
 
 
-def _check_options(tuner, trials, objective, seed, workers, threads, device, keys):
-    """Refuses options that are not valid, or do not go together."""
-    given = (("--tuner", tuner, TUNERS), ("--objective", objective, OBJECTIVES), ("--device", device or "cpu", DEVICES))
-    for option, value, choices in given:
-        if value not in choices:
-            raise UserError(f"{option} {value}: choose {', '.join(choices)}")
-    if not 0 <= seed < 2**31:
-        raise UserError(f"--seed {seed}: give a whole number from 0 to {2**31 - 1}")
-    for option, value in (("--trials", trials), ("--workers", workers), ("--threads", threads)):
-        if value is not None and value < 1:
-            raise UserError(f"{option} {value}: give a positive number")
+def _check_hyperband(tuner, trials, keys):
+    """Refuses what does not go together with Hyperband."""
     if tuner == "hyperband" and trials is not None:
         raise UserError("--trials: Hyperband's trials follow from training.epochs; leave the option out")
     if tuner == "hyperband" and "training.epochs" in keys:

@@ -5,9 +5,11 @@ import os
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
-from tfreg.errors import UserError
+from tfreg.errors import UserError, WorkError
+from tfreg.volumes.threads import usable_cpus
 from tfreg.workflows.runtime import limit_native_threads
 from tfreg.workflows.tuning_trial import run_trial
+from tfreg.workflows.worker_pool import end_of_process
 
 # So many failures one after the other are no bad luck with the draws.
 MOST_FAILURES = 5
@@ -29,7 +31,7 @@ def run_trials(oracle, folder, make_task, figure, workers, ended):
         ended: Called without arguments after each trial.
 
     Raises:
-        UserError: If `MOST_FAILURES` trials fail one after the other.
+        WorkError: If `MOST_FAILURES` trials fail one after the other.
     """
     from pebble import ProcessPool
 
@@ -56,7 +58,7 @@ def run_trials(oracle, folder, make_task, figure, workers, ended):
                 idle.append(worker)
                 failures = failures + 1 if "error" in outcome else 0
                 if failures == MOST_FAILURES:
-                    raise UserError(
+                    raise WorkError(
                         f"{folder.folder}: {failures} trials failed one after the other, the last one with: "
                         f"{outcome['error']}; mend that and start anew with --force"
                     )
@@ -80,7 +82,7 @@ def limit_processes(workers, threads):
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if workers > 1:
-        threads = threads or max(1, (os.cpu_count() or 1) // workers)
+        threads = threads or max(1, usable_cpus() // workers)
         # Else the first one takes all memory of the GPU.
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     limit_native_threads(threads)
@@ -107,6 +109,4 @@ def _outcome(future):
     try:
         return future.result()
     except ProcessExpired as error:
-        if error.exitcode == -9:
-            return {"error": "the process was killed by signal 9, as where memory runs out"}
-        return {"error": f"the process ended with exit code {error.exitcode}"}
+        return {"error": end_of_process(error.exitcode)}

@@ -12,6 +12,7 @@ import keras_tuner
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
+from tfreg.errors import UserError
 from tfreg.volumes.whole_file import whole_file
 
 PROJECT = "search"
@@ -26,14 +27,18 @@ class _OneFile:
 
     def save(self):
         state = {"oracle": self.get_state(), "trials": [trial.get_state() for trial in self.trials.values()]}
-        with whole_file(self._file) as partial:
+        with whole_file(self._file, durable=True) as partial:
             partial.write_text(json.dumps(state), encoding="utf-8")
 
     def reload(self):
-        state = json.loads(self._file.read_text(encoding="utf-8"))
-        trials = [Trial.from_state(trial) for trial in state["trials"]]
-        self.trials = {trial.trial_id: trial for trial in trials}
-        self.set_state(state["oracle"])
+        try:
+            state = json.loads(self._file.read_text(encoding="utf-8"))
+            trials = [Trial.from_state(trial) for trial in state["trials"]]
+            self.trials = {trial.trial_id: trial for trial in trials}
+            self.set_state(state["oracle"])
+        # Whatever a damaged file makes Keras Tuner raise, the file is what is wrong.
+        except Exception as error:
+            raise UserError(f"{self._file}: is damaged; start anew with --force") from error
         self._retry_queue = [trial.trial_id for trial in self.ongoing_trials.values()][::-1]
         self.ongoing_trials = {}
 

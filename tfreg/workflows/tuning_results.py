@@ -1,9 +1,11 @@
 """What a search leaves: a table, a picture, and the best config."""
 
 import json
+import warnings
 
 from tfreg.config import SearchRange, config_with, dump_config
-from tfreg.report.search_chart import Axis, search_chart
+from tfreg.errors import InputWarning
+from tfreg.report.drawing import optional_picture
 from tfreg.report.search_text import search_text
 from tfreg.volumes.tables import table_text
 from tfreg.volumes.whole_file import whole_file
@@ -74,18 +76,26 @@ def write_search(folder, rows, config, objective, command):
     best = best_of(rows, objective)
     folder.write(TABLE, _csv(rows, config))
     folder.write(TEXT, search_text(rows, best, objective.title, command))
+    picture = folder.folder / PICTURE
+    with optional_picture(picture, lambda text: warnings.warn(InputWarning(text), stacklevel=2)):
+        figure = _chart(rows, best, config, objective)
+        with whole_file(picture) as partial:
+            figure.savefig(partial, dpi=120)
+    if best is not None:
+        lines = "".join(f"# {line}".rstrip() + "\n" for line in _note(rows, best, objective, command))
+        folder.write(BEST, f"{lines}\n{dump_config(config_with(config, best['values'], TABLE))}")
+
+
+def _chart(rows, best, config, objective):
+    from tfreg.report.search_chart import Axis, search_chart
+
     axes = [
         Axis(key, (values.low, values.high), values.scale)
         if isinstance(values, SearchRange)
         else Axis(key, tuple(json.dumps(value) for value in values))
         for key, values in searched(config).items()
     ]
-    figure = search_chart(rows, axes, best, objective.title, objective.direction)
-    with whole_file(folder.folder / PICTURE) as partial:
-        figure.savefig(partial, dpi=120)
-    if best is not None:
-        lines = "".join(f"# {line}".rstrip() + "\n" for line in _note(rows, best, objective, command))
-        folder.write(BEST, f"{lines}\n{dump_config(config_with(config, best['values'], TABLE))}")
+    return search_chart(rows, axes, best, objective.title, objective.direction)
 
 
 def _csv(rows, config):

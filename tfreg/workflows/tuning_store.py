@@ -1,27 +1,37 @@
 """The folder of a search: its settings and the outcome of every trial, safe against a kill."""
 
 import json
-from hashlib import sha256
+import os
+import re
 from pathlib import Path
 
 from tfreg.errors import UserError
 from tfreg.volumes.whole_file import whole_file
-from tfreg.workflows.evaluation_store import digest_of
-from tfreg.workflows.result_folder import claim_folder
+from tfreg.workflows.result_folder import Kind, claim_folder
 
 SETTINGS, TRIALS, OUTCOMES = "search.json", "trials", "outcomes"
+SEARCH = Kind(
+    "a search",
+    SETTINGS,
+    (
+        r"trials\.csv|tables\.md|search\.png|best\.yaml",
+        r"outcomes/[^/]+\.json",
+        r"search/(oracle\.json|tuner\d+\.json|trial_[^/]+/.+)",
+        r"trials/[^/]+/(config\.yaml|inputs\.json|history\.csv|report\.json|(model|last)\.keras)",
+        r"trials/[^/]+/(state|tensorboard)/.+",
+    ),
+)
 
 
-def digest_of_pairs(pairs):
-    """A text that changes when a file of one of the pairs does.
+def worker_name():
+    """What this process is called if it only runs trials for a chief, in letters that a file's name may have; or None.
 
-    Args:
-        pairs: List of `tfreg.volumes.manifest.Pair`.
-
-    Returns:
-        16 hexadecimal digits.
+    Keras Tuner's environment variables tell.
     """
-    return sha256("".join(digest_of(pair) for pair in pairs).encode()).hexdigest()[:16]
+    name = os.environ.get("KERASTUNER_TUNER_ID", "")
+    if "KERASTUNER_ORACLE_IP" not in os.environ or "chief" in name:
+        return None
+    return re.sub(r"\W", "_", name)
 
 
 class SearchFolder:
@@ -31,14 +41,16 @@ class SearchFolder:
         folder: Made if it is not there.
         settings: A dictionary of what all trials of a search share.
         force: Deletes what an earlier search left there.
+        inputs: Paths that are read; with `force` none of them may lie in the folder.
+        check: Called before anything is written; see `tfreg.workflows.folder_lock.locked_folder`.
 
     Raises:
         UserError: If the folder holds something else, or a search with other settings.
     """
 
-    def __init__(self, folder, settings, force=False):
-        self.folder = Path(folder)
-        if claim_folder(self.folder, SETTINGS, "a search", force):
+    def __init__(self, folder, settings, force=False, inputs=(), check=lambda: None):
+        self.folder, self.check = Path(folder), check
+        if claim_folder(self.folder, SEARCH, force, inputs):
             self._compare(settings)
         try:
             for part in (TRIALS, OUTCOMES):
@@ -55,7 +67,12 @@ class SearchFolder:
     def outcome(self, trial):
         """What is known of a finished or failed trial, a dictionary, or None."""
         file = self.folder / OUTCOMES / f"{trial}.json"
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        if not file.is_file():
+            return None
+        try:
+            return dict(json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{file}: is damaged; delete it, and the trial is measured again") from error
 
     def keep(self, trial, outcome):
         """Keeps the outcome of a trial."""
@@ -63,7 +80,8 @@ class SearchFolder:
 
     def write(self, name, text):
         """Writes a text file of the folder whole or not at all."""
-        with whole_file(self.folder / name) as partial:
+        self.check()
+        with whole_file(self.folder / name, durable=True) as partial:
             partial.write_text(text, encoding="utf-8")
 
     def _compare(self, settings):

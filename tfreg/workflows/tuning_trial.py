@@ -1,6 +1,5 @@
 """What a process of `tfreg tune` does: one trial, an ordinary training, and its measures."""
 
-import csv
 import json
 import math
 import multiprocessing
@@ -19,6 +18,8 @@ from tfreg.native_output import STDERR, STDOUT, silenced
 from tfreg.transforms.certificate import folding_fraction
 from tfreg.volumes.formats import read_points, read_volume
 from tfreg.volumes.preprocessing import prepare_pair
+from tfreg.volumes.whole_file import on_disk
+from tfreg.workflows.folder_lock import LOCK
 from tfreg.workflows.metrics import landmark_errors_mm
 from tfreg.workflows.train import pairs_by_split, train
 from tfreg.workflows.trained_run import load_run
@@ -119,23 +120,33 @@ def continue_run(earlier, run, config):
     """
     partial = run.with_name(f".partial-{run.name}")
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(earlier, partial, ignore=shutil.ignore_patterns(*FINISHED))
+    shutil.copytree(earlier, partial, ignore=shutil.ignore_patterns(*FINISHED, f"{LOCK}*"))
     (partial / "config.yaml").write_text(dump_config(config))
+    for path in (*partial.rglob("*"), partial):
+        on_disk(path)
     partial.rename(run)
 
 
 def _measured(task):
     if task.earlier is not None and not task.run.exists():
         continue_run(task.earlier, task.run, task.config)
-    if (task.run / "report.json").exists():
-        report = json.loads((task.run / "report.json").read_text(encoding="utf-8"))
-    else:
+    report = _finished(task.run / "report.json")
+    if report is None:
         report = train(task.config, task.data, task.run, threads=task.threads, device=task.device, progress=False)
     figures = trained_figures(report)
     figures |= validation_figures(load_run(task.run), pairs_by_split(task.config, task.data)[1])
     if not math.isfinite(figures[task.figure]):
         raise FloatingPointError(f"{task.figure} is not finite")
     return figures
+
+
+def _finished(file):
+    """The content of a run's report.json, or None where it is not there, or damaged: its end is trained again."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        file.unlink(missing_ok=True)
+        return None
 
 
 def _end_with_parent():
@@ -152,11 +163,6 @@ def _end_with_parent():
 
 def _reason(error, task):
     """One line on what went wrong, with the names of files but not their folders."""
-    history = task.run / "history.csv"
-    if history.is_file():
-        for row in csv.DictReader(history.read_text(encoding="utf-8").splitlines()):
-            if not math.isfinite(float(row["val_loss"] or 0)):
-                return f"the validation loss was {row['val_loss']} in epoch {int(row['epoch']) + 1}"
     text = " ".join(str(error).split())
     for folder in (task.run.parent, task.data.parent):
         text = text.replace(f"{folder}/", "")

@@ -112,4 +112,4 @@ def _label_codes(array, factors):
     kept = np.flatnonzero(values)
     kept = np.sort(kept[np.argsort(-counts[kept], kind="stable")][:MOST_LABELS])
     codes[kept] = np.arange(1, len(kept) + 1)
-    return codes[places].reshape(array.shape), values[kept].astype(np.int64)
+    return codes[places].reshape(array.shape), values[kept]

@@ -46,7 +46,7 @@ def in_processes(function, batches, resources, workers):
                 try:
                     result = future.result()
                 except ProcessExpired as error:
-                    result = {"error": f"the process ended with exit code {error.exitcode}"}
+                    result = {"error": end_of_process(error.exitcode)}
                 yield waiting[future], result
             pool.close()
         except BaseException:
@@ -54,6 +54,13 @@ def in_processes(function, batches, resources, workers):
             raise
         finally:
             pool.join()
+
+
+def end_of_process(exit_code):
+    """How a process ended that gave no result, in words."""
+    if exit_code == -9:
+        return "the process was killed by signal 9, as where memory runs out"
+    return f"the process ended with exit code {exit_code}"
 
 
 def batches_by_size(tasks):

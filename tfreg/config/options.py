@@ -1,0 +1,147 @@
+"""Options of functions and commands, checked alike wherever they come from: one line with the name and the cure."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+
+from tfreg.config.sections import Count, Positive, Section, not_a_truth_value, three_letters
+from tfreg.errors import UserError
+from tfreg.spelling import is_meant
+
+# Of pydantic's errors by how their names start.
+KINDS_OF_VALUES = {
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a finite number",
+    "bool": "yes or no",
+    "string": "a text",
+}
+
+
+def words(*choices):
+    """The type of an option that is one of some words; another is refused with the choices, and with the nearest."""
+
+    def check(value):
+        if not isinstance(value, str) or value not in choices:
+            told = " or ".join(choices) if len(choices) == 2 else ", ".join(choices)
+            raise ValueError(f"choose {told}{is_meant(value, choices)}")
+        return str(value)
+
+    return Annotated[str, BeforeValidator(check)]
+
+
+Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(not_a_truth_value)]
+Voxels = Annotated[int, Field(ge=16), BeforeValidator(not_a_truth_value)]
+Megabytes = Annotated[int, Field(gt=0, le=2047), BeforeValidator(not_a_truth_value)]  # gRPC counts bytes in 31 bits
+
+
+class Processing(Section):
+    """What a command may use of the machine, and its seed."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32), BeforeValidator(not_a_truth_value)] | None = None
+    threads: Count | None = None
+    workers: Count = 1
+    device: words("cpu", "gpu") | None = None
+
+
+class EvaluationOptions(Processing):
+    """How many pairs are measured, and with what."""
+
+    count: Count | None = None
+
+
+class TuningOptions(Processing):
+    """How a search goes."""
+
+    # Keras Tuner adds to it.
+    seed: Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(not_a_truth_value)] = 0
+    tuner: words("random", "bayesian", "hyperband") = "bayesian"
+    trials: Count | None = None
+    objective: words("dice", "tre", "loss") = "dice"
+
+
+class ExportOptions(Processing):
+    """What an exported model is ready for."""
+
+    shape: tuple[tuple[Count, Count, Count], ...] = ()
+    onednn: bool = False
+    max_voxels: Count
+
+
+class RequestOptions(Section):
+    """How a server is asked."""
+
+    encoding: words("float32", "int16") = "float32"
+    max_message_mb: Megabytes = 1024
+    timeout: Positive = 300.0  # s
+    retries: Annotated[int, Field(ge=0), BeforeValidator(not_a_truth_value)] = 10
+
+
+class SimulationOptions(Section):
+    """Simulated people and their images."""
+
+    subjects: Count
+    shape: tuple[Voxels, Voxels, Voxels]
+    spacing: tuple[Positive, Positive, Positive]  # mm
+    modality: words("mr", "ct")
+    orientation: Annotated[str, AfterValidator(three_letters)]
+    circular_fov: bool
+    diseased: Share
+    severity: tuple[Share, Share]
+    splits: tuple[Share, Share, Share]
+    seed: Annotated[int, Field(ge=0), BeforeValidator(not_a_truth_value)]
+
+    @model_validator(mode="after")
+    def _fits_together(self):
+        if self.severity[0] > self.severity[1]:
+            raise ValueError(f"--severity {self.severity}: give two rising numbers from 0 to 1")
+        if abs(sum(self.splits) - 1) > 1e-6:
+            raise ValueError(
+                f"--splits {self.splits}: give the shares of train, validation and test, which add up to 1"
+            )
+        return self
+
+
+def checked(section, **values):
+    """Checks options.
+
+    Args:
+        section: A class of options, such as `Processing`.
+        values: Some of its options; numbers may be NumPy's, or texts.
+
+    Returns:
+        An object of that class.
+
+    Raises:
+        UserError: If a value has another type or lies outside its range; names the option as the command line does.
+    """
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        if not first["loc"]:
+            raise UserError(str(first["ctx"]["error"])) from error
+        name = str(first["loc"][0])
+        option = f"--{name.replace('_', '-')}"
+        if first["type"] == "extra_forbidden":
+            raise UserError(f"{option}: no such option{is_meant(name, section.model_fields)}; leave it out") from error
+        given = values[name]
+        given = given if isinstance(given, str) and given else repr(given)
+        raise UserError(f"{option} {given}: {_cure(first)}") from error
+
+
+def _cure(error):
+    """What to give instead, from one of pydantic's errors."""
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "greater_than":
+        return "give a positive number" if context["gt"] == 0 else f"give a number above {context['gt']}"
+    if kind == "greater_than_equal":
+        return f"give a number of at least {context['ge']}"
+    if kind in ("less_than", "less_than_equal"):
+        return f"give a number {'below' if kind == 'less_than' else 'of at most'} {next(iter(context.values()))}"
+    for start, cure in KINDS_OF_VALUES.items():
+        if kind.startswith(start):
+            return f"give {cure}"
+    return error["msg"].replace("Input should be", "give")

@@ -1,0 +1,91 @@
+"""Words that people spell in their own way: which known one is meant, and lists of them in one line."""
+
+import difflib
+import unicodedata
+
+# Of difflib's ratio: from where on two spellings are taken for one word, and from where on one is worth a question.
+ALIKE, NEAR = 0.8, 0.6
+SHORTEST = 3  # letters of what is taken for the beginning of a word
+
+
+def plain_spelling(word):
+    """A word without case, spaces and punctuation, its accents in one encoding."""
+    text = unicodedata.normalize("NFKC", str(word)).casefold()
+    return "".join(character for character in text if character.isalnum())
+
+
+def same_name(word):
+    """What two spellings of one name share: its letters without case, accents in one encoding, single spaces."""
+    return " ".join(unicodedata.normalize("NFC", str(word).casefold()).split())
+
+
+def misspelt(word, known):
+    """The known word that another one is but for case, punctuation or a slip, or None.
+
+    Args:
+        word: What was written.
+        known: Words. What both begin with up to an underscore, such as "fixed_", makes them no more alike.
+
+    Returns:
+        One of `known`, or None.
+    """
+    for name in known:
+        if plain_spelling(word) == plain_spelling(name):
+            return name
+    ratios = {name: _ratio(*_without_common_part(str(word), name)) for name in known}
+    best = max(ratios, key=ratios.get, default=None)
+    return best if best is not None and ratios[best] >= ALIKE else None
+
+
+def begun_alike(word, known):
+    """The known word that another one begins with, or that begins with it, or None."""
+    asked = plain_spelling(word)
+    for name in known:
+        short, long = sorted((asked, plain_spelling(name).removesuffix("s")), key=len)
+        if len(short) >= SHORTEST and long.startswith(short):
+            return name
+    return None
+
+
+def nearest_word(word, known):
+    """The known word that somebody who wrote another one may have meant, or None."""
+    known = list(known)
+    found = misspelt(word, known) or begun_alike(word, known)
+    if found is None:
+        ratios = {name: _ratio(str(word), name) for name in known}
+        best = max(ratios, key=ratios.get, default=None)
+        found = best if best is not None and ratios[best] >= NEAR else None
+    return found
+
+
+def is_meant(word, known):
+    """The question that follows an unknown word in a message: " (is `x` meant?)", or "" where no known word is near."""
+    found = nearest_word(word, known)
+    return "" if found is None else f" (is `{found}` meant?)"
+
+
+def some_of(names, most=8):
+    """Names in one line, the first ones and how many more there are.
+
+    Args:
+        names: Texts.
+        most: How many are named.
+
+    Returns:
+        A string.
+    """
+    names = [str(name) for name in names]
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def _ratio(word, name):
+    return difflib.SequenceMatcher(None, plain_spelling(word), plain_spelling(name)).ratio()
+
+
+def _without_common_part(word, name):
+    """Both words without the part up to an underscore that they share."""
+    first, mark, rest = name.partition("_")
+    if mark and word.casefold().startswith(f"{first}_"):
+        return word[len(first) + 1 :], rest
+    return word, name
