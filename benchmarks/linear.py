@@ -1,0 +1,107 @@
+"""Measures the linear stage: overlap on left atria of different people, and error against known maps.
+
+    python benchmarks/linear.py
+
+Writes benchmarks/results/linear.md. The data lie where `peer_pairs` looks for them.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from peer_pairs import data_folder
+from scipy.spatial.transform import Rotation
+
+from tfreg.config import Preprocessing, refinement_settings
+from tfreg.transforms.transform import Transform
+from tfreg.volumes.formats import read_volume
+from tfreg.volumes.manifest import read_pairs
+from tfreg.volumes.preprocessing import AlignedPair, align_pair
+from tfreg.volumes.volume import Volume
+from tfreg.workflows.metrics import dice_by_label
+from tfreg.workflows.refine import refine_pair
+from tfreg.workflows.refine_linear import refine_linear
+from tfreg.workflows.runtime import set_up
+
+THREADS = 2
+# One volume of each set.
+VOLUMES = {
+    "lung_ct": "fixed.nii.gz",
+    "lung_mri": "0004.nii.gz",
+    "cardiac": "patient001_ED.nii.gz",
+    "hippocampus": "images/hippocampus_001.nii.gz",
+    "left_atrium": "heart1.nii.gz",
+    "brain_slabs": "brain01.nii.gz",
+}
+TURN = Rotation.from_rotvec(np.radians(10) * np.array([1, -1, 1]) / np.sqrt(3)).as_matrix()
+SHIFT_MM = (6.0, -5.0, 6.2)  # 10 mm
+
+
+def atria():
+    """Lines of a table: the left atria, each from the centres of the fields of view, by the linear part alone."""
+    rows = []
+    yield from ("| pair | Dice before | after | volume ratio | s |", "|---|---|---|---|---|")
+    for pair in read_pairs(data_folder() / "left_atrium" / "pairs.csv"):
+        fixed_labels, moving_labels = read_volume(pair.fixed_labels), read_volume(pair.moving_labels)
+        preprocessing = Preprocessing().model_copy(update={"init": "centre"})
+        aligned = align_pair(read_volume(pair.fixed), read_volume(pair.moving), preprocessing)
+        started = time.perf_counter()
+        found = refine_linear(aligned.fixed, aligned.moving, aligned.init)
+        seconds = time.perf_counter() - started
+        overlaps = []
+        for world_map in (aligned.init, found):
+            transform = Transform.identity(fixed_labels.lattice, world_map)
+            warped = transform.warp(moving_labels, fixed_labels.lattice, "nearest", 0)
+            overlaps.append(np.mean(list(dice_by_label(fixed_labels.array, warped.array).values())))
+        rows.append((*overlaps, np.linalg.det(found[:3, :3]), seconds))
+        yield "| {} | {:.3f} | {:.3f} | {:.2f} | {:.1f} |".format(pair.id, *rows[-1])
+    before, after, _, seconds = np.array(rows).T
+    yield f"| mean | {before.mean():.3f} | {after.mean():.3f} | | {seconds.mean():.1f} |"
+    yield f"\nLeast change of a pair: {(after - before).min():+.3f}."
+
+
+def known_maps():
+    """Lines of a table: a volume against itself, as it is and under a header that was turned and shifted."""
+    kinds = ("linear", "fast", "quality")
+    yield "| volume | map | " + " | ".join(f"{kind}: mean / largest error, voxels" for kind in kinds) + " |"
+    yield "|---|---|" + "---|" * len(kinds)
+    for name, file in VOLUMES.items():
+        volume = read_volume(data_folder() / name / file)
+        fixed = align_pair(volume, volume, Preprocessing()).fixed
+        points, centre = fixed.lattice.points(), fixed.lattice.centre_world
+        turned = np.eye(4)
+        turned[:3, :3], turned[:3, 3] = TURN, centre - TURN @ centre + SHIFT_MM
+        for text, right in (("identity", np.eye(4)), ("10°, 10 mm", turned)):
+            moving = Volume(fixed.array, right @ fixed.affine)
+            cells = []
+            for kind in kinds:
+                settings = refinement_settings("quality" if kind == "linear" else kind)
+                parts = "linear" if kind == "linear" else "both"
+                found, _ = refine_pair(AlignedPair(fixed, moving, np.eye(4)), settings, parts)
+                errors_mm = found(points) - (points @ right[:3, :3].T + right[:3, 3])
+                errors = np.linalg.norm(errors_mm @ np.linalg.inv(fixed.affine[:3, :3]).T, axis=-1)
+                cells.append(f"{errors.mean():.3f} / {errors.max():.3f}")
+            yield f"| {name} | {text} | " + " | ".join(cells) + " |"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/linear.md"))
+    arguments = parser.parse_args()
+    set_up(seed=0, threads=THREADS, device="cpu")
+    lines = ["The linear stage, by `python benchmarks/linear.py`."]
+    for title, rows in (
+        ("\n## Left atria of different people, by the linear part alone, from the centres\n", atria()),
+        ("\n## Volumes against themselves, as they are and under a turned header\n", known_maps()),
+    ):
+        lines.append(title)
+        for line in rows:
+            print(line, file=sys.stderr, flush=True)
+            lines.append(line)
+    arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
