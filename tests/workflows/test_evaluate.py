@@ -484,7 +484,8 @@ def test_other_tools_see_no_padding(tmp_path, monkeypatch, rng):
         return np.zeros((8, 9, 10, 3), np.float32), 1.0
 
     monkeypatch.setitem(BASELINES, "tool", Baseline(tool, "numpy", "numpy", ""))
-    row = measure(Task("pairs", Pair("a", *files), Method("tool", "baseline"), "", "header"), Resources(0, 1, None))
+    pair = Pair("a", *files)
+    row = measure(Task("pairs", pair, Method("tool", "baseline"), digest_of(pair), "header"), Resources(0, 1, None))
     assert "error" not in row
     np.testing.assert_array_equal(seen[0], array)
     np.testing.assert_array_equal(seen[1][3:], array[3:])

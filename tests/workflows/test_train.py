@@ -636,7 +636,7 @@ def test_manifests_that_do_not_fit_are_refused(manifest, refusal, tmp_path):
 def test_labels_on_another_grid_are_refused(data, manifest, refusal, tmp_path):
     labels = read_volume(read_subjects(data)[0].labels, labels=True)
     shifted = labels.affine.copy()
-    shifted[0, 3] += 1
+    shifted[0, 3] += 3  # a fifth of a voxel
     write_volume(tmp_path / "shifted.nii.gz", Volume(labels.array, shifted))
     path = manifest(lambda s: changed(s, labels=tmp_path / "shifted.nii.gz") if s.id == "s001_inhale" else s)
     line = refusal(tiny(), path, tmp_path / "run")

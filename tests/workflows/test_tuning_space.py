@@ -32,7 +32,7 @@ def test_a_penalty_of_a_branch_that_is_not_there_is_not_searched():
 def test_a_run_knows_nothing_of_the_search(tmp_path):
     (tmp_path / "a.yaml").write_text("search: {loss.beta: [1e-7, 1e-6]}\nseed: 3\n")
     config = load_config(tmp_path / "a.yaml")
-    assert config.search == {"loss.beta": ("1e-7", "1e-6")}
+    assert config.search == {"loss.beta": (1e-7, 1e-6)}
     assert "search" not in dump_config(config)
     assert dump_config(config) == dump_config(parse_config({"seed": 3}))
 
