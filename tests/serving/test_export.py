@@ -421,6 +421,8 @@ def test_a_network_that_diverged_is_refused(exported, tmp_path):
 def test_a_model_that_does_not_run_elsewhere_is_refused(exported, tmp_path):
     _, path, _, _ = exported["both"]
     whole = {name: np.zeros((1, 10, 12, 8, 1), np.int16) for name in ("fixed", "moving")}
+    for image in whole.values():
+        image[0, 4, 5, 3] = 32767  # images without contrast are refused
     with pytest.raises(UserError, match="does not run in a process of its own"):
         difference_in_fresh_process(tmp_path / "none", {"serving_default": volumes()}, {})
     with pytest.raises(UserError, match="in other shapes than the model"):
