@@ -307,7 +307,7 @@ def test_onednn_keeps_the_native_convolution_where_there_is_one(exported, tmp_pa
     assert not manifest["portable"]
     assert "SpaceToBatchND" not in check_operations(path)
     assert loaded_model.load(path, 1).version == 1
-    monkeypatch.setattr(loaded_model, "dilates_natively", lambda: False)
+    monkeypatch.setattr(loaded_model, "_dilates_natively", lambda: False)
     with pytest.raises(ValueError, match="its convolutions need oneDNN"):
         loaded_model.load(path, 1)
     assert loaded_model.load(exported["both"][1], 1).version == 1  # the portable one

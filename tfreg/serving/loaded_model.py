@@ -8,7 +8,6 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from tfreg.layers.native_dilation import dilates_natively
 from tfreg.serving import prediction
 from tfreg.serving.warm_up import FILE
 
@@ -31,7 +30,7 @@ class LoadedModel:
     def __init__(self, path, version):
         self.version = version
         graph = _serving_graph(path / "saved_model.pb")
-        if _has_dilations(graph) and not dilates_natively():
+        if _has_dilations(graph) and not _dilates_natively():
             raise ValueError(
                 "its convolutions need oneDNN, which TensorFlow does without on this processor; set "
                 "TF_ENABLE_ONEDNN_OPTS=1, or export the model without --onednn"
@@ -97,6 +96,13 @@ def _signatures(graph):
     for name, signature in graph.signature_def.items():
         found.signature_def[name].CopyFrom(signature)
     return dict(found.signature_def)
+
+
+def _dilates_natively():
+    """Whether TensorFlow runs a dilated convolution here; nothing else of the server needs a layer."""
+    from tfreg.layers.native_dilation import dilates_natively
+
+    return dilates_natively()
 
 
 def _has_dilations(graph):
