@@ -1,5 +1,7 @@
 """Transforms that ITK and ANTs write and read."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import h5py
 import nibabel as nib
 import numpy as np
@@ -10,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from tfreg.errors import UserError
 from tfreg.transforms.itk_files import read_linear, write_composite, write_displacement, write_linear
+from tfreg.volumes.itk_images import read_itk, write_itk
 
 FLIP = np.array([-1, -1, 1])
 
@@ -281,3 +284,30 @@ def test_a_singular_matrix_is_refused(tmp_path):
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(UserError, match="not invertible"):
         read_linear(path)
+
+
+def test_threads_write_and_read_side_by_side(tmp_path, rng):
+    """HDF5 looks at every file that SimpleITK reads, and breaks what another thread writes meanwhile."""
+    displacement_mm = rng.standard_normal((9, 8, 7, 3))
+    matrix = np.eye(4)
+
+    def write_fields():
+        for number in range(30):
+            write_composite(tmp_path / f"{number}.h5", displacement_mm, np.eye(4))
+
+    def write_matrices():
+        for _ in range(30):
+            write_linear(tmp_path / "linear.tfm", matrix)
+
+    def write_images():
+        for _ in range(30):
+            write_itk(tmp_path / "a.mha", displacement_mm[..., 0], np.eye(4))
+            read_itk(tmp_path / "a.mha")
+
+    with ThreadPoolExecutor(3) as pool:
+        for work in [pool.submit(function) for function in (write_fields, write_matrices, write_images)]:
+            work.result()
+    for number in range(30):
+        transform = sitk.ReadTransform(str(tmp_path / f"{number}.h5"))
+        moved = np.array(transform.TransformPoint((-3.0, -4.0, 5.0))) * FLIP - [3, 4, 5]
+        np.testing.assert_allclose(moved, displacement_mm[3, 4, 5], rtol=0, atol=1e-9)

@@ -67,7 +67,8 @@ def test_a_series_lies_where_itk_puts_it(tmp_path):
     np.testing.assert_array_equal(result.array, ARRAY)
     assert result.array.dtype == np.float32
     np.testing.assert_allclose(result.spacing, [1.5, 0.75, 2.5], atol=1e-5)
-    other = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder)))
+    # Not by GetGDCMSeriesFileNames, which leaves the process with another locale.
+    other = sitk.ReadImage([str(file) for file in sorted(folder.iterdir(), reverse=True)])
     for index in [(0, 0, 0), (3, 4, 5), (1, 3, 2)]:
         point = np.array(other.TransformIndexToPhysicalPoint(index))
         np.testing.assert_allclose(result.lattice.to_world(index), point * [-1, -1, 1], atol=1e-4)

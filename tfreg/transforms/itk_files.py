@@ -12,7 +12,7 @@ import numpy as np
 from tfreg.errors import UserError
 from tfreg.native_output import silenced
 from tfreg.volumes.input_files import content_kind, first_bytes, itk_name, unzipped
-from tfreg.volumes.itk_images import LPS_TO_RAS, to_itk
+from tfreg.volumes.itk_images import ITK_FILES, LPS_TO_RAS, to_itk
 from tfreg.volumes.nifti import read_vectors, write_nifti
 
 
@@ -32,7 +32,7 @@ def read_linear(path):
 
     head = first_bytes(path)
     try:
-        with silenced():
+        with ITK_FILES, silenced():
             transform = sitk.ReadTransform(itk_name(path))
     except RuntimeError as error:
         raise UserError(f"{path}: {_what_instead(path, head)}") from error
@@ -123,7 +123,8 @@ def write_linear(path, matrix):
     transform = sitk.AffineTransform(3)
     transform.SetMatrix(lps[:3, :3].ravel().tolist())
     transform.SetTranslation(lps[:3, 3].tolist())
-    sitk.WriteTransform(transform, itk_name(path))
+    with ITK_FILES:
+        sitk.WriteTransform(transform, itk_name(path))
     try:
         written = read_linear(path)
     except UserError:
@@ -183,4 +184,6 @@ def write_composite(path, displacement_mm, affine):
     if shutil.disk_usage(Path(path).parent).free < displacement_mm.size * np.dtype(np.float64).itemsize:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))  # HDF5 prints pages when it finds out
     field = to_itk(displacement_mm * np.array([-1.0, -1.0, 1.0]), affine)
-    sitk.WriteTransform(sitk.CompositeTransform([sitk.DisplacementFieldTransform(field)]), itk_name(path))
+    transform = sitk.CompositeTransform([sitk.DisplacementFieldTransform(field)])
+    with ITK_FILES:
+        sitk.WriteTransform(transform, itk_name(path))

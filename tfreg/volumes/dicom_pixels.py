@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tfreg.errors import UserError
+from tfreg.volumes.itk_images import ITK_FILES
 
 # What says how a file's pixels are stored.
 PIXEL_MODULE = (
@@ -127,7 +128,8 @@ def _decompressed(file, dataset, syntax):
         copy = Path(folder) / "pixels.dcm"
         bare.save_as(copy, enforce_file_format=True)
         try:
-            array = sitk.GetArrayFromImage(sitk.ReadImage(str(copy)))
+            with ITK_FILES:
+                array = sitk.GetArrayFromImage(sitk.ReadImage(str(copy)))
         except RuntimeError as error:
             raise UserError(
                 f"{file}: its pixels are compressed ({syntax.name}) and cannot be decompressed; "

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,10 @@ from tfreg.volumes.itk_headers import check_itk_header
 from tfreg.volumes.volume import Volume
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+# Hold it around whatever SimpleITK does with files: it shows every file to HDF5, which two threads must not enter at
+# once. What they write is damaged, or the process dies.
+ITK_FILES = threading.RLock()
 
 
 def read_itk(path, labels=False):
@@ -75,12 +80,14 @@ def write_itk(path, array, affine):
     """
     import SimpleITK as sitk
 
-    sitk.WriteImage(to_itk(array, affine), itk_name(path), useCompression=True)
+    image = to_itk(array, affine)
+    with ITK_FILES:
+        sitk.WriteImage(image, itk_name(path), useCompression=True)
 
 
 @contextlib.contextmanager
 def reading(path, kind):
-    """Turns whatever a reader raises into one line, and keeps SimpleITK's warnings off the terminal.
+    """Holds `ITK_FILES`, turns whatever a reader raises into one line, and keeps warnings off the terminal.
 
     Args:
         path: The file, for the messages.
@@ -91,19 +98,20 @@ def reading(path, kind):
     """
     import SimpleITK as sitk
 
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    except UserError:
-        raise
-    except MemoryError as error:
-        raise UserError(f"{path}: does not fit into memory; crop or down-sample it") from error
-    # Whatever a garbage header makes a reader raise, the file is what is wrong.
-    except Exception as error:
-        raise UserError(f"{path}: cannot be read as {kind}, it is truncated or corrupt; export it again") from error
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+    with ITK_FILES:
+        shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+        sitk.ProcessObject.SetGlobalWarningDisplay(False)
+        try:
+            yield
+        except UserError:
+            raise
+        except MemoryError as error:
+            raise UserError(f"{path}: does not fit into memory; crop or down-sample it") from error
+        # Whatever a garbage header makes a reader raise, the file is what is wrong.
+        except Exception as error:
+            raise UserError(f"{path}: cannot be read as {kind}, it is truncated or corrupt; export it again") from error
+        finally:
+            sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
 def _checked_header(path):
