@@ -21,8 +21,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from peer_pairs import data_folder
 
-from tfreg.report.classification_charts import COLOURS
-from tfreg.workflows.trained_classifier import NETWORKS, REGRESSION
+from tfreg.classification.charts import COLOURS
+from tfreg.classification.trained_classifier import NETWORKS, REGRESSION
 
 RESULTS = Path("benchmarks/results/classification")
 SEVERITIES = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from peer_pairs import data_folder
 
-from tfreg.workflows.evaluation_results import MEASUREMENTS, TABLES
+from tfreg.evaluation.results import MEASUREMENTS, TABLES
 
 RESULTS = Path("benchmarks/results/evaluation")
 METHODS = "--refine --transforms linear,deformable,both"

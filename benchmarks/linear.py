@@ -15,15 +15,15 @@ from peer_pairs import data_folder
 from scipy.spatial.transform import Rotation
 
 from tfreg.config import Preprocessing, refinement_settings
+from tfreg.io.formats import read_volume
+from tfreg.io.manifest import read_pairs
+from tfreg.metrics.overlap import dice_by_label
+from tfreg.preprocessing.aligned_pair import AlignedPair, align_pair
+from tfreg.refinement.linear_stage import refine_linear
+from tfreg.refinement.refine import refine_pair
+from tfreg.runtime.resources import set_up
 from tfreg.transforms.transform import Transform
-from tfreg.volumes.formats import read_volume
-from tfreg.volumes.manifest import read_pairs
-from tfreg.volumes.preprocessing import AlignedPair, align_pair
 from tfreg.volumes.volume import Volume
-from tfreg.workflows.metrics import dice_by_label
-from tfreg.workflows.refine import refine_pair
-from tfreg.workflows.refine_linear import refine_linear
-from tfreg.workflows.runtime import set_up
 
 THREADS = 2
 # One volume of each set.

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tfreg.evaluation.baselines import BASELINES
+from tfreg.preprocessing.initial_alignment import initial_alignment
 from tfreg.transforms.transform import Transform
-from tfreg.volumes.initial_alignment import initial_alignment
-from tfreg.workflows.baselines import BASELINES
 
 THREADS = 2
 

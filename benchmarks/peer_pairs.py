@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tfreg.transforms.archive import load_transform, save_transform
-from tfreg.volumes.manifest import pairs_from_subjects, read_pairs, read_subjects
-from tfreg.workflows.assessment import displacement_quality
-from tfreg.workflows.case import Case, read_input
+from tfreg.io.manifest import pairs_from_subjects, read_pairs, read_subjects
+from tfreg.io.transform_archive import load_transform, save_transform
+from tfreg.metrics.quality import displacement_quality
+from tfreg.registration.image_pair import Case, read_input
 
 HIPPOCAMPUS_PAIRS = 60
 ROUND_TRIPS = 10_000

@@ -27,7 +27,7 @@ from peer_methods import METHODS, PACKAGES, THREADS
 from peer_pairs import DATA_SETS, pairs_of, quality, round_trip
 from peer_tables import CLOCK, OURS, SETTINGS, read_rows, tables, write_rows
 
-from tfreg.workflows.baselines import greedy_file_commands
+from tfreg.evaluation.baselines import greedy_file_commands
 
 COLD = "cold"
 COLD_METHODS = (CLOCK, OURS)
@@ -50,7 +50,7 @@ for command in sys.argv[1:]:
 
 def work(data, method, count, file):
     """Registers the first pairs of a data set in this process; writes one line of JSON a pair."""
-    from tfreg.volumes.formats import read_volume
+    from tfreg.io.formats import read_volume
 
     pairs, found = pairs_of(data)[:count], METHODS[method]
     with open(file, "w", encoding="utf-8") as rows:
@@ -59,7 +59,7 @@ def work(data, method, count, file):
             _print_row(rows, pair=pair.id, error="the process ended early")
         first_call_seconds = None
         if method.startswith("tfreg"):
-            from tfreg.workflows.runtime import set_up
+            from tfreg.runtime.resources import set_up
 
             set_up(seed=0, threads=THREADS, device="cpu")
             with contextlib.suppress(Exception):  # the pair's own turn reports it

@@ -39,8 +39,8 @@ ANSWERS = {
 def exported(folder):
     """The export of an untrained network whose weights are not zero."""
     from tfreg.config import dump_config, parse_config
-    from tfreg.serving.export import export_run
-    from tfreg.workflows.train import build_model
+    from tfreg.serving.saved_model.export import export_run
+    from tfreg.training.train import build_model
 
     config = parse_config({"model": MODEL})
     run = folder / "run"
@@ -83,7 +83,7 @@ def one_by_one(address, version, times):
     """Table rows: what is asked for, bytes, the model's own seconds, the request's, and the difference."""
     import tensorflow as tf
 
-    from tfreg.serving.client import Client
+    from tfreg.serving.client.client import Client
 
     signatures = tf.saved_model.load(str(version)).signatures
     rows = []
@@ -106,7 +106,7 @@ def differences(address, run):
     from scipy import ndimage
 
     from tfreg import load_run, register
-    from tfreg.serving.client import Client
+    from tfreg.serving.client.client import Client
     from tfreg.volumes.volume import Volume
 
     rng = np.random.default_rng(3)
@@ -121,7 +121,7 @@ def differences(address, run):
 
 def many_at_once(address, process_id, seconds):
     """Latencies and errors of several clients for a time, and the server's memory on the way."""
-    from tfreg.serving.client import Client
+    from tfreg.serving.client.client import Client
 
     inputs, latencies, errors = volumes(SMALL_SHAPE), [], []
     stop = time.monotonic() + seconds

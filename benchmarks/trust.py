@@ -19,9 +19,9 @@ from scipy import stats
 from scipy.spatial.transform import Rotation
 
 from tfreg.errors import UserError
-from tfreg.volumes.formats import read_volume
-from tfreg.volumes.manifest import pairs_from_subjects, read_pairs, read_subjects
-from tfreg.workflows.trust import LIMITS, suspicion
+from tfreg.io.formats import read_volume
+from tfreg.io.manifest import pairs_from_subjects, read_pairs, read_subjects
+from tfreg.registration.verdict import LIMITS, suspicion
 
 KINDS = ("good", "wrong organ", "flipped axis", "half missing", "noise", "wrong init")
 SHOWN = (*KINDS, "failed as it is")
@@ -109,7 +109,7 @@ def spoiled(kind, fixed, moving, labels, init, other, rng):
 def measure(file):
     """Registers whatever the CSV file does not hold yet."""
     import tfreg
-    from tfreg.workflows.runtime import set_up
+    from tfreg.runtime.resources import set_up
 
     set_up(seed=0, threads=2, device="cpu")
     pairs = list(halves())

@@ -4,10 +4,23 @@ import contextlib
 import functools
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+OBLIQUE = Rotation.from_euler("xyz", [20, -35, 50], degrees=True).as_matrix()
+
+AFFINES = {
+    "RAS": np.diag([1.5, 1.0, 2.5]),
+    "LAS": np.diag([-1.5, 1.0, 2.5]),
+    "LPS": np.diag([-1.5, -1.0, 2.5]),
+    "SLA": np.array([[0, -1.0, 0], [0, 0, 1.5], [2.5, 0, 0]]),
+    "oblique": OBLIQUE @ np.diag([0.8, 1.3, 3.1]),
+    "oblique and flipped": OBLIQUE @ np.diag([0.8, -1.3, 3.1]),
+}
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +41,7 @@ def rng():
 @pytest.fixture(params=["accelerated", "portable"])
 def path(request):
     """A context in which layers take TensorFlow's fast ways, and one in which they do without."""
-    from tfreg.layers.acceleration import portable
+    from tfreg.ops.acceleration import portable
 
     return portable if request.param == "portable" else contextlib.nullcontext
 
@@ -120,3 +133,70 @@ def integration_reference():
         return points
 
     return integration_reference
+
+
+@pytest.fixture(params=AFFINES.values(), ids=AFFINES.keys())
+def affine(request):
+    """`(4, 4)`, voxel to world RAS+ mm, with an origin far from zero."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = request.param
+    matrix[:3, 3] = [-31.25, 17.5, 120.75]
+    return matrix
+
+
+@pytest.fixture
+def volume(affine):
+    """A ramp of unequal sizes and slopes, `(4, 5, 6)` float32."""
+    from tfreg.volumes.volume import Volume
+
+    i, j, k = np.indices((4, 5, 6))
+    return Volume((100 * i + 10 * j + k - 7.5).astype(np.float32), affine)
+
+
+@pytest.fixture
+def smooth_deformation(rng):
+    """`smooth_deformation(shape, ...)`: a `Deformation` of smooth random logits."""
+
+    from tfreg.transforms.deformation import Deformation
+
+    def smooth_deformation(shape, stride=1, scale=1.0, sigma=2.0, **options):
+        coarse = (*(-(-n // stride) for n in shape), 3)
+        noise = ndimage.gaussian_filter(rng.standard_normal(coarse), (sigma, sigma, sigma, 0))
+        return Deformation((scale * noise / noise.std()).astype(np.float32), shape, stride, **options)
+
+    return smooth_deformation
+
+
+@pytest.fixture(scope="session")
+def tools():
+    """`placed`, `textured`, `ChosenRun` and the headers' names."""
+    import pairs
+
+    return SimpleNamespace(
+        placed=pairs.placed, textured=pairs.textured, ChosenRun=pairs.ChosenRun, headers=tuple(pairs.HEADERS)
+    )
+
+
+@pytest.fixture
+def pair(tools):
+    """A small fixed and moving volume of unequal sizes, spacings and orientations, in one frame."""
+    rng = np.random.default_rng(11)
+    fixed = tools.textured(rng, (18, 22, 14), tools.placed("oblique", (18, 22, 14), [-30.0, 20, 100]))
+    moving = tools.textured(rng, (20, 19, 16), tools.placed("LAS", (20, 19, 16), [-28.0, 21, 101]))
+    return fixed, moving
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A manifest of six breathing people, three of them for validation."""
+    from tfreg.simulation.data_set import simulate
+
+    return simulate(
+        tmp_path_factory.mktemp("data") / "chests",
+        subjects=6,
+        shape=(24, 20, 22),
+        spacing=(15, 16, 17),
+        splits=(0.5, 0.5, 0),
+        seed=1,
+        progress=False,
+    )

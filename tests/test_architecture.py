@@ -70,7 +70,7 @@ def imports(path):
             modules = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: relative import"
-            # `from tfreg.models import training_state` imports tfreg.models.training_state.
+            # `from tfreg.models import training_state` imports tfreg.training.training_state.
             modules = [node.module] if node.module != "tfreg" else [f"tfreg.{alias.name}" for alias in node.names]
         else:
             continue

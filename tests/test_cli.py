@@ -18,9 +18,9 @@ import typer
 import tfreg
 from tfreg import cli
 from tfreg.errors import WorkError
-from tfreg.transforms.archive import save_transform
+from tfreg.io.formats import read_volume, write_points, write_volume
+from tfreg.io.transform_archive import save_transform
 from tfreg.transforms.transform import Transform
-from tfreg.volumes.formats import read_volume, write_points, write_volume
 from tfreg.volumes.volume import Volume
 
 COMMAND = Path(sys.executable).with_name("tfreg")
@@ -414,7 +414,7 @@ def test_failed_work_ends_with_one(run, monkeypatch, folder):
     def diverged(*_, **__):
         raise WorkError("run: the training diverged in epoch 2: loss is nan; no epoch before it ended")
 
-    monkeypatch.setattr("tfreg.workflows.train.train", diverged)
+    monkeypatch.setattr("tfreg.training.train.train", diverged)
     code, out, err = run("train", "config.yaml", "--data", "subjects.csv", "--run", "run")
     assert (code, out) == (1, "")
     assert err == "tfreg: error: run: the training diverged in epoch 2: loss is nan; no epoch before it ended\n"
@@ -435,8 +435,8 @@ def test_an_evaluation_with_failures_ends_with_one(run, folder, monkeypatch):
         for batch in batches:
             yield from ((task, function(task, resources)) for task in batch)
 
-    monkeypatch.setattr("tfreg.workflows.evaluate.measure", measured)
-    monkeypatch.setattr("tfreg.workflows.evaluate.in_processes", here)
+    monkeypatch.setattr("tfreg.evaluation.evaluate.measure", measured)
+    monkeypatch.setattr("tfreg.evaluation.evaluate.in_processes", here)
     code, out, err = run("evaluate", "--data", "whole.csv", "--refine", "--out", "good")
     assert (code, err) == (0, "")
     code, out, err = run("evaluate", "--data", "torn.csv", "--refine", "--out", "bad")
@@ -453,7 +453,7 @@ def test_a_classification_with_failures_ends_with_one(run, folder, monkeypatch):
         {"subject": name, "health": health, "error": error}
         for name, health, error in (("a", "ill", ""), ("b", "", "b.nii: is torn"), ("c", "healthy", ""))
     ]
-    monkeypatch.setattr("tfreg.workflows.classify.predict_health", lambda *_, **__: rows)
+    monkeypatch.setattr("tfreg.classification.classify.predict_health", lambda *_, **__: rows)
     code, out, err = run("classify", "predict", "classifier", "--data", "subjects.csv", "--out", "p.csv")
     assert code == 1
     assert out == "p.csv: 2 of 3 subjects, 1 called ill\n"

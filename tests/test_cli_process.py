@@ -15,7 +15,7 @@ import os, sys, time, warnings
 from pathlib import Path
 from tfreg import cli
 from tfreg.errors import InputWarning
-from tfreg.workflows.result_folder import result_folder
+from tfreg.io.result_folder import result_folder
 
 def main():
 {work}
@@ -68,7 +68,7 @@ def test_a_closed_standard_output_does_not_become_a_file_of_the_result(tmp_path)
     file.flush()
     os.write(1, b"said by a library")
     print("said by Python", flush=True)
-    from tfreg.native_output import STDERR, STDOUT, silenced
+    from tfreg.runtime.native_output import STDERR, STDOUT, silenced
     with silenced(STDOUT, STDERR):
         print("dropped")"""
     process = command(work, cwd=tmp_path, stdout=None, preexec_fn=lambda: os.closerange(0, 2))

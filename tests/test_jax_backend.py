@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 CORE = [
+    "tests/ops",
     "tests/layers",
     "tests/losses",
-    "tests/models/test_refinement_models.py",
+    "tests/refinement/test_refinement_models.py",
     "tests/models/test_registration_network.py",
-    "tests/workflows/test_refine.py::test_deformation_is_recovered_and_certified",
+    "tests/refinement/test_refine.py::test_deformation_is_recovered_and_certified",
 ]
 
 

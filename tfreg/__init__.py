@@ -6,11 +6,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "Transform": "tfreg.transforms.transform",
     "Volume": "tfreg.volumes.volume",
-    "load_run": "tfreg.workflows.trained_run",
-    "load_transform": "tfreg.transforms.archive",
-    "read_volume": "tfreg.volumes.formats",
-    "register": "tfreg.workflows.register",
-    "write_volume": "tfreg.volumes.formats",
+    "load_run": "tfreg.registration.trained_run",
+    "load_transform": "tfreg.io.transform_archive",
+    "read_volume": "tfreg.io.formats",
+    "register": "tfreg.registration.register",
+    "write_volume": "tfreg.io.formats",
 }
 
 __all__ = sorted(_HOMES)

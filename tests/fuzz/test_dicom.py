@@ -11,7 +11,7 @@ from pydicom.dataelem import DataElement
 from pydicom.uid import ExplicitVRLittleEndian
 
 from tfreg.errors import UserError
-from tfreg.volumes.formats import read_volume
+from tfreg.io.formats import read_volume
 
 CASES, IN_THE_ORDINARY_SUITE = 170, 20
 NUMBERS = [

@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tfreg.errors import UserError
-from tfreg.volumes.formats import read_volume
+from tfreg.io.formats import read_volume
 
 CASES = 170
 QUICK = range(0, CASES, 8)

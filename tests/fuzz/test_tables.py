@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tfreg.errors import InputWarning, UserError
+from tfreg.io.manifest import Pair, Subject, read_pairs, read_subjects
+from tfreg.io.points import read_points
 from tfreg.spelling import plain_spelling
-from tfreg.volumes.manifest import Pair, Subject, read_pairs, read_subjects
-from tfreg.volumes.points import read_points
 
 CASES = 160
 QUICK = range(0, CASES, 8)  # in the ordinary suite

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tfreg.layers.acceleration import has_native_dilation, portable
 from tfreg.layers.convolution_block import ConvolutionBlock, DilatedConvolution
+from tfreg.ops.acceleration import has_native_dilation, portable
 
 every_dilation = pytest.mark.parametrize("dilation", [1, 2, 3, 5])
 sizes = pytest.mark.parametrize("shape", [(4, 5, 6), (12, 7, 9)], ids=str)

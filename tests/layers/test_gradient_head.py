@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage
 
 from tfreg.layers.gradient_head import GradientHead
-from tfreg.layers.upsampling import upsample_lines, upsample_lines_by_product
+from tfreg.ops.upsampling import upsample_lines, upsample_lines_by_product
 
 either_way = pytest.mark.parametrize("upsample", [upsample_lines, upsample_lines_by_product])
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from tfreg.layers.displacement import Displacement
-from tfreg.layers.grids import identity_grid
 from tfreg.layers.linear_grid import LinearGrid
 from tfreg.layers.linear_head import LinearHead
+from tfreg.ops.grids import identity_grid
 
 sizes = pytest.mark.parametrize("shape", [(4, 5, 6), (7, 1, 2)], ids=str)
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tfreg.layers.grids import identity_grid
 from tfreg.layers.trilinear_sampler import TrilinearSampler, sample_nearest, sample_trilinear
+from tfreg.ops.grids import identity_grid
 
 SCIPY_MODES = {"edge": "nearest", "zero": "grid-constant"}
 every_border = pytest.mark.parametrize("border", sorted(SCIPY_MODES))

@@ -17,9 +17,9 @@ if keras.backend.backend() != "tensorflow":
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from tfreg.serving.export import export_run
-from tfreg.workflows.train import build_model
-from tfreg.workflows.trained_run import load_run
+from tfreg.registration.trained_run import load_run
+from tfreg.serving.saved_model.export import export_run
+from tfreg.training.train import build_model
 
 SOURCE = Path(__file__).with_name("run_saved_model.c")
 SHAPE = (13, 10, 17)

@@ -5,7 +5,7 @@ from concurrent import futures
 import grpc
 import pytest
 
-from tfreg.serving.channel import Patience, Refusal, call, is_loopback, open_channel
+from tfreg.serving.client.channel import Patience, Refusal, call, is_loopback, open_channel
 
 PROXY = "http://someone:secret@127.0.0.1:9"  # where nothing listens
 VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy", "no_grpc_proxy", "no_proxy")

@@ -23,14 +23,14 @@ if keras.backend.backend() != "tensorflow":
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from tfreg.serving import export as module
-from tfreg.serving import loaded_model
-from tfreg.serving.export import claimed_version, export_run, next_version
-from tfreg.serving.saved_model_checks import check_operations, difference_in_fresh_process
-from tfreg.serving.signatures import MOST_KEYS, NAMES
-from tfreg.serving.warm_up import write_warm_up
-from tfreg.workflows.train import build_model
-from tfreg.workflows.trained_run import load_run
+from tfreg.registration.trained_run import load_run
+from tfreg.serving.saved_model import export as module
+from tfreg.serving.saved_model.checks import check_operations, difference_in_fresh_process
+from tfreg.serving.saved_model.export import claimed_version, export_run, next_version
+from tfreg.serving.saved_model.signatures import MOST_KEYS, NAMES
+from tfreg.serving.saved_model.warm_up import write_warm_up
+from tfreg.serving.server import loaded_model
+from tfreg.training.train import build_model
 
 SMALL = {"encoder_filters": [4, 6], "encoder_dilations": [1, 3], "squeeze_ratio": 4, "decoder_filters": [5]}
 MODELS = {

@@ -22,15 +22,15 @@ if keras.backend.backend() != "tensorflow":
 
 import tensorflow as tf
 
-from tfreg.serving.channel import Certificates, Patience, Refusal
-from tfreg.serving.client import Client
-from tfreg.serving.export import export_run
-from tfreg.transforms.archive import load_transform
-from tfreg.volumes.formats import read_volume
+from tfreg.io.formats import read_volume
+from tfreg.io.transform_archive import load_transform
+from tfreg.registration.register import register_files
+from tfreg.registration.trained_run import load_run
+from tfreg.serving.client.channel import Certificates, Patience, Refusal
+from tfreg.serving.client.client import Client
+from tfreg.serving.saved_model.export import export_run
+from tfreg.training.train import build_model
 from tfreg.volumes.volume import Volume
-from tfreg.workflows.register import register_files
-from tfreg.workflows.train import build_model
-from tfreg.workflows.trained_run import load_run
 
 COMMAND = str(Path(sys.executable).with_name("tfreg"))
 MODEL = {"encoder_filters": [4, 6], "encoder_dilations": [1, 3], "squeeze_ratio": 4, "decoder_filters": [5]}

@@ -14,9 +14,9 @@ import pytest
 from grpc_health.v1 import health_pb2
 from tensorflow_serving.apis import predict_pb2
 
-from tfreg.serving.admission import Admission
-from tfreg.serving.server_status import StatusError
-from tfreg.serving.tensors import to_array, to_proto
+from tfreg.serving.protocol.tensors import to_array, to_proto
+from tfreg.serving.server.admission import Admission
+from tfreg.serving.server.status import StatusError
 
 SECONDS = 120
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
-from tfreg.serving.tensors import dtype_name, to_array, to_proto
+from tfreg.serving.protocol.tensors import dtype_name, to_array, to_proto
 
 NUMBERS = ["float32", "float64", "float16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 

@@ -7,7 +7,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from tfreg.errors import UserError
-from tfreg.serving.server_options import ServerOptions
+from tfreg.serving.server.options import ServerOptions
 
 
 def options_of(certificates, *more):

@@ -16,12 +16,12 @@ from tensorflow_serving.apis import (
     prediction_log_pb2,
 )
 
-from tfreg.serving.loaded_model import load
-from tfreg.serving.model_versions import ModelVersions
-from tfreg.serving.server_status import StatusError
-from tfreg.serving.tensors import to_array, to_proto
-from tfreg.serving.version_folders import VersionFolders
-from tfreg.serving.warm_up import FILE as WARM_UP
+from tfreg.serving.protocol.tensors import to_array, to_proto
+from tfreg.serving.protocol.version_folders import VersionFolders
+from tfreg.serving.saved_model.warm_up import FILE as WARM_UP
+from tfreg.serving.server.loaded_model import load
+from tfreg.serving.server.model_versions import ModelVersions
+from tfreg.serving.server.status import StatusError
 
 State = get_model_status_pb2.ModelVersionStatus
 

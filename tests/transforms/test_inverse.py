@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.spatial.transform import Rotation
 
+from tfreg.io.transform_archive import load_transform, save_transform
+from tfreg.runtime import threads
 from tfreg.transforms import inverse as module
-from tfreg.transforms.archive import load_transform, save_transform
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.inverse import CONVERGED_VOXELS, inverse_axiswise, inverse_composed, inverted
 from tfreg.transforms.transform import Transform
-from tfreg.volumes import threads
 from tfreg.volumes.volume import Lattice, Volume
 
 SHAPE = (8, 11, 9)

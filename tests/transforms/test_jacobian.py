@@ -5,6 +5,7 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
+from tfreg.io.itk_images import to_itk
 from tfreg.transforms.jacobian import (
     SMALLEST_DETERMINANT,
     jacobian_determinant,
@@ -12,7 +13,6 @@ from tfreg.transforms.jacobian import (
     volume_change_percent,
 )
 from tfreg.transforms.transform import Transform
-from tfreg.volumes.itk_images import to_itk
 from tfreg.volumes.volume import Lattice
 
 OBLIQUE = Rotation.from_euler("xyz", [20, -35, 50], degrees=True).as_matrix()

@@ -5,10 +5,10 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
+from tfreg.io.itk_transforms import read_linear
+from tfreg.runtime import threads
 from tfreg.transforms.deformation import Deformation
-from tfreg.transforms.itk_files import read_linear
 from tfreg.transforms.transform import Transform
-from tfreg.volumes import threads
 from tfreg.volumes.volume import Lattice, Volume
 
 SHAPE = (6, 9, 7)

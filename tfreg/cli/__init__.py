@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from tfreg import __version__
-from tfreg.cli import classification, cohorts, pairs, serving, tuning
+from tfreg.cli import classification, cohorts, serving, tuning
+from tfreg.cli import registration as pairs
 from tfreg.cli.process import Stops, end, ignore_warning_options, lost_output, open_streams
 from tfreg.errors import InputWarning, UserError
 

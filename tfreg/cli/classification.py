@@ -36,8 +36,8 @@ def register(
     device: Device = None,
 ):
     """Register a whole table of subjects to residual deformations; the other commands do it where it is missing."""
+    from tfreg.classification.classify import read_cohort
     from tfreg.config import Classification, load_config
-    from tfreg.workflows.classify import read_cohort
 
     cohort = read_cohort(
         load_config(config, overrides or (), Classification),
@@ -67,8 +67,8 @@ def train(
     device: Device = None,
 ):
     """Train the paper's classifier, and the regression that it must beat."""
+    from tfreg.classification.classify import train_classifier
     from tfreg.config import Classification, load_config
-    from tfreg.workflows.classify import train_classifier
 
     report = train_classifier(
         load_config(config, overrides or (), Classification),
@@ -104,7 +104,7 @@ def evaluate(
     device: Device = None,
 ):
     """Judge networks and regression on subjects that they have not seen."""
-    from tfreg.workflows.classify import PICTURE, TABLES, evaluate_classifier
+    from tfreg.classification.classify import PICTURE, TABLES, evaluate_classifier
 
     summary = evaluate_classifier(
         source,
@@ -139,7 +139,7 @@ def predict(
     device: Device = None,
 ):
     """Tell for every subject of a table how probably it is ill."""
-    from tfreg.workflows.classify import predict_health
+    from tfreg.classification.classify import predict_health
 
     rows = predict_health(
         classifier,

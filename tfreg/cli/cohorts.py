@@ -30,7 +30,7 @@ def train(
 ):
     """Train the network without ground truth; resumes an interrupted run."""
     from tfreg.config import load_config
-    from tfreg.workflows.train import train as train_run
+    from tfreg.training.train import train as train_run
 
     report = train_run(
         load_config(config, overrides or ()), data, run, threads=threads, device=device, several_gpus=several_gpus
@@ -75,8 +75,8 @@ def evaluate(
     device: Device = None,
 ):
     """Compare models, the refinement and classical tools on many pairs: the paper's Tables 1 and 2."""
-    from tfreg.workflows.evaluate import evaluate as evaluate_pairs
-    from tfreg.workflows.evaluation_results import TABLES
+    from tfreg.evaluation.evaluate import evaluate as evaluate_pairs
+    from tfreg.evaluation.results import TABLES
 
     summary = evaluate_pairs(
         data,
@@ -133,7 +133,7 @@ def simulate(
     force: Force = False,
 ):
     """Write a breathing-chest data set with masks, landmarks, health labels and true deformations."""
-    from tfreg.workflows.simulate import simulate as simulate_cohort
+    from tfreg.simulation.data_set import simulate as simulate_cohort
 
     print(
         simulate_cohort(

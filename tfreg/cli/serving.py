@@ -44,12 +44,12 @@ def export(
 ):
     """Write a run as the next version of a SavedModel for TensorFlow Serving."""
     shapes = [size_of(text) for text in shape or ()]
-    from tfreg.native_output import silenced
-    from tfreg.workflows.keras_settings import load_keras
+    from tfreg.runtime.keras_settings import load_keras
+    from tfreg.runtime.native_output import silenced
 
     load_keras()
     with silenced():
-        from tfreg.serving.export import export_run
+        from tfreg.serving.saved_model.export import export_run
 
     folder, manifest = export_run(run, out, shapes, onednn, max_voxels, threads, device)
     differences = ", ".join(f"{name} {value:.1e}" for name, value in manifest["largest_difference"].items())
@@ -90,8 +90,8 @@ def serve(
     Production uses the real server, on the same folder and with the same clients:
     tensorflow_model_server --port=8500 --model_name=tfreg --model_base_path=/models/tfreg
     """
-    from tfreg.serving.server import ServerOptions
-    from tfreg.serving.server import serve as serve_model
+    from tfreg.serving.server.serve import ServerOptions
+    from tfreg.serving.server.serve import serve as serve_model
 
     serve_model(
         ServerOptions(
@@ -142,12 +142,12 @@ def request(
     force: Force = False,
 ):
     """Register one pair by a model that a server holds; the result is that of `tfreg register`."""
-    from tfreg.native_output import silenced
+    from tfreg.runtime.native_output import silenced
 
     with silenced():
-        from tfreg.serving.channel import Certificates, Patience
-        from tfreg.serving.client import Client
-    from tfreg.workflows.register import register_files
+        from tfreg.serving.client.channel import Certificates, Patience
+        from tfreg.serving.client.client import Client
+    from tfreg.registration.register import register_files
 
     certificates, patience = Certificates(tls_ca, tls_certificate, tls_key), Patience(timeout, retries)
     with Client(address, model_name, certificates, encoding, max_message_mb, patience) as client:

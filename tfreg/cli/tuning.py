@@ -37,8 +37,8 @@ def tune(
 ):
     """Search alpha and beta, or any keys, for the best trained network; an interrupted search goes on."""
     from tfreg.config import load_config
-    from tfreg.workflows.tune import tune as search
-    from tfreg.workflows.tuning_results import BEST, PICTURE, TEXT
+    from tfreg.tuning.results import BEST, PICTURE, TEXT
+    from tfreg.tuning.tune import tune as search
 
     given = {"--tuner": tuner, "--trials": trials, "--objective": objective, "--seed": seed}
     given = {"--data": data.name, "--out": out.name, **{k: v for k, v in given.items() if v is not None}}

@@ -16,7 +16,9 @@ from tfreg.config.options import (
 )
 from tfreg.config.refinement import PRESETS, Refinement, refinement_settings
 from tfreg.config.registration import RegistrationOptions
-from tfreg.config.run import (
+from tfreg.config.search import DEFAULT_SEARCH, SearchRange
+from tfreg.config.sections import SIMILARITIES
+from tfreg.config.training_run import (
     Augmentation,
     Config,
     Intensity,
@@ -27,8 +29,6 @@ from tfreg.config.run import (
     Preprocessing,
     Training,
 )
-from tfreg.config.search import DEFAULT_SEARCH, SearchRange
-from tfreg.config.sections import SIMILARITIES
 
 __all__ = [
     "DEFAULT_SEARCH",

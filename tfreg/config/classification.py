@@ -7,7 +7,6 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from tfreg.config.options import words
 from tfreg.config.refinement import PRESETS
 from tfreg.config.registration import Parts, Start
-from tfreg.config.run import PhasePair
 from tfreg.config.sections import (
     Count,
     NotNegative,
@@ -19,6 +18,7 @@ from tfreg.config.sections import (
     not_a_truth_value,
     three_letters,
 )
+from tfreg.config.training_run import PhasePair
 
 
 class PairRegistration(Section):

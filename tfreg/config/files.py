@@ -5,8 +5,8 @@ from typing import get_args
 
 from pydantic import ValidationError
 
-from tfreg.config.run import Config
 from tfreg.config.sections import Section
+from tfreg.config.training_run import Config
 from tfreg.config.yaml_text import read_yaml, write_yaml
 from tfreg.errors import UserError
 from tfreg.spelling import is_meant, plain_spelling

@@ -3,10 +3,10 @@
 import keras
 from keras import ops
 
-from tfreg.layers.grids import identity_grid, spatial_shape
 from tfreg.layers.integration import Integration
-from tfreg.layers.shifted_sampling import sample_shifted
 from tfreg.layers.trilinear_sampler import sample_trilinear
+from tfreg.ops.grids import identity_grid, spatial_shape
+from tfreg.ops.shifted_sampling import sample_shifted
 
 
 @keras.saving.register_keras_serializable(package="tfreg")

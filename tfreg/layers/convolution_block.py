@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from tfreg.layers.acceleration import has_native_dilation
+from tfreg.ops.acceleration import has_native_dilation
 
 
 @keras.saving.register_keras_serializable(package="tfreg")

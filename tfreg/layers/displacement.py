@@ -2,7 +2,7 @@
 
 import keras
 
-from tfreg.layers.grids import identity_grid, spatial_shape
+from tfreg.ops.grids import identity_grid, spatial_shape
 
 
 @keras.saving.register_keras_serializable(package="tfreg")

@@ -3,10 +3,10 @@
 import keras
 from keras import ops
 
-from tfreg.layers.acceleration import compiled
-from tfreg.layers.grids import spatial_shape
-from tfreg.layers.line_products import multiplies_lines
-from tfreg.layers.upsampling import upsample_lines, upsample_lines_by_product
+from tfreg.ops.acceleration import compiled
+from tfreg.ops.grids import spatial_shape
+from tfreg.ops.line_products import multiplies_lines
+from tfreg.ops.upsampling import upsample_lines, upsample_lines_by_product
 
 LOGIT_LIMIT = 7.0
 

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfreg.layers.grids import spatial_shape
-from tfreg.layers.line_products import along_lines, multiplies_lines
+from tfreg.ops.grids import spatial_shape
+from tfreg.ops.line_products import along_lines, multiplies_lines
 
 ANCHORS = ("centre", "start")
 

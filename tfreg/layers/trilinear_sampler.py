@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from tfreg.layers.acceleration import compiled
+from tfreg.ops.acceleration import compiled
 
 BORDERS = ("edge", "zero")
 

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfreg.layers.line_products import along_lines, multiplies_lines
 from tfreg.losses.similarity import Similarity, weighted_mean
+from tfreg.ops.line_products import along_lines, multiplies_lines
 
 VARIANCE_FLOOR = 1e-5  # intensities are in [0, 1]: structure weaker than 0.003 counts as flat
 

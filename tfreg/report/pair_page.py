@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfreg.report import report_tables as tables
+from tfreg.report import pair_tables as tables
 from tfreg.report.deformed_grid import grid_field
 from tfreg.report.mosaic import mosaic
 from tfreg.report.page import data_uri, render

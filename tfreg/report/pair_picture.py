@@ -4,9 +4,9 @@ import matplotlib.image
 import numpy as np
 from scipy import ndimage
 
+from tfreg.io.whole_file import whole_file
 from tfreg.report.slices import PLANES, contrast, plane_to_show, upright_slice
 from tfreg.transforms.transform import Transform
-from tfreg.volumes.whole_file import whole_file
 
 HEIGHT = 220  # pixels of each slice
 TILES = 6  # of the checkerboard along the shorter side

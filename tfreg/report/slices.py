@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfreg.volumes.intensity import normalise
+from tfreg.preprocessing.intensity import normalise
 
 THICK = 2.0  # from this ratio of spacings on, a stack is shown in the plane of its slices
 # The axis of R, A, S to look along, those across and up, and the letters at left, right, top and bottom.

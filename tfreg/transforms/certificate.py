@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tfreg.transforms.unfolding import can_be_smoothed, smoothed_near
+from tfreg.transforms.fold_repair import can_be_smoothed, smoothed_near
 
 # Rounding in float64 stays below this share of a voxel's volume; a composed map's determinants stay above.
 LEAST_DETERMINANT = 1e-10

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import expit
 
-from tfreg.volumes.threads import in_threads
+from tfreg.runtime.threads import in_threads
 
 LOGIT_LIMIT = 7.0
 

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.spatial import KDTree
 
-from tfreg.volumes.threads import PART_SIZE
+from tfreg.runtime.threads import PART_SIZE
 
 # An iterated point is found when its image is this near to where it should be, in voxels.
 CONVERGED_VOXELS = 1e-9

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from tfreg.volumes.threads import PART_SIZE, in_threads
+from tfreg.runtime.threads import PART_SIZE, in_threads
 
 INTERPOLATIONS = {"nearest": 0, "linear": 1, "cubic": 3}
 

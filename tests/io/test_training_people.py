@@ -1,0 +1,122 @@
+"""A run's people: recorded, and found again under other names."""
+
+import json
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+
+from tfreg.errors import InputWarning, UserError
+from tfreg.evaluation.page import cohort_page
+from tfreg.evaluation.results import measurements
+from tfreg.evaluation.summary import summarise
+from tfreg.evaluation.text import evaluation_text
+from tfreg.evaluation.training_marks import marked
+from tfreg.io.manifest import Pair
+from tfreg.io.training_people import TrainingPeople, people_seen, seen_by, seen_in
+from tfreg.report.table import Table
+
+
+def pair(folder, person, *others):
+    """The pair of a person's two images, those of others by name."""
+    moving, fixed = others or (f"{person}_in", f"{person}_ex")
+    return Pair(f"{person}_pair", folder / fixed, folder / moving, fixed_subject=person, moving_subject=person)
+
+
+@pytest.fixture
+def run(tmp_path, rng):
+    """A run that was trained on a and b, its best epoch chosen on c; and images of a to e."""
+    for name in "abcde":
+        for phase in ("in", "ex", "more"):
+            (tmp_path / f"{name}_{phase}").write_bytes(rng.bytes(600))
+    (tmp_path / "run").mkdir()
+    people = TrainingPeople.of_pairs([pair(tmp_path, "a"), pair(tmp_path, "b")], [pair(tmp_path, "c")])
+    people.save(tmp_path / "run")
+    assert TrainingPeople.of_run(tmp_path / "run") == people
+    assert TrainingPeople.of_run(tmp_path / "run" / "model.keras") == people
+    return tmp_path / "run"
+
+
+def test_the_record_names_people_and_no_paths(run):
+    found = json.loads((run / "subjects.json").read_text())
+    assert {split: set(people) for split, people in found.items()} == {"train": {"a", "b"}, "validation": {"c"}}
+    assert all(len(digests) == 2 for people in found.values() for digests in people.values())
+    assert str(run.parent) not in (run / "subjects.json").read_text()
+
+
+def test_people_are_known_by_their_images(run):
+    folder = run.parent
+    shutil.copy(folder / "a_in", folder / "x_in")
+    shutil.copy(folder / "c_ex", folder / "y_ex")
+    pairs = [
+        pair(folder, "x", "x_in", "e_ex"),  # one image is enough
+        pair(folder, "x", "e_in", "e_more"),  # another pair of that person
+        pair(folder, "y", "d_in", "y_ex"),
+        pair(folder, "d", "d_more", "d_ex"),
+    ]
+    with pytest.warns(InputWarning) as told:
+        found = seen_by({"run": run}, pairs)["run"]
+    assert found == {"x": "train", "y": "validation"}
+    texts = [str(warning.message) for warning in told]
+    assert any("run was trained on 1 of the 3 people here: x;" in text for text in texts)
+    assert any("run had its best epoch chosen on 1 of the 3 people here: y;" in text for text in texts)
+    assert [seen_in(found, one) for one in pairs] == [{"x": "train"}, {"x": "train"}, {"y": "validation"}, {}]
+
+
+def test_namesakes_are_only_suspicious(run):
+    with pytest.warns(InputWarning, match="people of the same names, but on other images: a; if they"):
+        assert seen_by({"run": run}, [pair(run.parent, "a", "d_in", "d_ex")]) == {"run": {}}
+
+
+def test_what_is_not_known(run, tmp_path):
+    (tmp_path / "old").mkdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert seen_by({"old": tmp_path / "old"}, [pair(run.parent, "a")]) == {"old": None}
+        assert seen_by({"run": run}, [pair(run.parent, "d")]) == {"run": {}}
+    assert seen_in(None, pair(run.parent, "a")) is None
+    for text in ("{", "[]", '{"train": {}}', '{"train": {"a": 3}, "validation": {}}'):
+        (run / "subjects.json").write_text(text)
+        with pytest.raises(UserError, match=r"subjects.json: is damaged"):
+            TrainingPeople.of_run(run)
+
+
+def test_the_tables_mark_what_was_seen(run):
+    folder = run.parent
+    experiments = {"pairs": [pair(folder, name) for name in "acde"]}
+    seen = {"pairs": {"a_pair": {"a": "train"}, "c_pair": {"c": "validation"}, "d_pair": {}, "e_pair": {}}}
+    rows = [
+        {"experiment": "pairs", "pair": one.id, "method": method, "digest": "0", "fixed_subject": one.fixed_subject}
+        | {"moving_subject": one.moving_subject, "quality": {"mean_dice": 0.5, "dice": {"1": 0.5}}}
+        | ({"seen": seen["pairs"][one.id]} if method == "run" else {})
+        for one in experiments["pairs"]
+        for method in ("initial", "run", "old")
+    ]
+    summary = summarise(rows, experiments, ["initial", "run", "old"], "run")
+    people_seen(summary, rows, experiments, {"initial": {}, "run": {"model_sha256": "1"}, "old": {"model_sha256": "2"}})
+    methods = summary["pairs"]["methods"]
+    assert methods["initial"]["seen"] is None
+    assert methods["run"]["seen"] == {"people": 4, "train": 1, "validation": 1, "unknown": False}
+    assert methods["old"]["seen"] == {"people": 4, "train": 0, "validation": 0, "unknown": True}
+    found = {"experiments": summary, "reference": "run", "init": "header", "workers": 1, "threads": 1, "methods": {}}
+    text = evaluation_text(found)
+    assert "\n| run † | 50.00" in text
+    assert "\n| old ‡ | 50.00" in text
+    assert "\n| initial | 50.00" in text
+    assert "† run was trained on 1 of the 4 people measured here and had its best epoch chosen on 1 of the 4" in text
+    assert "‡ old: its folder holds no subjects.json" in text
+    page = cohort_page(found | {"versions": {"tfreg": "0"}}, {}, lambda pair: None)
+    assert "<li>† run was trained on 1 of the 4 people measured here" in page
+    assert '<th scope="row">run †</th>' in page
+    table = {tuple(line.split(",")[1:3]): line for line in measurements(rows).splitlines()}
+    column = table["method", "pair"].split(",").index("seen_in_training")
+    told = {key: line.split(",")[column] for key, line in table.items()}
+    assert [told["run", f"{name}_pair"] for name in "acde"] == ["train", "validation", "no", "no"]
+    assert {told[method, f"{name}_pair"] for name in "acde" for method in ("initial", "old")} == {""}
+
+
+def test_marks_stand_in_tables_alone():
+    table = marked(Table(("Dice",), (("run", ("1",)), ("other", ("2",)))), [{"methods": {"run": {}, "other": {}}}])
+    assert table.markdown()[2:] == ["| run | 1 |", "| other | 2 |"]
+    assert np.all([table.marked(name) == name for name in ("run", "other")])

@@ -1,0 +1,129 @@
+"""The linear stage against known maps: the same voxels under a turned header, and fields of view that differ."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from tfreg.config import Preprocessing
+from tfreg.io.formats import read_volume
+from tfreg.preprocessing.aligned_pair import align_pair
+from tfreg.refinement.linear_stage import STEPS, refine_linear
+from tfreg.volumes.resampling import sample
+from tfreg.volumes.volume import Lattice, Volume
+
+ANISOTROPIC = Lattice((44, 40, 9), np.diag([1.4, 1.4, 7.0, 1.0]))
+CUBES = Lattice((30, 34, 28), np.diag([2.0, 2.0, 2.0, 1]) - np.outer([30, 34, 28, 0], [0, 0, 0, 1]))
+# One volume of each set of real data.
+REAL = {
+    "lung_ct": "fixed.nii.gz",
+    "lung_mri": "0004.nii.gz",
+    "cardiac": "patient001_ED.nii.gz",
+    "hippocampus": "images/hippocampus_001.nii.gz",
+    "left_atrium": "heart1.nii.gz",
+    "brain_slabs": "brain01.nii.gz",
+}
+
+
+def rigid_about_centre(lattice, degrees, shift_mm, axis=(1, -1, 1)):
+    """A world map `(4, 4)`."""
+    turn = Rotation.from_rotvec(np.radians(degrees) * np.array(axis) / np.linalg.norm(axis))
+    return about_centre(lattice, turn.as_matrix(), shift_mm)
+
+
+def about_centre(lattice, matrix, shift_mm):
+    world_map = np.eye(4)
+    world_map[:3, :3] = matrix
+    world_map[:3, 3] = lattice.centre_world - world_map[:3, :3] @ lattice.centre_world + shift_mm
+    return world_map
+
+
+def errors_voxels(lattice, found, right):
+    """How far two world maps put each voxel apart, in the lattice's voxels."""
+    points = lattice.points()
+    apart = points @ (found - right)[:3, :3].T + (found - right)[:3, 3]
+    return np.linalg.norm(apart @ np.linalg.inv(lattice.affine[:3, :3]).T, axis=-1)
+
+
+def blobs(seed=4):
+    """A smooth function of world points (mm), in [0, 1], with structure at two scales."""
+    rng = np.random.default_rng(seed)
+    noise = sum(ndimage.gaussian_filter(rng.normal(size=(90, 90, 90)), s) * s**1.5 for s in (2.0, 5.0))
+    noise = (noise - noise.min()) / np.ptp(noise)
+    return lambda points: sample(noise, np.asarray(points) / 1.5 + 45)
+
+
+@pytest.mark.parametrize("similarity", ["lncc", "mi", "mind"])
+@pytest.mark.parametrize("degrees", [0, 10, 30])
+def test_turned_header_of_a_thick_stack(degrees, similarity):
+    lattice = ANISOTROPIC
+    fixed = Volume(blobs()(lattice.points() - lattice.centre_world).astype(np.float32), lattice.affine)
+    right = rigid_about_centre(lattice, degrees, (0, 0, 0) if not degrees else (6, -5, 6))
+    moving = Volume(fixed.array, right @ lattice.affine)
+    done = []
+    found = refine_linear(fixed, moving, np.eye(4), similarity, progress=done.append)
+    assert errors_voxels(lattice, found, right).max() < 0.01
+    assert sum(done) == STEPS
+
+
+@pytest.mark.parametrize("kind", ["rigid", "affine"])
+@pytest.mark.parametrize("similarity", ["lncc", "mi"])
+def test_partial_overlap(kind, similarity):
+    """Both fields of view are cut out of one scene, unlike in size, spacing and place."""
+    scene = blobs()
+    fixed_lattice = Lattice((40, 36, 30), np.diag([-1.8, 1.6, 2.2, 1]) + np.outer([35, -30, -34, 0], [0, 0, 0, 1]))
+    matrix = np.eye(3) if kind == "rigid" else np.array([[1.12, 0.05, 0], [-0.04, 0.93, 0.03], [0.02, 0, 1.05]])
+    turn = Rotation.from_euler("xyz", [8, -12, 10], degrees=True).as_matrix()
+    right = about_centre(fixed_lattice, turn @ matrix, (14, -9, 8))
+    fixed = Volume(scene(fixed_lattice.points()).astype(np.float32), fixed_lattice.affine)
+    affine = np.array([[1.5, 0, 0.2, -22], [0, 1.9, 0, -44], [-0.2, 0, 1.7, -28], [0, 0, 0, 1]])
+    moving_lattice = Lattice((44, 34, 38), affine)
+    back = np.linalg.inv(right)
+    moving = Volume(scene(moving_lattice.points() @ back[:3, :3].T + back[:3, 3]).astype(np.float32), affine)
+    errors = errors_voxels(fixed_lattice, refine_linear(fixed, moving, np.eye(4), similarity), right)
+    assert errors.mean() < 0.15
+    assert errors.max() < 0.4
+
+
+def test_the_other_way_round_is_the_inverse():
+    scene, lattice = blobs(), CUBES
+    right = rigid_about_centre(lattice, 9, (4, -3, 5))
+    back = np.linalg.inv(right)
+    fixed = Volume(scene(lattice.points()).astype(np.float32), lattice.affine)
+    other = lattice.extended((4, -2, 1), (0, 3, 2))
+    moving = Volume(scene(other.points() @ back[:3, :3].T + back[:3, 3]).astype(np.float32), other.affine)
+    there, and_back = refine_linear(fixed, moving, np.eye(4)), refine_linear(moving, fixed, np.eye(4))
+    assert errors_voxels(lattice, and_back @ there, np.eye(4)).max() < 0.05
+
+
+def test_what_masks_leave_out_does_not_count():
+    """A part of one image that lies elsewhere pulls, unless a mask leaves it out."""
+    lattice, wrong = CUBES, slice(0, 10)
+    right = rigid_about_centre(lattice, 8, (5, -4, 3))
+    array = blobs()(lattice.points()).astype(np.float32)
+    spoilt, counts = array.copy(), np.ones(lattice.shape, np.uint8)
+    spoilt[wrong], counts[wrong] = np.roll(array, 3, axis=1)[wrong], 0
+    fixed, moving = Volume(array, lattice.affine), Volume(spoilt, right @ lattice.affine)
+    found = refine_linear(fixed, moving, np.eye(4), masks=(None, moving.with_array(counts)))
+    assert errors_voxels(lattice, found, right)[10:].max() < 0.3
+    unmasked = refine_linear(fixed, moving, np.eye(4))
+    assert errors_voxels(lattice, unmasked, right)[10:].max() > 0.6
+
+
+def test_what_is_nowhere_measured_keeps_the_start():
+    lattice = Lattice((20, 22, 24), np.eye(4))
+    fixed = Volume(blobs()(lattice.points()).astype(np.float32), lattice.affine)
+    init = rigid_about_centre(lattice, 5, (1, 2, 3))
+    nothing = fixed.with_array(np.zeros(lattice.shape, np.uint8))
+    np.testing.assert_array_equal(refine_linear(fixed, fixed, init, masks=(None, nothing)), init)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_volumes_against_themselves(name, shared_data):
+    volume = read_volume(shared_data / name / REAL[name])
+    fixed = align_pair(volume, volume, Preprocessing()).fixed
+    same = refine_linear(fixed, fixed, np.eye(4))
+    assert errors_voxels(fixed.lattice, same, np.eye(4)).max() <= 0.05
+    right = rigid_about_centre(fixed.lattice, 10, (6, -5, 6.2))
+    found = refine_linear(fixed, Volume(fixed.array, right @ fixed.affine), np.eye(4))
+    assert errors_voxels(fixed.lattice, found, right).max() <= 0.1

@@ -1,0 +1,305 @@
+"""Refinement: known transforms are recovered, from nothing and from a network's, in any frame."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from tfreg.config import PRESETS, Refinement
+from tfreg.errors import UserError
+from tfreg.preprocessing.aligned_pair import AlignedPair
+from tfreg.preprocessing.pyramid import coarsened, cube_lattice, level_factors, onto_level
+from tfreg.refinement.linear_stage import refine_linear
+from tfreg.refinement.refine import LEAD, identity_start, refine_deformation, refine_pair, steps_of
+from tfreg.registration.register import register
+from tfreg.transforms.certificate import certify, folding_fraction
+from tfreg.transforms.deformation import Deformation
+from tfreg.transforms.transform import Transform
+from tfreg.volumes.resampling import sample
+from tfreg.volumes.volume import Lattice, Volume
+
+QUICK = Refinement(steps=(30, 15), tolerance=0)
+
+
+def lattice(matrix, shape, centre):
+    affine = np.eye(4)
+    affine[:3, :3] = matrix
+    affine[:3, 3] = centre - matrix @ ((np.array(shape) - 1) / 2)
+    return Lattice(shape, affine)
+
+
+OBLIQUE = Rotation.from_euler("xyz", [20, -35, 50], degrees=True).as_matrix()
+FIXED = lattice(OBLIQUE @ np.diag([2.0, 1.5, 3.5]), (28, 36, 16), np.array([-30.0, 20, 100]))
+MOVING = lattice(np.diag([-1.8, -2.1, 2.4]), (34, 32, 30), np.array([-30.0, 20, 100]))
+
+
+def body(points, seed=0):
+    """Intensities of a textured ellipsoid at world points: a smooth function, the same on every lattice."""
+    offset = (points - [-30, 20, 100]) / [22, 20, 24]
+    inside = np.clip(3 * (1 - np.linalg.norm(offset, axis=-1)), 0, 1)
+    waves = np.random.default_rng(seed).normal(size=(24, 3)) * 0.28
+    phases = np.random.default_rng(seed + 1).uniform(0, 2 * np.pi, 24)
+    return (inside * (400 + 60 * np.sin(points @ waves.T + phases).sum(-1))).astype(np.float32)
+
+
+def smooth_map(points):
+    """A deformation of some millimetres, fixed world to moving world."""
+    offset = points - np.array([-30.0, 20, 100])
+    return points + 2.5 * np.sin(offset[..., [1, 2, 0]] / 11 + [0.3, 1.0, 2.0])
+
+
+def pair_of(true_map):
+    moving = Volume(body(MOVING.points()), MOVING.affine)
+    fixed = Volume(body(true_map(FIXED.points())), FIXED.affine)
+    return fixed, moving
+
+
+def errors_mm(transform, true_map, fixed):
+    points = fixed.lattice.points()[fixed.array > 150]
+    assert len(points) > 500
+    return np.linalg.norm(transform(points) - true_map(points), axis=-1)
+
+
+def test_deformation_is_recovered_and_certified():
+    fixed, moving = pair_of(smooth_map)
+    result = register(fixed, moving, refine=True, transform="deformable")
+    before = errors_mm(Transform.identity(FIXED), smooth_map, fixed).mean()
+    assert before > 2
+    assert errors_mm(result.transform, smooth_map, fixed).mean() < before / 5
+    report = result.report
+    assert report["certificate"] == {
+        "folding_fraction": 0.0,
+        "certified": True,
+        "damping": 1.0,
+        "smoothing_rounds": 0,
+    }
+    assert report["metrics"]["after"]["correlation"] > 0.98 > report["metrics"]["after_init"]["correlation"]
+    levels = report["refinement"]["levels"]
+    assert [level["similarity"] for level in levels] == ["lncc+30*mind", "lncc+30*mind", "lncc"]
+    assert [level["spacing_mm"][0] for level in levels] == sorted((x["spacing_mm"][0] for x in levels), reverse=True)
+    assert all(level["loss_last"] < level["loss_first"] for level in levels)
+    # Cubes, although the fixed image's slices are twice as thick as its pixels.
+    np.testing.assert_allclose(np.ptp(result.transform.lattice.spacing), 0, atol=1e-9)
+    there = fixed.lattice.points()[fixed.array > 150]
+    back = result.transform.inverse()(result.transform(there))
+    np.testing.assert_allclose(back, there, atol=1e-6)
+
+
+@pytest.mark.parametrize("similarity", ["mse", "mi", "mind", "dwm", "ncc", "lncc+0.5*mi"])
+def test_other_similarities_recover_too(similarity):
+    fixed, moving = pair_of(smooth_map)
+    smoothness = 0.02 if similarity in ("mind", "mse") else None
+    result = register(fixed, moving, refine=True, transform="deformable", similarity=similarity, smoothness=smoothness)
+    before = errors_mm(Transform.identity(FIXED), smooth_map, fixed).mean()
+    assert errors_mm(result.transform, smooth_map, fixed).mean() < before / 2
+    assert {level["similarity"] for level in result.report["refinement"]["levels"]} == {similarity}
+
+
+@pytest.mark.parametrize(
+    ("angles", "shift"), [([30, 0, 0], [0, 0, 0]), ([0, -25, 15], [30, -20, 25]), ([12, 10, 28], [-10, 40, 0])]
+)
+def test_large_rigid_motion_is_found(angles, shift):
+    turn = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
+    centre = np.array([-30.0, 20, 100])
+
+    def rigid(points):
+        return (points - centre) @ turn.T + centre + shift
+
+    moving = Volume(body(MOVING.points()), MOVING.affine)
+    moving = Volume(moving.array, np.array(MOVING.affine) + np.outer([*shift, 0], [0, 0, 0, 1]))
+    fixed = Volume(body((FIXED.points() - centre) @ turn.T + centre), FIXED.affine)
+    found = refine_linear(_normal(fixed), _normal(moving), np.eye(4))
+    assert errors_mm(Transform.identity(FIXED, found), rigid, fixed).max() < 1.0
+
+
+def test_affine_is_found_and_is_all_that_linear_gives():
+    matrix = np.array([[1.12, 0.08, 0], [-0.05, 0.92, 0.06], [0.03, 0, 1.07]])
+    centre = np.array([-30.0, 20, 100])
+
+    def affine(points):
+        return (points - centre) @ matrix.T + centre + [4, -3, 5]
+
+    fixed, moving = pair_of(affine)
+    result = register(fixed, moving, refine=True, transform="linear")
+    assert result.transform.deformation is None
+    errors = errors_mm(result.transform, affine, fixed)
+    assert errors.mean() < 0.3
+    assert errors.max() < 1.0
+    np.testing.assert_allclose(result.report["linear"], result.transform.linear_world)
+    np.testing.assert_allclose(result.report["init"], np.eye(4))
+
+
+@pytest.mark.parametrize(("similarity", "works"), [("mi", True), ("mind", True), ("mse", False)])
+def test_inverted_contrast_needs_another_similarity(similarity, works):
+    """The moving image with its contrast turned round and bent, as of another modality."""
+    fixed, moving = pair_of(smooth_map)
+    inside = np.clip(moving.array / moving.array.max(), 0, 1)
+    other = moving.with_array((1 - inside**0.6).astype(np.float32))
+    smoothness = 0.02 if similarity == "mind" else None
+    result = register(fixed, other, refine=True, transform="deformable", similarity=similarity, smoothness=smoothness)
+    before = errors_mm(Transform.identity(FIXED), smooth_map, fixed).mean()
+    after = errors_mm(result.transform, smooth_map, fixed).mean()
+    assert after < 0.6 * before if works else after > before
+
+
+def test_masks_leave_disturbances_out():
+    """A dark block in the moving image pulls the result away, unless a mask leaves it out."""
+    fixed, moving = pair_of(smooth_map)
+    spoilt, mask = moving.array.copy(), np.ones(MOVING.shape, np.uint8)
+    spoilt[4:14, 6:22, 8:22] = 0
+    mask[3:15, 5:23, 7:23] = 0
+    points = fixed.lattice.points()[fixed.array > 150]
+    # Some voxels away from what is left out, the truth can be known.
+    known = ndimage.binary_erosion(mask, iterations=2, border_value=1)
+    voxels = np.round(MOVING.to_voxel(smooth_map(points))).astype(int)
+    points = points[known[tuple(voxels.T)]]
+
+    def error(array, **options):
+        options |= {"transform": "deformable", "similarity": "mse", "smoothness": 0.02}
+        result = register(fixed, moving.with_array(array), refine=True, **options)
+        return np.linalg.norm(result.transform(points) - smooth_map(points), axis=-1).mean()
+
+    clean = error(moving.array)
+    assert error(spoilt) > 1.4 * clean
+    assert error(spoilt, moving_mask=moving.with_array(mask)) < 1.25 * clean
+
+
+def test_refinement_improves_what_a_network_predicted(pair, tools):
+    fixed, moving = pair
+    run = tools.ChosenRun(scale=0.3)
+    predicted = register(fixed, moving, run=run)
+    refined = register(fixed, moving, run=run, refine=True)
+    correlations = [result.report["metrics"]["after"]["correlation"] for result in (predicted, refined)]
+    assert correlations[1] > correlations[0] + 0.05
+    assert refined.transform.lattice.same_as(predicted.transform.lattice, 1e-6)
+    assert not np.array_equal(refined.transform.linear, predicted.transform.linear)
+    assert refined.report["certificate"]["certified"]
+
+
+@pytest.mark.parametrize("anchor", ["start", "centre"])
+@pytest.mark.parametrize("integration", ["composed", "axiswise"])
+def test_without_steps_a_start_is_kept(rng, integration, anchor):
+    """Control points and their pyramid represent any logits; a level without effect changes nothing."""
+    fixed, moving = pair_of(smooth_map)
+    logits = ndimage.gaussian_filter(rng.normal(size=(14, 18, 8, 3)), (1, 1, 1, 0))
+    start = Transform(FIXED, np.eye(3, 4), Deformation(logits, FIXED.shape, 2, integration, anchor), np.eye(4))
+    still = Refinement(steps=(1, 1), learning_rate=1e-9)
+    found, _ = refine_deformation(_normal(fixed), _normal(moving), start, still)
+    np.testing.assert_allclose(found.deformation.logits, logits, atol=1e-5)
+    np.testing.assert_allclose(found(FIXED.points()), start(FIXED.points()), atol=1e-3)
+
+
+def test_fast_is_a_preset_and_unknown_ones_are_refused():
+    fixed, moving = pair_of(smooth_map)
+    result = register(fixed, moving, refine=True, preset="fast", transform="deformable")
+    assert result.report["refinement"]["settings"]["steps"] == list(PRESETS["fast"].steps)
+    with pytest.raises(UserError, match="--preset slow: choose quality or fast"):
+        register(fixed, moving, refine=True, preset="slow")
+    with pytest.raises(UserError, match="--smoothness -1: give a number of at least 0"):
+        register(fixed, moving, refine=True, smoothness=-1)
+
+
+@pytest.mark.parametrize("transform", ["deformable", "both", "linear"])
+def test_progress_is_told(transform):
+    fixed, moving = pair_of(smooth_map)
+    pair = AlignedPair(_normal(fixed), _normal(moving), np.eye(4))
+    done = []
+    refine_pair(pair, QUICK, transform, progress=done.append)
+    assert sum(done) == steps_of(QUICK, transform, None)
+
+
+def test_coarse_levels_go_both_ways_and_meet():
+    """The two ways' errors differ, so that their mean is nearer to the truth than the way that goes alone."""
+    fixed, moving = pair_of(smooth_map)
+    volumes = _normal(fixed), _normal(moving)
+    settings = Refinement(steps=(30, 30, 1), tolerance=0)
+    start, lead = identity_start(FIXED, np.eye(4), settings)
+    found, levels = refine_deformation(*volumes, start, settings, lead=lead)
+    assert len(level_factors(start.lattice, 3)) == 2
+    assert [level["way"] for level in levels] == ["fixed to moving", "moving to fixed", "fixed to moving"]
+    assert all(level["loss_last"] < level["loss_first"] for level in levels[:2])
+    # A start that is not quite the identity goes one way.
+    logits = start.deformation.logits + 1e-9
+    start = replace(start, deformation=replace(start.deformation, logits=logits))
+    alone, levels = refine_deformation(*volumes, start, settings, lead=lead)
+    assert [level["way"] for level in levels] == ["fixed to moving"] * 2
+    assert errors_mm(found, smooth_map, fixed).mean() < errors_mm(alone, smooth_map, fixed).mean()
+
+
+def test_folds_are_smoothed_away(rng):
+    start, _ = identity_start(FIXED, np.eye(4), QUICK)
+    logits = 1.6 * rng.normal(size=start.deformation.logits.shape)
+    logits[: logits.shape[0] // 2] = 0
+    rough = Transform(
+        start.lattice, start.linear, Deformation(logits, start.lattice.shape, 2, "composed", "start"), np.eye(4)
+    )
+    assert folding_fraction(rough.displacement_mm(FIXED), FIXED.affine) > 0
+    healed, displacement_mm, certificate = certify(rough, FIXED, smooth=True)
+    assert certificate.certified
+    assert certificate.damping == 1
+    assert certificate.smoothing_rounds > 0
+    assert folding_fraction(displacement_mm, FIXED.affine) == certificate.folding_fraction == 0
+    # Far from the folds nothing changed, and what is left to do is nothing.
+    np.testing.assert_array_equal(healed.deformation.logits[:4], rough.deformation.logits[:4])
+    assert certify(healed, FIXED, smooth=True)[2].smoothing_rounds == 0
+    assert certify(rough, FIXED)[2].damping < 1
+
+
+def test_cubes_level_thick_slices():
+    thick = lattice(np.diag([1.5, 1.5, 10.0]), (120, 110, 9), np.zeros(3))
+    cubes = cube_lattice(thick, 10**7)
+    np.testing.assert_allclose(cubes.spacing, np.cbrt(22.5))
+    assert np.all(np.array(cubes.shape) % 8 == 0)
+    np.testing.assert_allclose(cubes.centre_world, thick.centre_world, atol=1e-9)
+    assert np.all(np.array(cubes.shape) * cubes.spacing >= np.array(thick.shape) * thick.spacing - 1e-6)
+    assert np.prod(cube_lattice(thick, 3000).shape) < 4 * 3000
+
+
+def test_levels_even_out_spacing_first():
+    thick = lattice(np.diag([1.0, 1.0, 4.0]), (96, 96, 16), np.zeros(3))
+    assert level_factors(thick, 3) == [(4, 4, 1), (2, 2, 1), (1, 1, 1)]
+    cubes = lattice(np.eye(3), (96, 96, 48), np.zeros(3))
+    assert level_factors(cubes, 4) == [(4, 4, 4), (2, 2, 2), (1, 1, 1)]
+    coarse = coarsened(cubes, (4, 2, 1))
+    np.testing.assert_allclose(coarse.to_world([0, 0, 0]), cubes.to_world([1.5, 0.5, 0]))
+    wide = cubes.extended((1, 2, 3), 4)
+    assert wide.shape == (101, 102, 55)
+    np.testing.assert_allclose(wide.to_world([1, 2, 3]), cubes.to_world([0, 0, 0]), atol=1e-9)
+
+
+def test_level_volumes_are_sampled_where_they_lie():
+    volume = Volume(sample(MOVING.points()[..., 0], MOVING.voxels()), MOVING.affine)  # a ramp in x
+    inner = coarsened(MOVING, (2, 2, 2)).extended(-2, -2)
+    values, weights = onto_level(volume, inner)
+    np.testing.assert_allclose(values, inner.points()[..., 0], atol=1e-3)
+    np.testing.assert_array_equal(weights, 1)
+    values, weights = onto_level(volume, MOVING.extended(3, 0))
+    np.testing.assert_array_equal(weights[:3], 0)
+    np.testing.assert_array_equal(weights[3:, 3:, 3:], 1)
+    np.testing.assert_allclose(values[:3, 5, 5], values[3, 5, 5])
+
+
+def test_what_a_mask_leaves_out_does_not_blur_into_the_rest():
+    array, mask = np.full(MOVING.shape, 0.5, np.float32), np.ones(MOVING.shape, np.uint8)
+    array[:9], mask[:9] = 1.0, 0
+    values, weights = onto_level(
+        Volume(array, MOVING.affine), coarsened(MOVING, (4, 4, 4)), None, Volume(mask, MOVING.affine)
+    )
+    np.testing.assert_allclose(values[weights > 0.01], 0.5, atol=1e-4)
+    assert weights[0].max() < 0.01
+    assert weights[-1].min() > 0.99
+    assert onto_level(Volume(array, MOVING.affine), coarsened(MOVING, (4, 4, 4)))[0][2].mean() > 0.55
+
+
+def test_lead_lets_the_border_move():
+    start, lead = identity_start(FIXED, np.eye(4), QUICK)
+    assert lead == (LEAD,) * 3
+    corner = start.lattice.to_voxel(cube_lattice(FIXED, 10**7).to_world([0, 0, 0]))
+    np.testing.assert_allclose(corner, LEAD, atol=1e-9)
+
+
+def _normal(volume):
+    """The volume with intensities in [0, 1]."""
+    return volume.with_array((volume.array / volume.array.max()).clip(0, 1))

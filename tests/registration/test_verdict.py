@@ -1,0 +1,164 @@
+"""What report.json says for and against a result, against closed forms."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from tfreg.registration.register import register
+from tfreg.registration.verdict import LIMITS, suspicion, trust_figures, verdict
+from tfreg.transforms.transform import Transform
+from tfreg.volumes.volume import Lattice, Volume
+
+# Oblique, with axes in another order than the world's.
+AFFINE = np.array([[0.0, -2.0, 0.3, 10], [3.0, 0.1, 0.0, -40], [0.2, 0.0, 2.5, 5], [0, 0, 0, 1]])
+
+
+@pytest.fixture(scope="module")
+def image():
+    """A textured volume with intensities in [0, 1]."""
+    array = ndimage.gaussian_filter(np.random.default_rng(3).normal(size=(30, 40, 36)), 2)
+    array = (array - array.min()) / np.ptp(array)
+    return Volume(array.astype(np.float32), AFFINE)
+
+
+def moved(image, matrix=None, shift_mm=(0, 0, 0)):
+    """A linear `Transform` about the image's centre."""
+    world = np.eye(4)
+    world[:3, :3] = np.eye(3) if matrix is None else matrix
+    centre = image.lattice.centre_world
+    world[:3, 3] = centre - world[:3, :3] @ centre + shift_mm
+    network = np.linalg.inv(image.affine) @ world @ image.affine
+    middle = image.lattice.centre_voxel
+    shift = network[:3, 3] + network[:3, :3] @ middle - middle
+    return Transform(image.lattice, np.concatenate([network[:3, :3], shift[:, None]], axis=1), None, np.eye(4))
+
+
+def test_identity_is_trusted(image):
+    figures = trust_figures(image, image, np.eye(4), moved(image), moved(image))
+    assert figures["local_correlation"] == pytest.approx(1, abs=1e-4)
+    assert figures["local_correlation_before"] == pytest.approx(1, abs=1e-4)
+    assert figures["outside_fraction"] == 0
+    assert figures["implausible_volume_fraction"] == 0
+    assert figures["linear_volume_ratio"] == pytest.approx(1)
+    assert figures["inverse_consistency_mm"] == pytest.approx({"mean": 0, "median": 0, "p95": 0}, abs=1e-9)
+    assert verdict(figures) == ("pass", [])
+
+
+def test_inverse_consistency_is_the_distance_to_the_identity(image):
+    forward, backward = moved(image, shift_mm=(3, -2, 1)), moved(image, shift_mm=(0, 2, -1))
+    figures = trust_figures(image, image, np.eye(4), forward, backward)
+    assert figures["inverse_consistency_mm"] == pytest.approx({"mean": 3, "median": 3, "p95": 3})
+    size_mm = np.mean(np.array(image.shape) * image.spacing)
+    assert figures["inverse_consistency"] == pytest.approx(3 / size_mm)
+    exact = trust_figures(image, image, np.eye(4), forward, moved(image, shift_mm=(-3, 2, -1)))
+    assert exact["inverse_consistency_mm"]["p95"] < 1e-9
+
+
+def test_backward_transform_is_taken_where_the_forward_one_leads(image):
+    double, half = 2.0 * np.eye(3), 0.5 * np.eye(3)
+    right = trust_figures(image, image, np.eye(4), moved(image, double), moved(image, half))
+    assert right["inverse_consistency_mm"]["p95"] < 1e-9
+    wrong = trust_figures(image, image, np.eye(4), moved(image, half), moved(image, half))
+    assert wrong["inverse_consistency_mm"]["mean"] > 10
+
+
+def test_structure_outside_the_moving_image(image):
+    axis_mm = image.affine[:3, 0] * 15  # half the field of view along the first axis
+    figures = trust_figures(image, image, np.eye(4), moved(image, shift_mm=axis_mm))
+    assert figures["outside_fraction"] == pytest.approx(0.5, abs=0.06)
+    gone = trust_figures(image, image, np.eye(4), moved(image, shift_mm=(0, 0, 1000)), moved(image))
+    assert gone["outside_fraction"] == 1
+    assert np.isnan(gone["local_correlation"])
+    judgement, reasons = verdict(gone)
+    assert judgement == "review"
+    assert "100% of the fixed image's structure is mapped outside the moving image" in reasons
+
+
+@pytest.mark.parametrize(("stretch", "fraction"), [(1.5, 0), (1.7, 1), (1 / 1.5, 0), (1 / 1.7, 1)])
+def test_volume_changes_of_more_than_four_times_are_implausible(image, stretch, fraction):
+    figures = trust_figures(image, image, np.eye(4), moved(image, stretch * np.eye(3)))
+    assert figures["implausible_volume_fraction"] == pytest.approx(fraction)
+    assert figures["linear_volume_ratio"] == pytest.approx(stretch**3)
+
+
+def test_init_is_neither_stretch_nor_miss(image):
+    init = moved(image, shift_mm=(30, 0, 0)).linear_world
+    elsewhere = Volume(image.array, init @ image.affine)
+    figures = trust_figures(image, elsewhere, init, Transform.identity(image.lattice, init))
+    assert figures["local_correlation_before"] == figures["local_correlation"] == pytest.approx(1, abs=1e-4)
+
+
+def test_masks_leave_out_what_is_wrong(image):
+    spoiled = image.array.copy()
+    spoiled[:, :16] = np.random.default_rng(0).random((30, 16, 36))
+    mask = np.ones(image.shape, np.uint8)
+    mask[:, :20] = 0
+    plain, *masked = (
+        trust_figures(image, image.with_array(spoiled), np.eye(4), moved(image), None, masks)
+        for masks in ((None, None), (image.with_array(mask), None), (None, image.with_array(mask)))
+    )
+    assert plain["local_correlation"] < 0.8
+    assert [figures["local_correlation"] for figures in masked] == pytest.approx([1, 1], abs=0.02)
+
+
+def test_verdict_names_what_is_beyond_its_limit():
+    good = {
+        "inverse_consistency": LIMITS["inverse_consistency"],
+        "inverse_consistency_mm": {"mean": 12.34, "median": 1.0, "p95": 30.0},
+        "local_correlation": LIMITS["local_correlation"],
+        "outside_fraction": LIMITS["outside_fraction"],
+        "implausible_volume_fraction": LIMITS["implausible_volume_fraction"],
+        "linear_volume_ratio": 1 / LIMITS["linear_volume_ratio"],
+    }
+    assert suspicion(good) == pytest.approx(dict.fromkeys(LIMITS, 1.0))
+    assert verdict(good) == ("pass", [])
+    assert verdict(good, certified=False) == ("review", ["the written field folds"])
+    bad = good | {"inverse_consistency": 1.5 * LIMITS["inverse_consistency"], "local_correlation": 0.0}
+    assert suspicion(bad)["inverse_consistency"] == pytest.approx(1.5)
+    judgement, reasons = verdict(bad)
+    assert judgement == "review"
+    assert reasons == [
+        "from fixed to moving and back it misses by 12.3 mm on average",
+        "the aligned images hardly resemble each other (local correlation 0.00)",
+    ]
+    assert verdict(bad, ignored=("local_correlation",))[1] == reasons[:1]
+    shrunk = good | {"linear_volume_ratio": 0.3}
+    assert verdict(shrunk) == ("review", ["the linear part alone changes the volume 0.30-fold"])
+    assert (
+        verdict(good | {"linear_volume_ratio": 3.0})[0] == verdict(good | {"linear_volume_ratio": -1.0})[0] == "review"
+    )
+    unchecked = bad | {"inverse_consistency": None, "inverse_consistency_mm": None}
+    assert "inverse_consistency" not in suspicion(unchecked)
+    assert len(verdict(unchecked)[1]) == 1
+    assert suspicion(bad | {"local_correlation": float("nan")})["local_correlation"] == np.inf
+
+
+def test_register_checks_the_other_direction(image, tools):
+    """A shifted copy passes; noise in its place does not."""
+    rng = np.random.default_rng(8)
+    object_ = tools.textured(rng, (30, 40, 36), AFFINE)
+    shifted = Volume(object_.array, moved(object_, shift_mm=(4, -3, 2)).linear_world @ AFFINE)
+    result = register(object_, shifted, refine=True, preset="fast", check=True)
+    assert result.report["verdict"] == "pass"
+    assert result.report["reasons"] == []
+    assert result.report["trust"]["inverse_consistency_mm"]["mean"] < 1
+    assert result.report["seconds"]["check"] > 0
+    noise = shifted.with_array(rng.normal(size=shifted.shape).astype(np.float32))
+    failed = register(object_, noise, refine=True, preset="fast", check=True)
+    assert failed.report["verdict"] == "review"
+    assert any("miss" in reason for reason in failed.report["reasons"])
+    unchecked = register(object_, shifted, refine=True, preset="fast")
+    assert unchecked.report["trust"]["inverse_consistency"] is None
+    assert unchecked.report["verdict"] == "pass"
+
+
+def test_lattice_of_other_orientation(image):
+    """The same image stored with its axes swapped and flipped gives the same figures."""
+    flip = np.eye(4)
+    flip[0, 0], flip[0, 3] = -1, image.shape[0] - 1
+    swap = np.eye(4)[[1, 0, 2, 3]]
+    array = np.flip(image.array, 0).transpose(1, 0, 2)
+    other = Volume(np.ascontiguousarray(array), image.affine @ flip @ swap)
+    coarse = Volume(image.array, Lattice(image.shape, AFFINE).affine)
+    ours, theirs = (trust_figures(coarse, moving, np.eye(4), moved(image)) for moving in (image, other))
+    assert ours["local_correlation"] == pytest.approx(theirs["local_correlation"], abs=1e-4)

@@ -1,0 +1,1 @@
+"""Health told by deformations."""

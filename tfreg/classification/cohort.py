@@ -1,0 +1,150 @@
+"""The subjects of a table whose deformations are known, healthy and ill."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfreg.config import Processing, checked
+from tfreg.errors import InputWarning, UserError, WorkError
+from tfreg.io.content import content_digest
+from tfreg.io.manifest import read_subjects
+from tfreg.io.manifest_checks import SPLITS
+from tfreg.io.same_files import check_subjects
+from tfreg.registration.cohort import Registered, register_subjects
+from tfreg.runtime.processes import Resources
+from tfreg.spelling import is_meant, misspelt, plain_spelling, some_of
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """The subjects of a table whose deformations are known.
+
+    Args:
+        registered: List of `Registered`.
+        targets: `(n,)`, 0 healthy, 1 ill, -1 where the group is neither.
+        failures: Dictionary of subject to what went wrong.
+    """
+
+    registered: list[Registered]
+    targets: np.ndarray
+    failures: dict[str, str]
+
+    @property
+    def keys(self):
+        """What tells each subject's images from all others: the names of the deformations' folders."""
+        return [subject.folder.name for subject in self.registered]
+
+    @property
+    def images(self):
+        """Each subject's images by their content, a list of sets of digests."""
+        return [
+            {content_digest(path) for path in (subject.pair.fixed, subject.pair.moving)} for subject in self.registered
+        ]
+
+    def seen(self, keys, images):
+        """Names of the subjects with one of those keys, or with an image of those digests."""
+        return [
+            subject.subject
+            for subject, key, own in zip(self.registered, self.keys, self.images, strict=True)
+            if key in keys or own & images
+        ]
+
+    def without(self, subjects):
+        """The `Cohort` without the subjects of those names."""
+        kept = np.array([subject.subject not in subjects for subject in self.registered])
+        registered = [subject for subject, stays in zip(self.registered, kept, strict=True) if stays]
+        return Cohort(registered, self.targets[kept], self.failures)
+
+    @property
+    def to_review(self):
+        """Names of the subjects whose registration should not be trusted unseen."""
+        return [subject.subject for subject in self.registered if subject.record["verdict"] != "pass"]
+
+
+def read_cohort(config, data, cache, *, split=None, least=1, workers=1, threads=None, device=None, progress=True):
+    """Registers a whole table of subjects to deformations, those known already apart.
+
+    Args:
+        config: A `tfreg.config.Classification`.
+        data: Subjects manifest (CSV).
+        cache: Folder where deformations are kept by the content of their images.
+        split: Only subjects of this split, or None.
+        least: How many healthy and how many ill subjects there must be, others being left out; 0 takes all subjects,
+            whatever their group.
+        workers: Processes side by side.
+        threads, device: Of each process; see `tfreg.runtime.resources.set_up`.
+        progress: Shows a progress bar.
+
+    Returns:
+        A `Cohort`.
+
+    Raises:
+        UserError: If an option is not valid, the manifest does not fit the config, or groups are too small.
+        WorkError: If no registration succeeds.
+    """
+    options = checked(Processing, workers=workers, threads=threads, device=device)
+    workers, threads = options.workers, options.threads
+    subjects = read_subjects(data, must_exist=False)
+    if split is not None:
+        subjects = [subject for subject in subjects if subject.split == split]
+        if not subjects:
+            raise UserError(f"{data}: no subject has split {split!r}{is_meant(split, SPLITS)}; choose another --split")
+    check_subjects(data, subjects)
+    groups = _groups(subjects, data)
+    if least:
+        named, there = (*config.healthy, *(config.ill or ())), sorted(set(groups.values()) - {None})
+        for name in named:
+            if name not in there:
+                known = ", ".join(there) or "none"
+                raise UserError(f"{data}: no subject has group {name!r}{is_meant(name, there)}; there are {known}")
+        for name in (name for name in there if name not in named):
+            meant = misspelt(name, named)
+            if meant is not None and plain_spelling(meant) == plain_spelling(name):
+                raise UserError(f"{data}: group {name!r} is {meant!r} in the config; write both in one way")
+            if meant is not None:
+                fate = "counts as ill" if config.ill is None else "is left out"
+                text = f"{data}: group {name!r} is not in the config (is `{meant}` meant?), and {fate}."
+                warnings.warn(text, InputWarning, stacklevel=2)
+        without = sorted(name for name, group in groups.items() if group is None)
+        if without:
+            warnings.warn(f"{data}: without a group, and left out: {some_of(without)}.", InputWarning, stacklevel=2)
+        subjects = [subject for subject in subjects if _target(subject.group, config) >= 0]
+        # Before the registrations, which take their time, and after them, because some may fail.
+        _check_size([_target(groups[name], config) for name in {s.subject for s in subjects}], least, config, data)
+    resources = Resources(config.seed, threads, device)
+    found = register_subjects(subjects, config.pairs, config.registration, cache, workers, resources, progress)
+    usable = [subject for subject in found if subject.folder is not None]
+    failures = {subject.subject: subject.record["error"] for subject in found if subject.folder is None}
+    if not usable:
+        raise WorkError(f"{data}: no pair could be registered; the first: {next(iter(failures.values()))}")
+    targets = np.array([_target(subject.group, config) for subject in usable])
+    _check_size(targets, least, config, data)
+    return Cohort(usable, targets, failures)
+
+
+def _groups(subjects, data):
+    """{subject: group}; both phases of a person must say the same."""
+    groups = {}
+    for subject in subjects:
+        if groups.setdefault(subject.subject, subject.group) != subject.group:
+            raise UserError(f"{data}: subject {subject.subject} has two groups; give all its rows the same one")
+    return groups
+
+
+def _check_size(targets, least, config, data):
+    """Refuses groups that are too small to be divided."""
+    for target, name in enumerate(("healthy", "ill")):
+        count = int((np.asarray(targets) == target).sum())
+        if count < least:
+            names = ", ".join(config.healthy if target == 0 else config.ill or ("all others",))
+            raise UserError(
+                f"{data}: {count} {name} subjects ({names}), and {least} are needed; add some, or set folds"
+            )
+
+
+def _target(group, config):
+    """0 for a healthy group, 1 for an ill one, -1 for neither."""
+    if group in config.healthy:
+        return 0
+    return 1 if group is not None and (config.ill is None or group in config.ill) else -1

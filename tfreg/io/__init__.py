@@ -1,0 +1,1 @@
+"""Files: the only place that knows of formats and of LPS."""

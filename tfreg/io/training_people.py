@@ -1,0 +1,183 @@
+"""The people that a run was trained on: kept in its folder, and found again in what it is measured on."""
+
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfreg.errors import InputWarning, UserError
+from tfreg.io.content import content_digest
+from tfreg.io.whole_file import whole_file
+from tfreg.spelling import some_of
+
+FILE = "subjects.json"
+TRAIN, VALIDATION = "train", "validation"
+
+
+@dataclass(frozen=True)
+class TrainingPeople:
+    """Who a run was trained on.
+
+    Args:
+        splits: Dictionary of "train" and "validation" to a dictionary of a person's name to the digests of the images.
+    """
+
+    splits: dict[str, dict[str, list[str]]]
+
+    @classmethod
+    def of_pairs(cls, train_pairs, validation_pairs):
+        """Those of a training's `Pair`s."""
+        splits = {}
+        for split, pairs in ((TRAIN, train_pairs), (VALIDATION, validation_pairs)):
+            people = {}
+            for pair in pairs:
+                for person, image in people_of(pair):
+                    people.setdefault(person, set()).add(content_digest(image))
+            splits[split] = {person: sorted(digests - {None}) for person, digests in sorted(people.items())}
+        return cls(splits)
+
+    def save(self, run):
+        """Keeps them in a run's folder, a `Path`."""
+        with whole_file(run / FILE) as partial:
+            partial.write_text(json.dumps(self.splits, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def of_run(cls, run):
+        """Those of a run.
+
+        Args:
+            run: Its folder, or the model's file in it.
+
+        Returns:
+            A `TrainingPeople`, or None where the run does not say.
+
+        Raises:
+            UserError: If the record is damaged.
+        """
+        run = Path(run)
+        file = (run if run.is_dir() else run.parent) / FILE
+        if not file.is_file():
+            return None
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            return cls({split: {name: list(d) for name, d in found[split].items()} for split in (TRAIN, VALIDATION)})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{file}: is damaged; delete it, and it is not known who was trained on") from error
+
+    def among(self, pairs):
+        """Which people of some pairs the run has seen: anybody of whom it has seen an image, whatever it is called.
+
+        Args:
+            pairs: List of `tfreg.io.manifest.Pair`.
+
+        Returns:
+            Dictionary of a person to "train", or to "validation" for those on whom the best epoch was chosen.
+        """
+        known = {
+            digest: split
+            for split in (VALIDATION, TRAIN)
+            for digests in self.splits[split].values()
+            for digest in digests
+        }
+        found = {}
+        for pair in pairs:
+            for person, image in people_of(pair):
+                split = known.get(content_digest(image))
+                if split is not None and found.get(person) != TRAIN:
+                    found[person] = split
+        return found
+
+    def namesakes(self, pairs):
+        """People of some pairs who have the name of one that the run has seen, but none of the images; a list."""
+        names = {name for people in self.splits.values() for name in people}
+        seen = self.among(pairs)
+        people = {person for pair in pairs for person in (pair.fixed_subject, pair.moving_subject) if person}
+        return sorted((people & names) - set(seen))
+
+
+def people_of(pair):
+    """(person, image) of a pair's two sides; where the person is not known, the pair and the side stand for it."""
+    yield pair.fixed_subject or f"{pair.id} (fixed)", pair.fixed
+    yield pair.moving_subject or f"{pair.id} (moving)", pair.moving
+
+
+def seen_in(people, pair):
+    """What a row says of a pair.
+
+    Args:
+        people: What `TrainingPeople.among` finds, or None.
+        pair: A `tfreg.io.manifest.Pair`.
+
+    Returns:
+        The part of `people` that is in the pair; None where nothing is known.
+    """
+    return None if people is None else {person: people[person] for person, _ in people_of(pair) if person in people}
+
+
+def people_seen(summary, rows, experiments, methods):
+    """Adds to each network of a summary how many people it had seen.
+
+    Args:
+        summary: From `tfreg.evaluation.summary.summarise`; its methods get `seen`: None where there is no
+            network, else a dictionary of `people`, `train` and `validation` (how many), and `unknown` (whether some
+            rows do not say).
+        rows: The rows, with `seen` as `seen_in` makes it.
+        experiments: Dictionary of an experiment's name to its `Pair`s.
+        methods: Dictionary of a method's name to its definition.
+    """
+    rows = list(rows)
+    for experiment, part in summary.items():
+        pairs = {pair.id: pair for pair in experiments[experiment]}
+        for name, figures in part["methods"].items():
+            figures["seen"] = None
+            if not methods.get(name, {}).get("model_sha256"):
+                continue
+            own = [
+                row
+                for row in rows
+                if row["experiment"] == experiment and row["method"] == name and row["pair"] in pairs
+            ]
+            seen = [row.get("seen") for row in own]
+            splits = {person: split for found in seen for person, split in (found or {}).items()}
+            figures["seen"] = {
+                "people": len({person for row in own for person, _ in people_of(pairs[row["pair"]])}),
+                TRAIN: list(splits.values()).count(TRAIN),
+                VALIDATION: list(splits.values()).count(VALIDATION),
+                "unknown": None in seen,
+            }
+
+
+def seen_by(models, pairs):
+    """Which people the networks have seen; what is known of it is told as an `InputWarning`.
+
+    Args:
+        models: Dictionary of a network's name to its file or run folder.
+        pairs: List of `tfreg.io.manifest.Pair`, all that it is measured on.
+
+    Returns:
+        Dictionary of the name to what `TrainingPeople.among` finds, or to None where the run does not say.
+    """
+    people = {person for pair in pairs for person, _ in people_of(pair)}
+    found = {}
+    for name, model in models.items():
+        record = TrainingPeople.of_run(model)
+        found[name] = None if record is None else record.among(pairs)
+        if record is None:
+            continue
+        for split, words in ((TRAIN, "was trained on"), (VALIDATION, "had its best epoch chosen on")):
+            those = sorted(person for person, where in found[name].items() if where == split)
+            if those:
+                warnings.warn(
+                    f"{name} {words} {len(those)} of the {len(people)} people here: {some_of(those)}; its figures are "
+                    "not those of people that it has not seen.",
+                    InputWarning,
+                    stacklevel=3,
+                )
+        if namesakes := record.namesakes(pairs):
+            warnings.warn(
+                f"{name} was trained on people of the same names, but on other images: {some_of(namesakes)}; if they "
+                "are the same people, its figures are too good.",
+                InputWarning,
+                stacklevel=3,
+            )
+    return found

@@ -1,0 +1,34 @@
+"""Linear maps of the lines of a volume, as products with a matrix."""
+
+import math
+
+from keras import ops
+
+from tfreg.ops.acceleration import has_fast_products
+
+
+def multiplies_lines(volume):
+    """Whether `along_lines` is the fast way for a volume `(batch, i, j, k, channels)`."""
+    return None not in volume.shape[1:] and has_fast_products()
+
+
+def along_lines(matrix, volume, axis):
+    """Maps every line of a volume along an axis; several times faster than filters and sums, and its gradient too.
+
+    Args:
+        matrix: `(m, n)`, NumPy or tensor.
+        volume: `(batch, i, j, k, channels)` with n voxels along the axis, of known sizes but for the batch.
+        axis: 0, 1 or 2, spatial.
+
+    Returns:
+        The same, with m voxels along the axis.
+    """
+    matrix = ops.convert_to_tensor(matrix, dtype=volume.dtype)
+    sizes = list(volume.shape[1:])
+    before, after = sizes[axis], math.prod(sizes[axis + 1 :])
+    sizes[axis] = matrix.shape[0]
+    if after == 1:
+        product = ops.matmul(ops.reshape(volume, (-1, before)), ops.transpose(matrix))
+    else:
+        product = ops.matmul(matrix, ops.reshape(volume, (-1, before, after)))
+    return ops.reshape(product, (-1, *sizes))

@@ -1,0 +1,1 @@
+"""From two volumes to what a network or the refinement takes."""

@@ -1,0 +1,177 @@
+"""From volumes as they are to what the network sees."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfreg.errors import UserError
+from tfreg.preprocessing.initial_alignment import initial_alignment
+from tfreg.preprocessing.intensity import normalise
+from tfreg.preprocessing.network_grid import network_grid
+from tfreg.volumes.resampling import resample
+from tfreg.volumes.volume import Lattice, Volume
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedPair:
+    """A pair with comparable intensities and an initial alignment.
+
+    Args:
+        fixed, moving: `Volume`s as they lie, float32 in [0, 1].
+        init: `(4, 4)`, fixed world to moving world, mm.
+        notes: What had to be decided, one sentence each.
+    """
+
+    fixed: Volume
+    moving: Volume
+    init: np.ndarray
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedPair:
+    """A pair on its network grid.
+
+    Args:
+        fixed, moving: `(i, j, k)` float32 in [0, 1].
+        lattice: The network grid.
+        init: `(4, 4)`, fixed world to moving world, mm.
+        notes: What had to be decided, one sentence each.
+    """
+
+    fixed: np.ndarray
+    moving: np.ndarray
+    lattice: Lattice
+    init: np.ndarray
+    notes: tuple[str, ...] = ()
+
+    @property
+    def batch(self):
+        """What a network takes: dictionary of `fixed` and `moving`, `(1, i, j, k, 1)`."""
+        return {"fixed": self.fixed[None, ..., None], "moving": self.moving[None, ..., None]}
+
+
+def normalised(volume, intensity, name="volume"):
+    """A volume with intensities in [0, 1].
+
+    Args:
+        volume: A `Volume`.
+        intensity: `window` and `percentiles`, one of which is None (`tfreg.config.Intensity`).
+        name: What error messages call the volume.
+
+    Returns:
+        The `Volume` with a float32 array; its notes say what was replaced.
+
+    Raises:
+        UserError: If nothing is left between floor and ceiling.
+    """
+    try:
+        array, _, notes = normalise(volume.array, intensity.window, intensity.percentiles)
+    except ValueError as error:
+        raise UserError(f"{name}: {error}; give another intensity window") from error
+    return Volume(array, volume.affine, volume.frame, (*volume.notes, *notes))
+
+
+def voxel_map(volume, lattice, world_map=None):
+    """Where the voxels of a lattice lie in a volume.
+
+    Rounded to a billionth of a voxel: pairs whose maps differ by rounding alone see the same volume, and a
+    voxel on the border of the field of view falls on the same side of it.
+
+    Args:
+        volume: A `Volume`.
+        lattice: The `Lattice`.
+        world_map: `(4, 4)`, from the lattice's world to the volume's, or None.
+
+    Returns:
+        `(4, 4)`, voxel coordinates of the lattice to voxel coordinates of the volume.
+    """
+    world_map = np.eye(4) if world_map is None else world_map
+    return np.round(np.linalg.inv(volume.affine) @ world_map @ lattice.affine, 9) + 0.0  # no negative zeros
+
+
+def onto_network_grid(volume, lattice, world_map=None, interpolation="linear"):
+    """A normalised volume's values on the network grid, zero outside it.
+
+    Args:
+        volume: A `Volume` with intensities in [0, 1].
+        lattice: The network grid.
+        world_map: `(4, 4)`, from the network grid's world to the volume's, or None.
+        interpolation: "linear" or "cubic", after Gaussian smoothing where the grid is coarser.
+
+    Returns:
+        `(i, j, k)` float32 in [0, 1].
+    """
+    result = _resample(volume, lattice, interpolation, world_map, anti_alias=True)
+    return np.clip(result, 0.0, 1.0)
+
+
+def labels_onto_network_grid(labels, lattice, world_map=None):
+    """A segmentation's values on the network grid by nearest neighbour, `(i, j, k)` int32."""
+    return _resample(labels, lattice, "nearest", world_map).astype(np.int32)
+
+
+def align_pair(fixed, moving, preprocessing, init=None, fixed_mask=None, moving_mask=None):
+    """Normalises a pair's intensities and aligns it initially.
+
+    Args:
+        fixed, moving: `Volume`s as read.
+        preprocessing: `tfreg.config.Preprocessing`.
+        init: `(4, 4)`, fixed world to moving world, mm; None computes what `preprocessing.init` names.
+        fixed_mask, moving_mask: Segmentations that "moments" is restricted to, or None.
+
+    Returns:
+        An `AlignedPair`.
+
+    Raises:
+        UserError: If a volume holds no contrast within the intensity window.
+    """
+    fixed = normalised(fixed, preprocessing.intensity, "fixed")
+    moving = normalised(moving, preprocessing.intensity, "moving")
+    if init is None:
+        # Of the normalised volumes, which are all that training keeps.
+        init = initial_alignment(preprocessing.init, fixed, moving, fixed_mask, moving_mask)
+    notes = (*(f"fixed: {note}" for note in fixed.notes), *(f"moving: {note}" for note in moving.notes))
+    return AlignedPair(fixed, moving, init, notes)
+
+
+def prepare_pair(fixed, moving, preprocessing, init=None, fixed_mask=None, moving_mask=None):
+    """Aligns a pair initially and resamples both onto the network grid.
+
+    Args:
+        fixed, moving, preprocessing, init, fixed_mask, moving_mask: See `align_pair`.
+
+    Returns:
+        A `PreparedPair`.
+
+    Raises:
+        UserError: If a volume holds no contrast within the intensity window.
+    """
+    return on_network_grid(align_pair(fixed, moving, preprocessing, init, fixed_mask, moving_mask), preprocessing)
+
+
+def on_network_grid(pair, preprocessing):
+    """Resamples an aligned pair onto the network grid.
+
+    Args:
+        pair: An `AlignedPair`.
+        preprocessing: `tfreg.config.Preprocessing`.
+
+    Returns:
+        A `PreparedPair`.
+    """
+    grid = preprocessing.network_grid
+    lattice = network_grid(pair.fixed.lattice, grid.orientation, grid.spacing, grid.shape)
+    return PreparedPair(
+        onto_network_grid(pair.fixed, lattice, interpolation=preprocessing.interpolation),
+        onto_network_grid(pair.moving, lattice, pair.init, preprocessing.interpolation),
+        lattice,
+        pair.init,
+        pair.notes,
+    )
+
+
+def _resample(volume, lattice, interpolation, world_map, anti_alias=False):
+    """`(i, j, k)`, a volume's values where `voxel_map` puts the lattice's voxels; zero outside it."""
+    places = Lattice(lattice.shape, voxel_map(volume, lattice, world_map))
+    return resample(Volume(volume.array, np.eye(4)), places, interpolation, anti_alias=anti_alias).array

@@ -1,0 +1,115 @@
+"""The lattices of a coarse-to-fine refinement, and volumes on them."""
+
+import numpy as np
+from scipy import ndimage
+
+from tfreg.preprocessing.aligned_pair import voxel_map
+from tfreg.preprocessing.network_grid import network_grid
+from tfreg.volumes.resampling import anti_aliased
+from tfreg.volumes.volume import Lattice
+
+# Sizes are multiples of this, so that the volumes of a cohort share their compiled models.
+SIZE_STEP = 8
+
+# A voxel to which less than this share of masked voxels contributes takes its value from all of them.
+LEAST_SHARE = 1e-3
+
+# The coarsest level keeps this many voxels along the shortest axis.
+LEAST_SIZE = 12
+
+
+def cube_lattice(fixed, most_voxels):
+    """The lattice of cubes over a field of view that has as many voxels as the volume itself.
+
+    Cubes even out anisotropic spacing: thick slices are divided, fine pixels merged. The sizes are rounded up.
+
+    Args:
+        fixed: The fixed volume's `Lattice`.
+        most_voxels: Beyond this number the cubes are made larger.
+
+    Returns:
+        A `Lattice`.
+    """
+    volume_mm3 = abs(np.linalg.det(fixed.affine[:3, :3]))
+    share = max(1.0, np.prod(fixed.shape) / most_voxels)
+    spacing = float(np.cbrt(volume_mm3 * share))
+    shape = -(-np.array(network_grid(fixed, spacing=spacing).shape) // SIZE_STEP) * SIZE_STEP
+    return network_grid(fixed, spacing=spacing, shape=tuple(int(n) for n in shape))
+
+
+def coarsened(lattice, factors):
+    """The lattice whose voxels are blocks of another's, from the same corner on.
+
+    Args:
+        lattice: A `Lattice`.
+        factors: Three positive integers.
+
+    Returns:
+        A `Lattice`; the last block along an axis may overhang.
+    """
+    factors = np.array(factors)
+    affine = np.array(lattice.affine)
+    affine[:3, 3] += affine[:3, :3] @ ((factors - 1) / 2)
+    affine[:3, :3] *= factors
+    return Lattice(tuple(int(-(-n // f)) for n, f in zip(lattice.shape, factors, strict=True)), affine)
+
+
+def level_factors(lattice, levels):
+    """Blocks of voxels from coarse to fine, which even out the spacing before they shrink all axes.
+
+    Each coarser level doubles the blocks of the axes along which they are the thinnest, within a factor of
+    the square root of two, as long as `LEAST_SIZE` blocks remain.
+
+    Args:
+        lattice: The finest `Lattice`.
+        levels: Largest number of levels.
+
+    Returns:
+        A list of three factors a level, the last of them (1, 1, 1).
+    """
+    factors = np.ones(3, int)
+    found = [tuple(factors)]
+    while len(found) < levels:
+        thickness = lattice.spacing * factors
+        thin = thickness < thickness.min() * np.sqrt(2)
+        room = np.array(lattice.shape) / (2 * factors) >= LEAST_SIZE
+        if not (thin & room).any() or not room[thin].all():
+            break
+        factors = np.where(thin, 2 * factors, factors)
+        found.append(tuple(int(f) for f in factors))
+    return found[::-1]
+
+
+def onto_level(volume, lattice, world_map=None, mask=None):
+    """A volume on a level's lattice, its border continued, and where it was measured.
+
+    Args:
+        volume: A `Volume` with intensities in [0, 1].
+        lattice: The level's `Lattice`.
+        world_map: `(4, 4)`, from the lattice's world to the volume's, or None.
+        mask: A `Volume` on the volume's lattice, where it counts, or None.
+
+    Returns:
+        `(i, j, k)` float32 values after Gaussian smoothing where the lattice is coarser, and `(i, j, k)`
+        float32 weights in [0, 1], 0 outside the field of view and the mask. Values are means over the mask.
+    """
+    chain = voxel_map(volume, lattice, world_map)
+    step = np.linalg.norm(chain[:3, :3], axis=1)
+
+    def read(array):
+        return ndimage.affine_transform(
+            anti_aliased(array, step), chain[:3, :3], chain[:3, 3], lattice.shape, np.float32, order=1, mode="nearest"
+        )
+
+    index = np.ogrid[tuple(slice(n) for n in lattice.shape)]
+    inside = np.ones(lattice.shape, bool)
+    for row, size in zip(chain[:3], volume.shape, strict=True):
+        coordinate = row[0] * index[0] + row[1] * index[1] + row[2] * index[2] + row[3]
+        inside &= (coordinate >= -0.5) & (coordinate <= size - 0.5)
+    if mask is None:
+        return read(volume.array), inside.astype(np.float32)
+    # What the mask leaves out does not blur into what counts.
+    counts = (mask.array != 0).astype(np.float32)
+    share = np.clip(read(counts), 0, 1)
+    values = np.divide(read(volume.array * counts), share, where=share > LEAST_SHARE, out=read(volume.array))
+    return values, share * inside

@@ -1,0 +1,268 @@
+"""The linear stage of a refinement: rigid from several starts, then all twelve parameters."""
+
+import numpy as np
+from scipy import optimize
+from scipy.spatial.transform import Rotation
+
+from tfreg.preprocessing.initial_alignment import initial_alignment
+from tfreg.preprocessing.network_grid import network_grid
+from tfreg.refinement.linear_objective import LinearObjective
+from tfreg.runtime.threads import in_threads
+
+# Voxels of the smaller field of view, in the coarse and in the fine stage.
+COARSE, FINE = 6_000, 120_000
+
+# The first starts are turned by this much about each axis, either way.
+START_DEGREES = 25.0
+
+# Two initial alignments closer than this many coarse voxels are one.
+SAME_VOXELS = 3.0
+
+# Of each image that much is read around the other's field of view, as a share of the smaller one's mean size.
+MARGIN = 0.25
+
+# Largest stretch or compression along any direction that a linear part is believed.
+LARGEST_STRETCH = 3.0
+
+# Most iterations of the optimiser, from each of the starts and of every later fit.
+START_ITERATIONS, ITERATIONS = 8, 40
+
+# So many starts go on.
+KEPT_STARTS = 3
+
+# A fit ends where an iteration improves the objective by less.
+TOLERANCE = 1e-8
+
+# What each part of the work counts for in a progress bar beside the steps of the levels, and all of it.
+SHARES = {"starts": 8, "coarse": 4, "fine": 8}
+STEPS = sum(SHARES.values())
+
+
+def refine_linear(fixed, moving, init, similarity="lncc", masks=(None, None), far=True, progress=None):
+    """The linear map that aligns a pair.
+
+    The images are compared where both have been measured, and both ways: what lies outside of a field of view or a
+    mask neither counts as dark nor as like, and the result of a pair the other way round is the inverse.
+
+    Args:
+        fixed, moving: `Volume`s with intensities in [0, 1].
+        init: `(4, 4)`, fixed world to moving world (mm), to begin from.
+        similarity: What the whole refinement goes by.
+        masks: Where fixed and moving count, `Volume`s on their lattices or None.
+        far: True tries several rotations first; False begins at `init` with all twelve parameters.
+        progress: Called with the number of steps done after some of them, `STEPS` in all, or None.
+
+    Returns:
+        `(4, 4)`, fixed world to moving world, mm.
+    """
+    measure = "mi" if "mi" in similarity else "lncc"  # "mind" too
+    pair = (fixed, moving), masks, measure
+    candidates = [init]
+    if far:
+        candidates += _centres_of_mass(fixed, moving, init, masks)
+    coarse = _Level(*pair, candidates, COARSE)
+    if coarse.objective.is_empty:
+        return init
+    count = progress or (lambda done: None)
+    rigids = [init]
+    if far:
+        starts = [coarse.turned(matrix, turn) for matrix in candidates for turn in _turns()]
+        fitted = in_threads(lambda start: coarse.fitted(start, True, START_ITERATIONS), starts)
+        best = sorted(fitted, key=lambda result: result[1])[:KEPT_STARTS]
+        count(SHARES["starts"])
+        rigids = [matrix for matrix, _ in in_threads(lambda start: coarse.fitted(start[0], True, ITERATIONS), best)]
+    else:
+        count(SHARES["starts"])
+    linears = [matrix for matrix, _ in in_threads(lambda start: coarse.fitted(start, False, ITERATIONS), rigids)]
+    count(SHARES["coarse"])
+    # What looks better on coarse voxels may have been the better only there.
+    candidates = [matrix for matrix in (init, *rigids, *linears) if _is_plausible(matrix, init)]
+    fine = _Level(*pair, candidates, FINE)
+    start = min(candidates, key=fine.value)
+    linear, _ = fine.fitted(start, False, ITERATIONS)
+    count(SHARES["fine"])
+    return linear if _is_plausible(linear, init) else start
+
+
+def _centres_of_mass(fixed, moving, init, masks):
+    """The alignment of the centres of mass, a list of one; of none where it is the initial one, or `init` turns."""
+    try:
+        moments = initial_alignment("moments", fixed, moving, *masks)
+    except ValueError:
+        return []
+    same_mm = SAME_VOXELS * np.cbrt(_volume_mm3(fixed.lattice) / COARSE)
+    only_shifts = np.array_equal(init[:3, :3], np.eye(3))
+    return [moments] if only_shifts and np.linalg.norm(moments[:3, 3] - init[:3, 3]) > same_mm else []
+
+
+def _turns():
+    """Seven rotations `(3, 3)`: none, and one either way about each axis."""
+    turns = [sign * np.eye(3)[axis] for axis in range(3) for sign in (-1, 1)]
+    return Rotation.from_rotvec(np.radians(START_DEGREES) * np.array([np.zeros(3), *turns])).as_matrix()
+
+
+def _is_plausible(linear, init):
+    """Whether a map neither mirrors nor stretches beyond belief what the initial alignment leaves."""
+    change = linear[:3, :3] @ np.linalg.inv(init[:3, :3])
+    stretch = np.linalg.svd(change, compute_uv=False)
+    return np.linalg.det(change) > 0 and stretch.max() <= LARGEST_STRETCH and stretch.min() >= 1 / LARGEST_STRETCH
+
+
+class _Level:
+    """The pair on cubes of one size, over what may lie in both fields of view.
+
+    Args:
+        volumes: Fixed and moving `Volume`.
+        masks: Where they count, or None.
+        measure: What `LinearObjective` takes.
+        candidates: World maps `(4, 4)` that are to be tried, and some way around them.
+        voxels: Cubes in the smaller field of view.
+    """
+
+    def __init__(self, volumes, masks, measure, candidates, voxels):
+        lattices = [volume.lattice for volume in volumes]
+        # No finer than the finer image is.
+        finest = min(abs(np.linalg.det(lattice.affine[:3, :3])) for lattice in lattices)
+        self.spacing = float(np.cbrt(max(min(map(_volume_mm3, lattices)) / voxels, finest)))
+        margin_mm = MARGIN * min(np.mean(np.array(lattice.shape) * lattice.spacing) for lattice in lattices)
+        maps = candidates, [np.linalg.inv(matrix) for matrix in candidates]
+        self.lattices = [
+            _around(kept, self.spacing, other, ways, margin_mm)
+            for kept, other, ways in zip(lattices, lattices[::-1], maps[::-1], strict=True)
+        ]
+        self.objective = LinearObjective(*volumes, self.lattices, masks, measure)
+        # The objective's own lattices, with what they add.
+        self.to_fixed, self.to_moving = (np.linalg.inv(lattice.affine) for lattice in self.objective.lattices)
+        self.fixed_shape = np.array(self.objective.lattices[0].shape)
+
+    def turned(self, world_map, turn):
+        """A world map after a rotation `(3, 3)` about the centre of the fixed cubes, along the fixed image's axes."""
+        centre = self.lattices[0].centre_world
+        axes = self.lattices[0].affine[:3, :3] / self.spacing
+        rotation = np.eye(4)
+        rotation[:3, :3] = axes @ turn @ axes.T
+        rotation[:3, 3] = centre - rotation[:3, :3] @ centre
+        return world_map @ rotation
+
+    def value(self, world_map):
+        """The objective of a world map."""
+        return self.objective(self._voxel_map(world_map))[0]
+
+    def fitted(self, world_map, rigid, iterations):
+        """The best map near a world map.
+
+        Args:
+            world_map: `(4, 4)`, fixed world to moving world.
+            rigid: True turns and shifts it, False changes all twelve parameters.
+            iterations: Most that the optimiser takes.
+
+        Returns:
+            The world map `(4, 4)` and its objective.
+        """
+        begin = self._voxel_map(world_map)
+        change = _rigid_change if rigid else _linear_change
+        middle = np.eye(4)
+        middle[:3, 3] = (self.fixed_shape - 1) / 2
+        about, back = begin @ middle, np.linalg.inv(middle)
+
+        def objective(parameters):
+            step, slopes = change(parameters, self.fixed_shape)
+            value, gradient = self.objective(about @ step @ back)
+            by_step = about[:3, :3].T @ gradient @ back.T
+            return value, np.array([(by_step * slope[:3]).sum() for slope in slopes])
+
+        count = 6 if rigid else 12
+        result = optimize.minimize(
+            objective,
+            np.zeros(count),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": iterations, "maxcor": count, "ftol": TOLERANCE, "gtol": 1e-7},
+        )
+        step, _ = change(result.x, self.fixed_shape)
+        return self._world_map(about @ step @ back), float(result.fun)
+
+    def _voxel_map(self, world_map):
+        return self.to_moving @ world_map @ np.linalg.inv(self.to_fixed)
+
+    def _world_map(self, voxel_map):
+        return np.linalg.inv(self.to_moving) @ voxel_map @ self.to_fixed
+
+
+def _linear_change(parameters, shape):
+    """The identity and a change of all twelve parameters, each in voxels that it moves the lattice's by (RMS).
+
+    Returns:
+        `(4, 4)`, and its derivatives, a list of `(4, 4)`.
+    """
+    slopes = []
+    for row, column in np.ndindex(3, 4):
+        slope = np.zeros((4, 4))
+        slope[row, column] = np.sqrt(12) / shape[column] if column < 3 else 1.0
+        slopes.append(slope)
+    return np.eye(4) + np.tensordot(parameters, slopes, 1), slopes
+
+
+def _rigid_change(parameters, shape):
+    """A rotation by a vector's length about its direction and a shift; arguments and results as `_linear_change`."""
+    scales = np.sqrt(12) / np.sqrt((shape**2).sum() - shape**2)
+    angle = parameters[:3] * scales
+    rotation = Rotation.from_rotvec(angle).as_matrix()
+    step = np.eye(4)
+    step[:3, :3], step[:3, 3] = rotation, parameters[3:]
+    # d exp([v]) / d v_i = exp([v]) [J e_i] with the right Jacobian J of the rotations.
+    jacobian = _right_jacobian(angle)
+    slopes = []
+    for axis in range(6):
+        slope = np.zeros((4, 4))
+        if axis < 3:
+            slope[:3, :3] = rotation @ _cross(jacobian[:, axis]) * scales[axis]
+        else:
+            slope[axis - 3, 3] = 1.0
+        slopes.append(slope)
+    return step, slopes
+
+
+def _cross(vector):
+    """The matrix `(3, 3)` of the cross product with a vector."""
+    x, y, z = vector
+    return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+
+
+def _right_jacobian(vector):
+    """What turns a change of a rotation vector into a turn after the rotation, `(3, 3)`.
+
+    Reference:
+        Chirikjian, Stochastic Models, Information Theory, and Lie Groups 2, 2012, section 10.6.
+    """
+    length, cross = np.linalg.norm(vector), _cross(vector)
+    if length < 1e-4:
+        return np.eye(3) - cross / 2
+    return np.eye(3) - (1 - np.cos(length)) / length**2 * cross + (length - np.sin(length)) / length**3 * cross @ cross
+
+
+def _around(kept, spacing, other, maps, margin_mm):
+    """Cubes over the part of a field of view that another may reach.
+
+    Args:
+        kept: The `Lattice` to be covered.
+        spacing: Side of the cubes, mm.
+        other: The other image's `Lattice`.
+        maps: World maps `(4, 4)` from the other image to this one.
+        margin_mm: How much more is kept on every side.
+
+    Returns:
+        A `Lattice`, cut out of the cubes over the whole.
+    """
+    whole = network_grid(kept, spacing=spacing)
+    corners = np.array(list(np.ndindex(2, 2, 2))) * np.array(other.shape) - 0.5
+    places = np.concatenate([other.to_world(corners) @ matrix[:3, :3].T + matrix[:3, 3] for matrix in maps])
+    voxels, margin = whole.to_voxel(places), margin_mm / spacing
+    low = np.clip(np.floor(voxels.min(0) - margin), 0, np.array(whole.shape) - 1).astype(int)
+    high = np.clip(np.ceil(voxels.max(0) + margin), low, np.array(whole.shape) - 1).astype(int)
+    return whole.extended(-low, high + 1 - np.array(whole.shape))
+
+
+def _volume_mm3(lattice):
+    """The size of a field of view."""
+    return abs(np.linalg.det(lattice.affine[:3, :3])) * np.prod(lattice.shape)

@@ -1,0 +1,1 @@
+"""Registration of pairs: files in, results out."""

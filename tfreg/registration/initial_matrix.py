@@ -1,0 +1,60 @@
+"""The initial alignment of a pair where a person gives it, as a file or as a matrix."""
+
+from pathlib import Path
+
+import numpy as np
+
+from tfreg.errors import UserError
+from tfreg.io.input_files import path_kind
+from tfreg.io.itk_transforms import read_linear
+from tfreg.preprocessing.initial_alignment import KINDS
+
+
+def matrix_from_file(name):
+    """Reads what `--init` names where it is none of `KINDS`.
+
+    Args:
+        name: A linear ITK transform file.
+
+    Returns:
+        `(4, 4)`, fixed world to moving world, RAS+ mm.
+
+    Raises:
+        UserError: If there is no such file, or it holds another transform.
+    """
+    if not isinstance(name, str | Path):
+        raise UserError(f"--init {name}: choose {', '.join(KINDS)}, or give an ITK transform file")
+    try:
+        kind = path_kind(name)
+    except UserError as error:
+        raise UserError(f"--init {name}: choose {', '.join(KINDS)}, or give an ITK transform file") from error
+    if kind == "folder":
+        raise UserError(f"--init {name}: is a folder; give an ITK transform file, such as the linear.tfm of a result")
+    return read_linear(name)
+
+
+def checked_matrix(matrix, init):
+    """Checks an initial alignment that is given in Python.
+
+    Args:
+        matrix: `(4, 4)`, fixed world to moving world, RAS+ mm, or None.
+        init: One of `KINDS`, or None.
+
+    Returns:
+        `(4, 4)` float64, or None.
+
+    Raises:
+        UserError: If it is no affine that can be inverted, or both are given.
+    """
+    if matrix is None:
+        return None
+    if init is not None:
+        raise UserError(f"init {init!r} and init_matrix: give one of the two")
+    try:
+        matrix = np.array(matrix, np.float64)
+    except (TypeError, ValueError):
+        matrix = np.array(np.nan)
+    affine = matrix.shape == (4, 4) and np.isfinite(matrix).all() and np.array_equal(matrix[3], [0, 0, 0, 1])
+    if not affine or abs(np.linalg.det(matrix)) < 1e-9:
+        raise UserError("init_matrix: give a 4x4 affine that can be inverted, fixed world to moving world, RAS+ mm")
+    return matrix

@@ -1,0 +1,116 @@
+"""`tfreg report`: the page of a result or of an evaluation, and the picture of a result."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from tfreg.errors import UserError
+from tfreg.evaluation.results import PICTURES, SUMMARY, read_evaluation
+from tfreg.io.itk_transforms import read_displacement
+from tfreg.io.nifti import read_nifti
+from tfreg.io.result_file import check_file, written_files
+from tfreg.registration.result import REPORT
+from tfreg.registration.views import block_means, load_views
+from tfreg.report.drawing import own_drawing_settings
+
+PAGE = "report.html"
+PAGE_EXTENSIONS = (".html", ".htm")
+FIGURE_EXTENSIONS = (".png", ".pdf", ".svg")
+PRINT_DPI = 300
+
+
+def write_report(folder, out=None, figure=None, force=False):
+    """Writes the page of a registered pair or of an evaluation, and a pair's picture for print.
+
+    Args:
+        folder: A folder that `tfreg register` or `tfreg evaluate` wrote.
+        out: The page to write; None is report.html in the folder.
+        figure: The picture to write (.png, .pdf, .svg), or None.
+        force: Replaces existing files.
+
+    Returns:
+        List of the paths written.
+
+    Raises:
+        UserError: If the folder is not a result or is damaged, or a file exists or cannot be written.
+    """
+    folder = Path(folder)
+    out = folder / PAGE if out is None else Path(out)
+    figure = None if figure is None else Path(figure)
+    is_evaluation = (folder / SUMMARY).is_file()
+    if not is_evaluation and not (folder / REPORT).is_file():
+        raise UserError(f"{folder}: is not a result; name a folder that `tfreg register` or `tfreg evaluate` wrote")
+    check_file(out, PAGE_EXTENSIONS, force)
+    if figure is not None:
+        check_file(figure, FIGURE_EXTENSIONS, force)
+    if is_evaluation and figure is not None:
+        raise UserError(f"--figure {figure}: is of one pair; name a folder that `tfreg register` wrote")
+    with own_drawing_settings():
+        contents = _cohort(folder, out) if is_evaluation else _pair(folder, out, figure)
+        with written_files([path for path, _ in contents], force) as partials:
+            for (_, write), partial in zip(contents, partials, strict=True):
+                write(partial)
+    return [path for path, _ in contents]
+
+
+def _cohort(folder, out):
+    """The page of an evaluation."""
+    found, measured = read_evaluation(folder)
+    from tfreg.evaluation.page import cohort_page
+
+    def picture(pair):
+        file = folder / PICTURES / f"{pair}.png"
+        return file.read_bytes() if file.is_file() else None
+
+    try:
+        page = cohort_page(found, measured, picture)
+    # Whatever a summary that is JSON, but not of this version, makes it raise.
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UserError(
+            f"{folder / SUMMARY}: is damaged, or of another version of tfreg; run `tfreg evaluate` again"
+        ) from error
+    return [(out, lambda path: path.write_text(page, encoding="utf-8"))]
+
+
+def _pair(folder, out, figure):
+    """The page and the picture of a registered pair."""
+    report = _read_report(folder)
+    views, fixed_shape = load_views(folder)
+    displacement_mm = read_displacement(folder / "displacement.nii.gz")
+    logarithm = _read_jacobian(folder / "jacobian.nii.gz")
+    for name, array in (("displacement", displacement_mm), ("jacobian", logarithm)):
+        if array.shape[:3] != fixed_shape:
+            raise UserError(f"{folder / name}.nii.gz: does not belong to the folder's views.npz; register again")
+    components = [block_means(displacement_mm[..., d], views.factors) for d in range(3)]
+    displacement_mm, logarithm = np.stack(components, axis=-1), block_means(logarithm, views.factors)
+    if logarithm.shape != views.fixed.shape:
+        raise UserError(f"{folder}: views.npz is damaged; register again")
+    # Pictures take a second to import, and wrong input is told before.
+    from tfreg.report.pair_page import pair_figure, pair_page
+
+    page = pair_page(report, views, displacement_mm, logarithm)
+    contents = [(out, lambda path: path.write_text(page, encoding="utf-8"))]
+    if figure is not None:
+        drawn = pair_figure(views, displacement_mm)
+        contents.append((figure, lambda path: drawn.savefig(path, dpi=PRINT_DPI)))
+    return contents
+
+
+def _read_report(folder):
+    """The dictionary in report.json."""
+    path = folder / REPORT
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # ValueError: neither JSON nor UTF-8
+        raise UserError(f"{path}: cannot be read, or is damaged; register again") from error
+    if not isinstance(report, dict) or not {"metrics", "certificate"} <= report.keys():
+        raise UserError(f"{path}: is not of a registration; name a folder that `tfreg register` wrote")
+    return report
+
+
+def _read_jacobian(path):
+    """`(i, j, k)`, the log Jacobian, which `read_volume` would refuse where it is the same everywhere."""
+    if not path.is_file():
+        raise UserError(f"{path}: is missing; register again")
+    return read_nifti(path).array

@@ -1,0 +1,170 @@
+"""A trained network with the config that says how to feed it."""
+
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfreg.config import Config, load_written_config
+from tfreg.errors import UserError
+from tfreg.io.input_digests import file_digest
+from tfreg.runtime.keras_settings import own_keras_settings
+from tfreg.transforms.deformation import Deformation
+from tfreg.transforms.transform import Transform
+
+# What a .keras file holds.
+MODEL_PARTS = {"config.json", "metadata.json", "model.weights.h5"}
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedRun:
+    """A network and its config.
+
+    Args:
+        name: What results call the model: the run's folder name.
+        sha256: Of the model file.
+        config: A `tfreg.config.Config`.
+        network: The `keras.Model`.
+    """
+
+    name: str
+    sha256: str
+    config: Config
+    network: Any
+
+    @property
+    def provenance(self):
+        """What a report says of the model, a dictionary."""
+        return {"name": self.name, "sha256": self.sha256}
+
+    @cached_property
+    def _head(self):
+        """The network up to matrix and logits: `Transform` does the rest, exactly and at any resolution."""
+        import keras
+
+        from tfreg.ops.acceleration import compiles_models
+
+        outputs = {}
+        if "linear" in self.network.output:
+            outputs["linear"] = self.network.output["linear"]
+        if "gradients" in self.network.output:
+            outputs["logits"] = self.network.get_layer("logits").output
+        head = keras.Model(self.network.input, outputs)
+        head.compile(jit_compile=compiles_models())
+        return head
+
+    @own_keras_settings()
+    def predict(self, pair):
+        """Predicts a pair's transform in one forward pass.
+
+        Args:
+            pair: A `tfreg.preprocessing.aligned_pair.PreparedPair`.
+
+        Returns:
+            A `Transform`.
+
+        Raises:
+            UserError: If the predicted linear part mirrors or collapses space.
+        """
+        predicted = {name: np.asarray(value)[0] for name, value in self._head.predict_on_batch(pair.batch).items()}
+        return predicted_transform(predicted, pair, self.config.model, f"model {self.name}")
+
+
+def predicted_transform(predicted, pair, model, name):
+    """The transform that a network's answer means.
+
+    Args:
+        predicted: Dictionary: `linear` `(3, 4)` and `logits` `(i, j, k, 3)`, or one of them.
+        pair: The `tfreg.preprocessing.aligned_pair.PreparedPair` that the network saw.
+        model: `tfreg.config.Model`, the network's options.
+        name: What error messages call the model.
+
+    Returns:
+        A `Transform`.
+
+    Raises:
+        UserError: If a part is missing or not finite, or the linear part mirrors or collapses space.
+    """
+    parts = {"linear": model.transform != "deformable", "logits": model.transform != "linear"}
+    missing = [part for part, needed in parts.items() if needed and part not in predicted]
+    if missing:
+        raise UserError(f"{name}: gives no {missing[0]} for this pair; use a model that `tfreg train` wrote")
+    deformation = None
+    if "logits" in predicted and model.transform != "linear":
+        logits = predicted["logits"]
+        if not np.isfinite(logits).all():
+            raise UserError(f"{name}: predicts values that are not finite for this pair; train it again")
+        deformation = Deformation(logits, pair.lattice.shape, model.stride, model.integration, model.anchor)
+    try:
+        return Transform(pair.lattice, predicted.get("linear", np.eye(3, 4)), deformation, pair.init)
+    except ValueError as error:
+        raise UserError(f"{name}: predicts no valid transform for this pair ({error}); train it again") from error
+
+
+def find_run(path):
+    """Finds a run's model file and reads its config, without loading Keras.
+
+    Args:
+        path: A run folder, or a .keras file beside a config.yaml.
+
+    Returns:
+        The `Path` of the model file and the `Config`.
+
+    Raises:
+        UserError: If there is no model, it is damaged, or its config does not fit.
+    """
+    path = Path(path)
+    file = path / "model.keras" if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(f"{path}: holds no trained model; give a run folder that `tfreg train` wrote, or none")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            sound = archive.testzip() is None and MODEL_PARTS.issubset(archive.namelist())
+    # Whatever a garbage file makes zipfile raise, the file is what is wrong.
+    except Exception:
+        sound = False
+    if not sound:
+        raise UserError(f"{file}: is not a Keras model, or is damaged; copy it again, or train again")
+    return file, load_written_config(file.with_name("config.yaml"))
+
+
+@own_keras_settings()
+def load_run(path):
+    """Loads a run folder's best model, or a .keras file that lies in a run folder.
+
+    Args:
+        path: The folder, or a .keras file beside a config.yaml.
+
+    Returns:
+        A `TrainedRun`.
+
+    Raises:
+        UserError: If the folder is not a run, or its model cannot be loaded or has weights that are not finite.
+    """
+    file, config = find_run(path)
+
+    import keras
+
+    # The package's layers register themselves when imported.
+    import tfreg.losses.regularisers
+    import tfreg.losses.similarities
+    import tfreg.losses.warped_dice
+    import tfreg.models.registration_network  # noqa: F401
+
+    digest = file_digest(file)
+    try:
+        network = keras.saving.load_model(file, compile=False)
+    # Whatever another package's model makes Keras raise, the file is what is wrong.
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{file}: cannot be loaded as a tfreg model ({reason}); train it again") from error
+    if not isinstance(network.input, dict) or set(network.input) != {"fixed", "moving"}:
+        raise UserError(f"{file}: is not a registration network; give a run folder that `tfreg train` wrote")
+    if not all(np.isfinite(weight).all() for weight in network.get_weights()):
+        raise UserError(f"{file}: holds weights that are not finite, as of a training that diverged; train it again")
+    if file_digest(file) != digest:
+        raise UserError(f"{file}: changed while it was read, as where it is trained; wait for its end")
+    return TrainedRun(file.absolute().parent.name, digest, config, network)

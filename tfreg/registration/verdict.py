@@ -1,0 +1,157 @@
+"""What tells a user not to believe a registration, and a verdict of it."""
+
+import numpy as np
+from scipy import ndimage
+
+from tfreg.metrics.overlap import local_correlation
+from tfreg.preprocessing.aligned_pair import voxel_map
+from tfreg.preprocessing.pyramid import cube_lattice, onto_level
+from tfreg.transforms.transform import Transform
+from tfreg.volumes.resampling import anti_aliased, is_inside, sample
+
+# The figures are taken on cubes of the fixed image's field of view, about this many.
+VOXELS = 40_000
+
+# A volume is taken to change implausibly where it grows or shrinks by more than this factor.
+LARGEST_VOLUME_RATIO = 4.0
+
+# Beyond its limit a figure asks for a review; set by `benchmarks/trust.py` on the half of the pairs for it.
+LIMITS = {
+    "inverse_consistency": 0.075,
+    "local_correlation": 0.72,
+    "outside_fraction": 0.25,
+    "implausible_volume_fraction": 0.011,
+    # Not set there: left atria of different people, well aligned, take up to 2.2.
+    "linear_volume_ratio": 2.5,
+}
+
+REASONS = {
+    "inverse_consistency": "from fixed to moving and back it misses by {mean:.3g} mm on average",
+    "local_correlation": "the aligned images hardly resemble each other (local correlation {local_correlation:.2f})",
+    "outside_fraction": "{outside_fraction:.0%} of the fixed image's structure is mapped outside the moving image",
+    "implausible_volume_fraction": "{implausible_volume_fraction:.1%} of the structure grows or shrinks more than "
+    f"{LARGEST_VOLUME_RATIO:g}-fold",
+    "linear_volume_ratio": "the linear part alone changes the volume {linear_volume_ratio:.2f}-fold",
+}
+
+
+def trust_figures(fixed, moving, init, transform, backward=None, masks=(None, None)):
+    """Figures that do not need labels, weighted by the fixed image's structure, the length of its gradient.
+
+    Args:
+        fixed, moving: `Volume`s with intensities in [0, 1].
+        init: `(4, 4)`, the initial alignment, fixed world to moving world, mm.
+        transform: The `Transform` found.
+        backward: The `Transform` found for moving <- fixed, or None.
+        masks: Where fixed and moving count, `Volume`s on their lattices or None.
+
+    Returns:
+        A dictionary: `local_correlation_before`, of the initial alignment, and `local_correlation`, both from 0 to 1;
+        `outside_fraction`, the share of the fixed structure that is mapped outside the moving image;
+        `implausible_volume_fraction`, the share that grows or shrinks by a factor of `LARGEST_VOLUME_RATIO`;
+        `linear_volume_ratio`, by which the linear part enlarges; `inverse_consistency_mm`, mean, median and 95th
+        percentile of the distance by which forward and backward transform together miss the identity, and
+        `inverse_consistency`, its mean relative to the field of view's size; None without `backward`.
+    """
+    lattice = cube_lattice(fixed.lattice, VOXELS)
+    values, counts = onto_level(fixed, lattice, None, masks[0])
+    points = lattice.points()
+    mapped = transform(points)
+    size_mm = float(np.mean(np.array(fixed.shape) * fixed.spacing))
+    smooth = anti_aliased(moving.array, np.linalg.norm(voxel_map(moving, lattice, init)[:3, :3], axis=1))
+
+    def seen(places_world):
+        """The moving image at fixed voxels' places, how much each counts, and whether the image reaches there."""
+        voxels = moving.lattice.to_voxel(places_world)
+        reached = is_inside(voxels, moving.shape)
+        considered = reached if masks[1] is None else sample((masks[1].array != 0).astype(np.float32), voxels)
+        return sample(smooth, voxels), counts * considered, reached
+
+    before, before_counts, _ = seen(Transform.identity(fixed.lattice, init)(points))
+    warped, warped_counts, reached = seen(mapped)
+    structure = ndimage.gaussian_gradient_magnitude(values, 1.0) * counts
+    found = structure * reached
+    figures = {
+        "local_correlation_before": local_correlation(values, before, before_counts),
+        "local_correlation": local_correlation(values, warped, warped_counts),
+        "outside_fraction": _share(structure - found, structure),
+        "implausible_volume_fraction": _share(found * _implausible(mapped, lattice), found),
+        "linear_volume_ratio": float(np.linalg.det(transform.linear_world[:3, :3]) / np.linalg.det(init[:3, :3])),
+        "inverse_consistency_mm": None,
+        "inverse_consistency": None,
+    }
+    if backward is not None:
+        errors_mm = np.linalg.norm(backward(mapped) - points, axis=-1)
+        figures["inverse_consistency_mm"] = _distribution(errors_mm, found)
+        figures["inverse_consistency"] = figures["inverse_consistency_mm"]["mean"] / size_mm
+    return figures
+
+
+def suspicion(figures):
+    """How many times its limit each figure is; what is above 1 asks for a review.
+
+    Args:
+        figures: From `trust_figures`.
+
+    Returns:
+        A dictionary of the names in `LIMITS` to floats; a figure that is None is left out, one that is not a
+        number counts as infinite.
+    """
+    result = {}
+    for name, limit in LIMITS.items():
+        value = figures[name]
+        if value is None:
+            continue
+        if name == "local_correlation":
+            value, limit = 1.0 - value, 1.0 - limit
+        if name == "linear_volume_ratio":
+            value = max(value, 1.0 / value) if value > 0 else np.inf  # a mirror image is no image
+        result[name] = value / limit if np.isfinite(value) else np.inf
+    return result
+
+
+def verdict(figures, certified=True, ignored=()):
+    """What a person should do with a result.
+
+    Args:
+        figures: From `trust_figures`.
+        certified: Whether the written field passed the certificate.
+        ignored: Names of figures that say nothing, such as the correlation of images of different kinds.
+
+    Returns:
+        "pass" or "review", and the reasons for a review, one sentence each.
+    """
+    told = figures | (figures["inverse_consistency_mm"] or {})
+    reasons = [
+        REASONS[name].format(**told) for name, times in suspicion(figures).items() if times > 1 and name not in ignored
+    ]
+    if not certified:
+        reasons.append("the written field folds")
+    return ("review" if reasons else "pass"), reasons
+
+
+def _share(part, whole):
+    """The sum of a part over that of the whole; 1 of nothing."""
+    return float(part.sum() / whole.sum()) if whole.any() else 1.0
+
+
+def _implausible(mapped, lattice):
+    """Where the volume changes by more than `LARGEST_VOLUME_RATIO`, `(i, j, k)` of bool."""
+    jacobian = np.stack([np.stack(np.gradient(mapped[..., d]), axis=-1) for d in range(3)], axis=-2)
+    ratio = np.linalg.det(jacobian) / np.linalg.det(lattice.affine[:3, :3])
+    return ~((ratio > 1 / LARGEST_VOLUME_RATIO) & (ratio < LARGEST_VOLUME_RATIO))
+
+
+def _distribution(values, weights):
+    """Weighted mean, median and 95th percentile."""
+    if not weights.any():
+        return dict.fromkeys(("mean", "median", "p95"), float("nan"))
+    order = np.argsort(values, axis=None)
+    values, weights = values.ravel()[order], weights.ravel()[order]
+    shares = np.cumsum(weights) / weights.sum()
+    quantiles = values[np.minimum(np.searchsorted(shares, (0.5, 0.95)), values.size - 1)]
+    return {
+        "mean": float((values * weights).sum() / weights.sum()),
+        "median": float(quantiles[0]),
+        "p95": float(quantiles[1]),
+    }

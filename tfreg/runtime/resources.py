@@ -1,0 +1,105 @@
+"""Seeds, threads and devices, set once at the start of a long command."""
+
+import contextlib
+import os
+import sys
+
+from tfreg.config import Processing, checked
+from tfreg.errors import UserError
+from tfreg.runtime.keras_settings import load_keras
+from tfreg.runtime.native_output import silenced
+
+FLAGS = {"XLA_FLAGS", "TF_XLA_FLAGS"}
+
+
+def set_up(seed=None, threads=None, device=None):
+    """Sets seeds and limits before the first tensor is made.
+
+    Args:
+        seed: Seeds Python, NumPy and the backend, or None.
+        threads: Largest number of CPU threads for an operation, or None for all.
+        device: "cpu" hides GPUs; "gpu" demands one; None takes what is there.
+
+    Raises:
+        UserError: If "gpu" is asked for and there is none, the backend cannot be used, or an option is not valid.
+    """
+    options = checked(Processing, seed=seed, threads=threads, device=device)
+    seed, threads = options.seed, options.threads
+    limit_native_threads(threads)
+    # What TensorFlow tells its developers, such as which compiler it starts.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    load_keras()
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        set_up_tensorflow(threads, device)
+    elif keras.backend.backend() == "jax":
+        _set_up_jax(device)
+    if seed is not None:
+        keras.utils.set_random_seed(seed)
+
+
+def limit_native_threads(threads):
+    """Limits the threads of OpenMP and ITK here, where they are not loaded yet, and in processes that begin later.
+
+    Args:
+        threads: The largest number, or None for no limit.
+    """
+    if threads:
+        names = ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+        os.environ.update(dict.fromkeys(names, str(threads)))
+
+
+def set_up_tensorflow(threads=None, device=None):
+    """The part of `set_up` that needs TensorFlow and not Keras; arguments and errors as there."""
+    import tensorflow as tf
+
+    with silenced():
+        gpus = tf.config.list_physical_devices("GPU")
+    if device == "gpu" and not gpus:
+        raise UserError("--device gpu: TensorFlow sees no GPU here; install tfreg[gpu], or use --device cpu")
+    # Once TensorFlow has started, its devices and threads can no longer be chosen.
+    with contextlib.suppress(RuntimeError):
+        if device == "cpu":
+            tf.config.set_visible_devices([], "GPU")
+        if threads:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(max(1, min(threads, 2)))
+    # A flag that XLA does not know ends the process where it is first compiled; its line must be seen, and soon.
+    with contextlib.nullcontext() if FLAGS & os.environ.keys() else silenced():
+        tf.config.list_logical_devices()  # starts TensorFlow, which has more to say
+        if FLAGS & os.environ.keys():
+            tf.function(tf.identity, jit_compile=True)(tf.zeros(()))
+
+
+def _set_up_jax(device):
+    """The part of `set_up` for JAX; arguments and errors as there."""
+    import jax
+
+    if device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    try:
+        platform = jax.default_backend()  # starts JAX
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"JAX does not start here ({reason}); check JAX_PLATFORMS, or unset it") from error
+    if device == "gpu" and platform not in ("gpu", "cuda", "rocm"):
+        raise UserError("--device gpu: JAX sees no GPU here; install JAX for this GPU, or use --device cpu")
+
+
+def versions():
+    """Dictionary of the versions that a result depends on; Keras' and TensorFlow's where they are in use."""
+    import numpy
+    import scipy
+
+    import tfreg
+
+    found = {"tfreg": tfreg.__version__, "numpy": numpy.__version__, "scipy": scipy.__version__}
+    keras = sys.modules.get("keras")
+    if keras is not None:
+        found |= {"keras": keras.__version__, "backend": keras.backend.backend()}
+        if found["backend"] == "tensorflow":
+            import tensorflow as tf
+
+            found["tensorflow"] = tf.__version__
+    return found

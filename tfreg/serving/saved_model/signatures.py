@@ -1,0 +1,199 @@
+"""What an exported model answers to: its signatures, with the checks inside the graph."""
+
+import keras
+import tensorflow as tf
+
+from tfreg.layers.displacement import Displacement
+from tfreg.layers.gradient_head import GradientHead
+from tfreg.layers.linear_grid import LinearGrid
+from tfreg.layers.trilinear_sampler import TrilinearSampler
+from tfreg.models.registration_network import INTEGRATIONS
+from tfreg.serving.protocol.encoding import INT16_SCALE
+
+VOLUME = (None, None, None, None, 1)
+NAMES = ("serving_default", "int16", "warp", "config")
+ROUNDING = 1e-4  # of the range, by which interpolation may leave it
+# What a volume must span at least of the range that the network was trained on. The 12 bits in which scanners count
+# span less of int16.
+LEAST_SPAN = 1 / 8
+MOST_KEYS = 256  # of one `config` request, since few bytes can ask for many copies of the answer
+
+
+class Signatures(tf.Module):
+    """The functions of an export, by signature.
+
+    `serving_default` takes `fixed` and `moving`, `(batch, i, j, k, 1)` float32 in [0, 1] on the network grid, of which
+    each volume spans an eighth at least. It returns `warped` (the same shape), `displacement` `(batch, i, j, k, 3)` in
+    voxels, `linear` `(batch, 3, 4)` and `logits` `(batch, ceil(i / stride), ..., 3)`: matrix and logits make the exact
+    transform.
+    `int16` takes the same as whole numbers from 0 to 32767, in half the bytes.
+    `warp` takes `image` `(batch, i, j, k, 1)` float32, `labels` (the same shape) int32, and `linear` and `logits` of an
+    earlier answer; it returns `image`, interpolated linearly, and `labels`, by nearest neighbour.
+    `config` takes `key`, `(batch,)` strings that are ignored, 256 at most, and returns `config`, `(batch,)`: what a
+    client must know, as JSON.
+
+    Args:
+        network: The registration network, a `keras.Model`.
+        model: `tfreg.config.Model`, its options.
+        config: The JSON text.
+        max_voxels: Larger volumes are refused.
+    """
+
+    def __init__(self, network, model, config, max_voxels):
+        super().__init__()
+        outputs = {
+            name: network.output[name] for name in ("warped", "displacement", "linear") if name in network.output
+        }
+        if model.transform != "linear":
+            outputs["logits"] = network.get_layer("logits").output
+        self.head = keras.Model(network.input, outputs)
+        self.stride, self.config, self.max_voxels = model.stride, config, max_voxels
+        self.linear_grid = None if model.transform == "deformable" else LinearGrid()
+        self.gradients = GradientHead(model.stride)
+        self.integration = None if model.transform == "linear" else INTEGRATIONS[model.integration](model.anchor)
+        self.displacement = Displacement()
+        self.sampler = TrilinearSampler(model.border)
+
+    def endpoints(self):
+        """Name to function and list of `tf.TensorSpec`."""
+        volume, labels = tf.TensorSpec(VOLUME, tf.float32), tf.TensorSpec(VOLUME, tf.int32)
+        logits = tf.TensorSpec((*VOLUME[:-1], 3), tf.float32, "logits")
+        return {
+            "serving_default": (self.register, [named(volume, "fixed"), named(volume, "moving")]),
+            "int16": (
+                self.register_int16,
+                [tf.TensorSpec(VOLUME, tf.int16, "fixed"), tf.TensorSpec(VOLUME, tf.int16, "moving")],
+            ),
+            "warp": (
+                self.warp,
+                [
+                    named(volume, "image"),
+                    named(labels, "labels"),
+                    tf.TensorSpec((None, 3, 4), tf.float32, "linear"),
+                    logits,
+                ],
+            ),
+            "config": (self.describe, [tf.TensorSpec((None,), tf.string, "key")]),
+        }
+
+    def register(self, fixed, moving):
+        """`serving_default`."""
+        return self._registered(fixed, moving, 1.0)
+
+    def register_int16(self, fixed, moving):
+        """`int16`."""
+        return self._registered(tf.cast(fixed, tf.float32), tf.cast(moving, tf.float32), INT16_SCALE)
+
+    def _registered(self, fixed, moving, ceiling):
+        """What the network finds of volumes in [0, ceiling]."""
+        with tf.control_dependencies(self._size_checks(fixed, moving, ("fixed", "moving"))):
+            checks = [finite(fixed, "fixed"), finite(moving, "moving")]
+        with tf.control_dependencies(checks):
+            checks = [*in_range(fixed, "fixed", ceiling), *in_range(moving, "moving", ceiling)]
+        with tf.control_dependencies(checks):
+            found = dict(self.head({"fixed": fixed / ceiling, "moving": moving / ceiling}))
+        shape = tf.shape(fixed)
+        trunk = -(-shape[1:4] // self.stride)
+        found.setdefault("linear", tf.tile(tf.eye(3, 4)[None], [shape[0], 1, 1]))
+        found.setdefault("logits", tf.zeros(tf.concat([shape[:1], trunk, [3]], 0)))
+        return found
+
+    def warp(self, image, labels, linear, logits):
+        """`warp`."""
+        shape = tf.shape(image)
+        fitting = [
+            tf.debugging.assert_equal(
+                tf.shape(logits)[1:4],
+                -(-shape[1:4] // self.stride),
+                f"logits must have the sizes of the image divided by {self.stride}, rounded up",
+            ),
+            *(
+                tf.debugging.assert_equal(
+                    tf.shape(tensor)[0], shape[0], f"{name} must be of as many volumes as the image"
+                )
+                for tensor, name in ((linear, "linear"), (logits, "logits"))
+            ),
+        ]
+        with tf.control_dependencies([*fitting, *self._size_checks(image, labels, ("image", "labels"))]):
+            checks = [finite(image, "image"), finite(linear, "linear"), finite(logits, "logits")]
+        with tf.control_dependencies(checks):
+            checks = [
+                tf.debugging.Assert(
+                    tf.reduce_all(tf.linalg.det(linear[..., :3]) > 0), ["linear mirrors or collapses space"]
+                )
+            ]
+        with tf.control_dependencies(checks):
+            image = tf.identity(image)
+        grid = None if self.linear_grid is None else self.linear_grid(linear, image)
+        if self.integration is not None:
+            grid = self.integration(self.gradients(logits, image), grid)
+        places = tf.cast(tf.round(grid), tf.int32)
+        last = tf.shape(labels)[1:4] - 1
+        inside = tf.reduce_all((places >= 0) & (places <= last), axis=-1, keepdims=True)
+        nearest = tf.gather_nd(labels[..., 0], tf.clip_by_value(places, 0, last), batch_dims=1)[..., None]
+        return {"image": self.sampler(image, grid), "labels": tf.where(inside, nearest, 0)}
+
+    def describe(self, key):
+        """`config`."""
+        few = tf.debugging.assert_less_equal(tf.size(key), MOST_KEYS, f"at most {MOST_KEYS} keys a request")
+        with tf.control_dependencies([few]):
+            return {"config": tf.fill(tf.identity(tf.shape(key)), self.config)}
+
+    def _size_checks(self, first, second, names):
+        """Operations that fail; what must not be computed before them has to depend on them."""
+        sizes = tf.cast(tf.shape(first), tf.int64)
+        return [
+            tf.debugging.assert_equal(
+                tf.shape(first), tf.shape(second), f"{names[0]} and {names[1]} must have the same shape"
+            ),
+            tf.debugging.assert_positive(sizes, f"{names[0]} must not be empty"),
+            tf.debugging.assert_less_equal(
+                tf.reduce_prod(sizes),
+                tf.constant(self.max_voxels, tf.int64),
+                f"at most {self.max_voxels} voxels a request",
+            ),
+        ]
+
+
+def finite(tensor, name):
+    """An operation that fails, naming the tensor, where it holds NaN or infinite values."""
+    return tf.debugging.Assert(tf.reduce_all(tf.math.is_finite(tensor)), [f"{name} holds values that are not finite"])
+
+
+def in_range(volume, name, ceiling):
+    """Operations that fail, naming the ranges got and wanted, unless a network was trained on such intensities.
+
+    Args:
+        volume: `(batch, i, j, k, 1)`, finite.
+        name: What the message calls it.
+        ceiling: What stands for the intensity 1; 0 stands for 0.
+    """
+    axes = [1, 2, 3, 4]
+    lowest, highest = tf.reduce_min(volume, axes), tf.reduce_max(volume, axes)  # (batch,)
+    low, high = tf.reduce_min(lowest), tf.reduce_max(highest)
+    flattest = tf.argmin(highest - lowest)
+    cure = (
+        f"; the model was trained on intensities from 0 to {ceiling:g}, to which `intensity` in the answer of `config` "
+        "brings an image"
+    )
+    slack = ROUNDING * ceiling
+    return [
+        tf.debugging.Assert(
+            (low >= -slack) & (high <= ceiling + slack), [_told(f"{name} holds intensities", low, high, cure)]
+        ),
+        tf.debugging.Assert(
+            tf.reduce_all(highest - lowest >= LEAST_SPAN * ceiling),
+            [_told(f"{name} holds intensities only", tf.gather(lowest, flattest), tf.gather(highest, flattest), cure)],
+        ),
+    ]
+
+
+def _told(what, low, high, cure):
+    """A text with two numbers in it."""
+    low, high = (tf.strings.as_string(value, precision=4, shortest=True) for value in (low, high))
+    return tf.strings.join([f"{what} from ", low, " to ", high, cure])
+
+
+def named(spec, name):
+    """The same `tf.TensorSpec` with a name."""
+    return tf.TensorSpec(spec.shape, spec.dtype, name)
