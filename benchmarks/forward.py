@@ -31,16 +31,13 @@ def measure(precision, repeats, native_dilation=True, xla_sampler=True, xla_netw
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import numpy as np
 
-    from tfreg.layers import convolution_block, trilinear_sampler
+    from tfreg.layers import convolution_block
+    from tfreg.ops import trilinear_sampling
 
     if not native_dilation:
         convolution_block.has_native_dilation = lambda: False
     if not xla_sampler:
-        from tfreg.layers import axiswise_integration, composed_integration
-
-        plain = trilinear_sampler.sample_trilinear.__wrapped__
-        for module in (trilinear_sampler, axiswise_integration, composed_integration):
-            module.sample_trilinear = plain
+        trilinear_sampling._values = trilinear_sampling._values.__wrapped__
     from tfreg.models.registration_network import build_registration_network
 
     model = build_registration_network(SHAPE, precision=precision)

@@ -16,7 +16,7 @@ from tfreg.config import ResidualGrid
 from tfreg.errors import UserError
 from tfreg.preprocessing.network_grid import network_grid
 from tfreg.transforms.transform import Transform
-from tfreg.volumes.volume import Lattice
+from tfreg.volumes.lattice import Lattice
 
 HEADERS = ("RAS", "LAS", "LPS", "oblique", "flipped")
 SHAPE, CENTRE = (9, 10, 11), np.array([12.0, -7.0, 30.0])

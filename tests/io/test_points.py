@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from tfreg.errors import UserError
 from tfreg.io.formats import read_landmarks, read_points, read_volume, write_landmarks, write_points
 from tfreg.io.points import doubts
-from tfreg.volumes.volume import Lattice
+from tfreg.volumes.lattice import Lattice
 
 
 @given(arrays.arrays(np.float64, st.tuples(st.integers(1, 5), st.just(3)), elements=st.floats(-3000, 3000)))

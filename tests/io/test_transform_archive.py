@@ -8,7 +8,7 @@ from tfreg.errors import UserError
 from tfreg.io.transform_archive import load_transform, save_transform
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.transform import Transform
-from tfreg.volumes.volume import Lattice
+from tfreg.volumes.lattice import Lattice
 
 LINEAR = np.array([[1.05, -0.2, 0.1, 1.5], [0.15, 0.9, -0.1, -0.75], [0.0, 0.2, 1.1, 1 / 3]])
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tfreg.layers.trilinear_sampler import TrilinearSampler, sample_nearest, sample_trilinear
+from tfreg.layers.trilinear_sampler import TrilinearSampler
 from tfreg.ops.grids import identity_grid
+from tfreg.ops.trilinear_sampling import sample_nearest, sample_trilinear
 
 SCIPY_MODES = {"edge": "nearest", "zero": "grid-constant"}
 every_border = pytest.mark.parametrize("border", sorted(SCIPY_MODES))

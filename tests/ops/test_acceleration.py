@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from tfreg.layers.convolution_block import DilatedConvolution
-from tfreg.layers.trilinear_sampler import sample_trilinear
 from tfreg.ops.acceleration import (
     WORTH_COMPILING,
     compiling,
@@ -19,6 +18,7 @@ from tfreg.ops.acceleration import (
     portable,
 )
 from tfreg.ops.native_dilation import dilates_natively
+from tfreg.ops.trilinear_sampling import sample_trilinear
 
 tensorflow_only = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="the fast paths are TensorFlow's alone"

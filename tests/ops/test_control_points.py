@@ -6,9 +6,9 @@ from keras import ops
 
 from tfreg.layers.composed_integration import ComposedIntegration
 from tfreg.layers.gradient_head import GradientHead
-from tfreg.layers.trilinear_sampler import sample_trilinear
 from tfreg.ops.control_points import logits_from_displacement
 from tfreg.ops.shifted_sampling import sample_shifted
+from tfreg.ops.trilinear_sampling import sample_trilinear
 
 SHAPE = (8, 10, 12)
 

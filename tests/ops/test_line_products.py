@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfreg.layers.integration import running_sum
+from tfreg.ops.integration import running_sum
 from tfreg.ops.line_products import along_lines
 
 every_axis = pytest.mark.parametrize("axis", range(3))

@@ -17,7 +17,8 @@ from tfreg.preprocessing.aligned_pair import (
 )
 from tfreg.preprocessing.initial_alignment import initial_alignment
 from tfreg.preprocessing.network_grid import network_grid
-from tfreg.volumes.volume import Lattice, Volume
+from tfreg.volumes.lattice import Lattice
+from tfreg.volumes.volume import Volume
 
 ITK = {"nearest": sitk.sitkNearestNeighbor, "linear": sitk.sitkLinear, "cubic": sitk.sitkBSpline}
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

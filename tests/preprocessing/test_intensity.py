@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfreg.io.formats import read_volume
-from tfreg.preprocessing.intensity import filled, measured_voxels, normalise, outside_value, padding_values
+from tfreg.preprocessing.intensity import normalise
+from tfreg.volumes.padding import filled, measured_voxels, outside_value, padding_values
 
 
 def ramp(dtype=np.float32):

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from tfreg.io.formats import read_volume
 from tfreg.preprocessing.network_grid import network_grid
-from tfreg.volumes.volume import Lattice
+from tfreg.volumes.lattice import Lattice
 
 NUMBER = st.floats(0.4, 6)
 

@@ -14,7 +14,8 @@ from tfreg.refinement.linear_objective import (
     _information,
     _local_correlation,
 )
-from tfreg.volumes.volume import Lattice, Volume
+from tfreg.volumes.lattice import Lattice
+from tfreg.volumes.volume import Volume
 
 FIXED, MOVING = (
     Lattice(shape, np.array([[0, -2.0, 0.2, 10], [2.0, 0, 0, -4], [0, 0.2, 2.0, 5], [0, 0, 0, 1]]))

@@ -9,8 +9,9 @@ from tfreg.config import Preprocessing
 from tfreg.io.formats import read_volume
 from tfreg.preprocessing.aligned_pair import align_pair
 from tfreg.refinement.linear_stage import STEPS, refine_linear
+from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.resampling import sample
-from tfreg.volumes.volume import Lattice, Volume
+from tfreg.volumes.volume import Volume
 
 ANISOTROPIC = Lattice((44, 40, 9), np.diag([1.4, 1.4, 7.0, 1.0]))
 CUBES = Lattice((30, 34, 28), np.diag([2.0, 2.0, 2.0, 1]) - np.outer([30, 34, 28, 0], [0, 0, 0, 1]))

@@ -17,8 +17,9 @@ from tfreg.registration.register import register
 from tfreg.transforms.certificate import certify, folding_fraction
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.transform import Transform
+from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.resampling import sample
-from tfreg.volumes.volume import Lattice, Volume
+from tfreg.volumes.volume import Volume
 
 QUICK = Refinement(steps=(30, 15), tolerance=0)
 

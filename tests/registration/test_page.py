@@ -15,12 +15,13 @@ from tfreg.errors import UserError
 from tfreg.io.formats import write_volume
 from tfreg.io.itk_transforms import read_displacement
 from tfreg.registration import register as register_module
-from tfreg.registration.page import write_report
+from tfreg.registration.page import write_pair_page
 from tfreg.registration.register import register, register_files
 from tfreg.registration.result import write_result
 from tfreg.registration.views import VIEWS, block_means, load_views, save_views
 from tfreg.transforms.transform import Transform
-from tfreg.volumes.volume import Lattice, Volume
+from tfreg.volumes.lattice import Lattice
+from tfreg.volumes.volume import Volume
 
 NAMES = ("fixed", "moving", "warped")
 
@@ -140,11 +141,11 @@ def test_register_hands_the_labels_on(tmp_path, tools, monkeypatch):
     views, _ = load_views(tmp_path / "labelled")
     assert views.label_values == (1,)
     np.testing.assert_array_equal(views.labels.array, labels.array)
-    assert write_report(tmp_path / "plain") == [tmp_path / "plain/report.html"]
+    assert write_pair_page(tmp_path / "plain") == [tmp_path / "plain/report.html"]
 
 
 def test_a_page_and_a_picture(folder, tmp_path):
-    page, figure = write_report(folder, figure=tmp_path / "figure.png")
+    page, figure = write_pair_page(folder, figure=tmp_path / "figure.png")
     assert (page, figure) == (folder / "report.html", tmp_path / "figure.png")
     text = page.read_text(encoding="utf-8")
     report = json.loads((folder / "report.json").read_text())
@@ -155,7 +156,7 @@ def test_a_page_and_a_picture(folder, tmp_path):
         assert picture.info["dpi"] == pytest.approx((300, 300), abs=0.1)
     before = {path.name for path in folder.iterdir()}
     for name, start in (("a.pdf", b"%PDF"), ("a.svg", b"<?xml")):
-        written = write_report(folder, tmp_path / "other.htm", tmp_path / name, force=True)
+        written = write_pair_page(folder, tmp_path / "other.htm", tmp_path / name, force=True)
         assert written[1].read_bytes().startswith(start)
     assert {path.name for path in folder.iterdir()} == before
 
@@ -163,13 +164,13 @@ def test_a_page_and_a_picture(folder, tmp_path):
 def test_existing_files_are_kept_unless_forced(folder, tmp_path):
     (folder / "report.html").write_text("old")
     with pytest.raises(UserError, match=r"report\.html: already exists; .*--force"):
-        write_report(folder)
+        write_pair_page(folder)
     (tmp_path / "figure.svg").write_text("old")
     with pytest.raises(UserError, match=r"figure\.svg: already exists"):
-        write_report(folder, tmp_path / "new.html", tmp_path / "figure.svg")
+        write_pair_page(folder, tmp_path / "new.html", tmp_path / "figure.svg")
     assert not (tmp_path / "new.html").exists()
     assert (folder / "report.html").read_text() == "old"
-    write_report(folder, force=True)
+    write_pair_page(folder, force=True)
     assert (folder / "report.html").stat().st_size > 10_000
 
 
@@ -191,7 +192,7 @@ def test_nothing_is_left_of_a_failure(folder, tmp_path, monkeypatch, failing):
             lambda self, to, **options: (savefig if hasattr(to, "write") else fail)(self, to, **options),
         )
     with pytest.raises(UserError, match="No space left"):
-        write_report(folder, figure=folder / "figure.pdf", force=True)
+        write_pair_page(folder, figure=folder / "figure.pdf", force=True)
     assert {path.name for path in folder.iterdir()} == before
     assert (folder / "report.html").read_bytes() == b"old"
 

@@ -25,7 +25,8 @@ from tfreg.registration.trained_run import TrainedRun, load_run, predicted_trans
 from tfreg.training.train import build_model
 from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform
-from tfreg.volumes.volume import Lattice, Volume
+from tfreg.volumes.lattice import Lattice
+from tfreg.volumes.volume import Volume
 
 FLIP = np.array([-1, -1, 1])
 FILES = {

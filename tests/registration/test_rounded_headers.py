@@ -16,7 +16,7 @@ from tfreg.errors import InputWarning, UserError
 from tfreg.io.formats import read_volume
 from tfreg.io.itk_transforms import read_displacement
 from tfreg.io.transform_archive import load_transform
-from tfreg.registration.page import write_report
+from tfreg.registration.page import write_pair_page
 from tfreg.registration.register import register_files
 
 FLIP = np.array([-1, -1, 1])
@@ -92,7 +92,7 @@ def test_itk_and_tfreg_read_the_result_of_a_rounded_header(tmp_path, tools, spac
     np.testing.assert_array_equal(
         read_volume(result / "warped.nii.gz").affine, nib.load(result / "warped.nii.gz").affine
     )
-    write_report(result)
+    write_pair_page(result)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ants") is None, reason="antspyx is not installed")
@@ -122,7 +122,7 @@ def test_of_a_tilted_gantry_the_user_is_told_before_the_work(tmp_path):
     assert sitk.ReadTransform(str(result / "transform.h5")).GetDimension() == 3
     assert read_displacement(result / "displacement.nii.gz").shape == (*SHAPE, 3)
     np.testing.assert_allclose(read_volume(result / "warped.nii.gz").affine, tilted(2.0), atol=1e-5)
-    write_report(result)
+    write_pair_page(result)
 
 
 def test_the_grid_is_the_one_on_which_itk_reads_a_rounded_input(tmp_path):

@@ -7,7 +7,8 @@ from scipy import ndimage
 from tfreg.registration.register import register
 from tfreg.registration.verdict import LIMITS, suspicion, trust_figures, verdict
 from tfreg.transforms.transform import Transform
-from tfreg.volumes.volume import Lattice, Volume
+from tfreg.volumes.lattice import Lattice
+from tfreg.volumes.volume import Volume
 
 # Oblique, with axes in another order than the world's.
 AFFINE = np.array([[0.0, -2.0, 0.3, 10], [3.0, 0.1, 0.0, -40], [0.2, 0.0, 2.5, 5], [0, 0, 0, 1]])

@@ -17,7 +17,8 @@ from tfreg.registration import warp as module
 from tfreg.registration.register import register
 from tfreg.registration.result import write_result
 from tfreg.registration.warp import warp_files
-from tfreg.volumes.volume import Lattice, Volume
+from tfreg.volumes.lattice import Lattice
+from tfreg.volumes.volume import Volume
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tfreg.report.pair_views import PairViews, block_factors, coded
-from tfreg.volumes.volume import Lattice, Volume
+from tfreg.volumes.lattice import Lattice
+from tfreg.volumes.volume import Volume
 
 
 def test_codes_span_the_window_and_keep_what_is_not_reached(rng):

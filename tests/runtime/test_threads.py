@@ -8,7 +8,7 @@ import pytest
 
 from tfreg.runtime import threads
 from tfreg.runtime.threads import in_slabs, in_threads, thread_count, usable_cpus
-from tfreg.volumes.volume import Lattice
+from tfreg.volumes.lattice import Lattice
 
 AFFINE = np.array([[0, -2.0, 0.1, 7], [1.5, 0, 0, -3], [0, 0.2, 4, 11], [0, 0, 0, 1]])
 

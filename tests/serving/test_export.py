@@ -15,7 +15,7 @@ from tfreg.config import dump_config, parse_config
 from tfreg.errors import UserError, WorkError
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.transform import Transform
-from tfreg.volumes.volume import Lattice
+from tfreg.volumes.lattice import Lattice
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("exports run on TensorFlow", allow_module_level=True)

@@ -9,8 +9,9 @@ from tfreg.config import parse_config
 from tfreg.registration.register import register
 from tfreg.registration.trained_run import TrainedRun
 from tfreg.training.train import build_model
+from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.resampling import sample
-from tfreg.volumes.volume import Lattice, Volume
+from tfreg.volumes.volume import Volume
 
 STEPS = 120
 CONFIG = {

@@ -13,7 +13,7 @@ from tfreg.layers.gradient_head import GradientHead
 from tfreg.layers.linear_grid import LinearGrid
 from tfreg.transforms.deformation import Deformation, upsampled
 from tfreg.transforms.transform import Transform
-from tfreg.volumes.volume import Lattice
+from tfreg.volumes.lattice import Lattice
 
 LAYERS = {"axiswise": AxiswiseIntegration, "composed": ComposedIntegration}
 SHAPES = [(9, 6, 13), (20, 17, 11)]

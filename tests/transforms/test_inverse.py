@@ -13,7 +13,8 @@ from tfreg.transforms import inverse as module
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.inverse import CONVERGED_VOXELS, inverse_axiswise, inverse_composed, inverted
 from tfreg.transforms.transform import Transform
-from tfreg.volumes.volume import Lattice, Volume
+from tfreg.volumes.lattice import Lattice
+from tfreg.volumes.volume import Volume
 
 SHAPE = (8, 11, 9)
 LINEAR = np.array([[1.05, -0.2, 0.1, 1.5], [0.15, 0.9, -0.1, -0.75], [0.0, 0.2, 1.1, 0.5]])

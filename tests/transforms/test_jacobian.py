@@ -13,7 +13,7 @@ from tfreg.transforms.jacobian import (
     volume_change_percent,
 )
 from tfreg.transforms.transform import Transform
-from tfreg.volumes.volume import Lattice
+from tfreg.volumes.lattice import Lattice
 
 OBLIQUE = Rotation.from_euler("xyz", [20, -35, 50], degrees=True).as_matrix()
 AFFINES = {

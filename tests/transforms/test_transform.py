@@ -9,7 +9,8 @@ from tfreg.io.itk_transforms import read_linear
 from tfreg.runtime import threads
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.transform import Transform
-from tfreg.volumes.volume import Lattice, Volume
+from tfreg.volumes.lattice import Lattice
+from tfreg.volumes.volume import Volume
 
 SHAPE = (6, 9, 7)
 LINEAR = np.array([[1.05, -0.2, 0.1, 1.5], [0.15, 0.9, -0.1, -0.75], [0.0, 0.2, 1.1, 0.5]])

@@ -5,8 +5,9 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
+from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.resampling import anti_aliased, resample, sample
-from tfreg.volumes.volume import Lattice, Volume
+from tfreg.volumes.volume import Volume
 
 ITK = {"nearest": sitk.sitkNearestNeighbor, "linear": sitk.sitkLinear, "cubic": sitk.sitkBSpline}
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfreg.volumes.volume import Lattice, Volume, difference
+from tfreg.volumes.lattice import Lattice, difference
+from tfreg.volumes.volume import Volume
 
 
 def test_world_and_voxel_coordinates_are_nibabels(volume):

@@ -7,7 +7,7 @@ import numpy as np
 from tfreg.errors import UserError
 from tfreg.preprocessing.network_grid import network_grid
 from tfreg.transforms.jacobian import log_jacobian
-from tfreg.volumes.volume import Lattice
+from tfreg.volumes.lattice import Lattice
 
 FIGURES = ("mean", "sd")
 

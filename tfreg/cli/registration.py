@@ -131,19 +131,3 @@ def warp(
         force=force,
         tell=print,
     )
-
-
-@app.command()
-def report(
-    folder: Annotated[Path, typer.Argument(help="What `tfreg register` or `tfreg evaluate` wrote.", metavar="DIR")],
-    out: Annotated[
-        Path | None, typer.Option(help="Page to write (.html); without it, report.html in the folder.")
-    ] = None,
-    figure: Annotated[Path | None, typer.Option(help="Picture for print to write (.png, .pdf or .svg).")] = None,
-    force: Force = False,
-):
-    """Write a page to look at: of a registered pair, or of an evaluation."""
-    from tfreg.registration.page import write_report
-
-    for path in write_report(folder, out, figure, force):
-        print(path)

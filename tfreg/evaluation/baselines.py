@@ -18,8 +18,9 @@ import numpy as np
 
 from tfreg.errors import UserError
 from tfreg.io.itk_images import LPS_TO_RAS, to_itk
+from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.resampling import sample
-from tfreg.volumes.volume import Lattice, Volume
+from tfreg.volumes.volume import Volume
 
 # From this ratio of its spacings on a stack is too thin for greedy's pyramid, and resampled to cubes.
 THIN = 3.0

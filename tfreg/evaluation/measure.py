@@ -17,12 +17,13 @@ from tfreg.io.manifest import Pair
 from tfreg.metrics.overlap import summary_of_errors
 from tfreg.metrics.quality import displacement_quality
 from tfreg.preprocessing.initial_alignment import initial_alignment
-from tfreg.preprocessing.intensity import filled
 from tfreg.registration.image_pair import Case, check_case, check_landmark_order, landmark_doubts, read_input
+from tfreg.registration.trained_run import run_once
 from tfreg.report.drawing import optional_picture
 from tfreg.runtime.native_output import STDERR, STDOUT, silenced
-from tfreg.runtime.processes import run_once, set_up_once
+from tfreg.runtime.processes import error_text, set_up_once
 from tfreg.transforms.transform import Transform
+from tfreg.volumes.padding import filled
 
 # Volumes that a process keeps, because the next method or pair needs them again.
 KEPT_VOLUMES = 6
@@ -86,14 +87,6 @@ def blank_row(task):
     people = {"fixed_subject": task.pair.fixed_subject, "moving_subject": task.pair.moving_subject}
     experiment, pair, method = task.key
     return {"experiment": experiment, "pair": pair, "method": method, "digest": task.digest, **people}
-
-
-def error_text(error, pair):
-    """One line on what went wrong, with the names of the pair's files but not their folders."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    for path in (value for value in vars(pair).values() if isinstance(value, Path)):
-        text = text.replace(str(path), path.name)
-    return text[:400] if isinstance(error, UserError) else f"{type(error).__name__}: {text[:400]}"
 
 
 def _measured(task, resources):

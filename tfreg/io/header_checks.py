@@ -3,7 +3,7 @@
 import math
 
 from tfreg.errors import UserError
-from tfreg.volumes.volume import Lattice
+from tfreg.volumes.lattice import Lattice
 
 MAX_VOXELS = 2**31
 

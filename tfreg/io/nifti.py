@@ -14,7 +14,8 @@ from tfreg.errors import UserError
 from tfreg.io.header_checks import MAX_DEFLATE_RATIO, check_bytes
 from tfreg.io.input_files import content_kind, first_bytes, read_to_end, unzipped
 from tfreg.io.nifti_header import FRAMES, HEADER_BYTES, parse_header
-from tfreg.volumes.volume import Lattice, Volume
+from tfreg.volumes.lattice import Lattice
+from tfreg.volumes.volume import Volume
 
 # A qform within this of the sform is written beside it: near a half turn float32 holds a quaternion badly.
 QFORM_VOXELS = 0.01

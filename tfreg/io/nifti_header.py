@@ -9,7 +9,7 @@ import numpy as np
 from tfreg.errors import UserError
 from tfreg.io.header_checks import checked_lattice
 from tfreg.io.input_files import content_kind
-from tfreg.volumes.volume import SAME_PLACE_VOXELS, Lattice
+from tfreg.volumes.lattice import SAME_PLACE_VOXELS, Lattice
 
 # Spatial unit codes: name, and millimetres in one.
 UNITS = {0: ("millimetre", 1.0), 1: ("metre", 1e3), 2: ("millimetre", 1.0), 3: ("micron", 1e-3)}

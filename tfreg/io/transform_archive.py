@@ -9,7 +9,7 @@ from tfreg.errors import UserError
 from tfreg.io.npz import read_archive, write_archive
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.transform import Transform
-from tfreg.volumes.volume import Lattice
+from tfreg.volumes.lattice import Lattice
 
 FORMAT = 1
 

@@ -4,9 +4,9 @@ import keras
 from keras import ops
 
 from tfreg.layers.integration import Integration
-from tfreg.layers.trilinear_sampler import sample_trilinear
 from tfreg.ops.grids import identity_grid, spatial_shape
 from tfreg.ops.shifted_sampling import sample_shifted
+from tfreg.ops.trilinear_sampling import sample_trilinear
 
 
 @keras.saving.register_keras_serializable(package="tfreg")

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from tfreg.layers.trilinear_sampler import sample_nearest
 from tfreg.ops.grids import identity_grid, spatial_shape
+from tfreg.ops.trilinear_sampling import sample_nearest
 
 
 @keras.saving.register_keras_serializable(package="tfreg")

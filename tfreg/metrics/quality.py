@@ -11,10 +11,10 @@ from tfreg.metrics.overlap import (
     summary_of_errors,
     surface_distances_by_label,
 )
-from tfreg.preprocessing.intensity import measured_voxels
 from tfreg.transforms.certificate import folding_fraction
 from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform, voxels_reached
+from tfreg.volumes.padding import measured_voxels
 from tfreg.volumes.resampling import is_inside, sample
 
 

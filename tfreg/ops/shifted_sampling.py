@@ -4,8 +4,8 @@ import math
 
 from keras import ops
 
-from tfreg.layers.trilinear_sampler import blended_with_slopes, follows, neighbours
 from tfreg.ops.acceleration import compiled
+from tfreg.ops.trilinear_sampling import blended_with_slopes, follows, neighbours
 
 
 def sample_shifted(volume, *coordinates, start=(0, 0, 0)):

@@ -8,8 +8,9 @@ from tfreg.errors import UserError
 from tfreg.preprocessing.initial_alignment import initial_alignment
 from tfreg.preprocessing.intensity import normalise
 from tfreg.preprocessing.network_grid import network_grid
+from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.resampling import resample
-from tfreg.volumes.volume import Lattice, Volume
+from tfreg.volumes.volume import Volume
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfreg.volumes.volume import Lattice, axis_change
+from tfreg.volumes.lattice import Lattice, axis_change
 
 # A field of view this share of a voxel larger than a whole number of voxels is rounding noise.
 ROUNDING = 1e-4

@@ -5,8 +5,8 @@ from scipy import ndimage
 
 from tfreg.preprocessing.aligned_pair import voxel_map
 from tfreg.preprocessing.network_grid import network_grid
+from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.resampling import anti_aliased
-from tfreg.volumes.volume import Lattice
 
 # Sizes are multiples of this, so that the volumes of a cohort share their compiled models.
 SIZE_STEP = 8

@@ -7,14 +7,14 @@ import numpy as np
 from keras import ops
 
 from tfreg.layers.gradient_head import GradientHead
-from tfreg.layers.integration import anchored
-from tfreg.layers.trilinear_sampler import sample_trilinear
 from tfreg.losses.regularisers import displacement_roughness
 from tfreg.losses.similarities import build_similarity
 from tfreg.models.registration_network import INTEGRATIONS
 from tfreg.ops.acceleration import compiles_models, compiling
 from tfreg.ops.control_points import logits_from_displacement
 from tfreg.ops.grids import identity_grid, linear_displacement
+from tfreg.ops.integration import anchored
+from tfreg.ops.trilinear_sampling import sample_trilinear
 from tfreg.refinement.compiled_models import CompiledModels
 from tfreg.refinement.field_adam import FieldAdam
 

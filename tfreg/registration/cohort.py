@@ -9,7 +9,6 @@ import numpy as np
 
 import tfreg
 from tfreg.errors import UserError
-from tfreg.evaluation.measure import error_text
 from tfreg.io.formats import header_size
 from tfreg.io.input_digests import file_digest
 from tfreg.io.manifest import Pair, pairs_from_subjects
@@ -17,8 +16,8 @@ from tfreg.io.result_folder import result_folder
 from tfreg.io.transform_archive import load_transform, save_transform
 from tfreg.registration.image_pair import Case, check_case, read_input
 from tfreg.registration.result import without_nan
-from tfreg.registration.trained_run import find_run
-from tfreg.runtime.processes import batches_by_size, in_processes, run_once, set_up_once
+from tfreg.registration.trained_run import find_run, run_once
+from tfreg.runtime.processes import batches_by_size, error_text, in_processes, set_up_once
 from tfreg.runtime.progress import progress_bar
 from tfreg.runtime.resources import versions
 

@@ -7,7 +7,8 @@ import numpy as np
 from tfreg.errors import UserError
 from tfreg.io.formats import read_landmarks, read_points, read_volume
 from tfreg.io.points import doubts
-from tfreg.volumes.volume import Volume, difference
+from tfreg.volumes.lattice import difference
+from tfreg.volumes.volume import Volume
 
 
 @dataclass(eq=False)

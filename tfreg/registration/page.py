@@ -1,4 +1,4 @@
-"""`tfreg report`: the page of a result or of an evaluation, and the picture of a result."""
+"""`tfreg report`: the page of a registered pair, and its picture for print."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from tfreg.errors import UserError
-from tfreg.evaluation.results import PICTURES, SUMMARY, read_evaluation
 from tfreg.io.itk_transforms import read_displacement
 from tfreg.io.nifti import read_nifti
 from tfreg.io.result_file import check_file, written_files
@@ -20,11 +19,11 @@ FIGURE_EXTENSIONS = (".png", ".pdf", ".svg")
 PRINT_DPI = 300
 
 
-def write_report(folder, out=None, figure=None, force=False):
-    """Writes the page of a registered pair or of an evaluation, and a pair's picture for print.
+def write_pair_page(folder, out=None, figure=None, force=False):
+    """Writes the page of a registered pair, and its picture for print.
 
     Args:
-        folder: A folder that `tfreg register` or `tfreg evaluate` wrote.
+        folder: A folder that `tfreg register` wrote.
         out: The page to write; None is report.html in the folder.
         figure: The picture to write (.png, .pdf, .svg), or None.
         force: Replaces existing files.
@@ -38,43 +37,21 @@ def write_report(folder, out=None, figure=None, force=False):
     folder = Path(folder)
     out = folder / PAGE if out is None else Path(out)
     figure = None if figure is None else Path(figure)
-    is_evaluation = (folder / SUMMARY).is_file()
-    if not is_evaluation and not (folder / REPORT).is_file():
+    if not (folder / REPORT).is_file():
         raise UserError(f"{folder}: is not a result; name a folder that `tfreg register` or `tfreg evaluate` wrote")
     check_file(out, PAGE_EXTENSIONS, force)
     if figure is not None:
         check_file(figure, FIGURE_EXTENSIONS, force)
-    if is_evaluation and figure is not None:
-        raise UserError(f"--figure {figure}: is of one pair; name a folder that `tfreg register` wrote")
     with own_drawing_settings():
-        contents = _cohort(folder, out) if is_evaluation else _pair(folder, out, figure)
+        contents = _contents(folder, out, figure)
         with written_files([path for path, _ in contents], force) as partials:
             for (_, write), partial in zip(contents, partials, strict=True):
                 write(partial)
     return [path for path, _ in contents]
 
 
-def _cohort(folder, out):
-    """The page of an evaluation."""
-    found, measured = read_evaluation(folder)
-    from tfreg.evaluation.page import cohort_page
-
-    def picture(pair):
-        file = folder / PICTURES / f"{pair}.png"
-        return file.read_bytes() if file.is_file() else None
-
-    try:
-        page = cohort_page(found, measured, picture)
-    # Whatever a summary that is JSON, but not of this version, makes it raise.
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise UserError(
-            f"{folder / SUMMARY}: is damaged, or of another version of tfreg; run `tfreg evaluate` again"
-        ) from error
-    return [(out, lambda path: path.write_text(page, encoding="utf-8"))]
-
-
-def _pair(folder, out, figure):
-    """The page and the picture of a registered pair."""
+def _contents(folder, out, figure):
+    """The files, each with the function that writes it."""
     report = _read_report(folder)
     views, fixed_shape = load_views(folder)
     displacement_mm = read_displacement(folder / "displacement.nii.gz")

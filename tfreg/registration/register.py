@@ -15,7 +15,6 @@ from tfreg.io.result_folder import claimed_result
 from tfreg.metrics.quality import agreement, log_jacobian_summary
 from tfreg.preprocessing.aligned_pair import AlignedPair, align_pair, on_network_grid
 from tfreg.preprocessing.initial_alignment import KINDS
-from tfreg.preprocessing.intensity import holds_background, left_out_note, outside_value
 from tfreg.preprocessing.network_grid import network_grid
 from tfreg.preprocessing.pyramid import cube_lattice, onto_level
 from tfreg.refinement.refine import refine_pair, steps_of
@@ -36,6 +35,7 @@ from tfreg.runtime.resources import set_up, versions
 from tfreg.transforms.certificate import certify
 from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform
+from tfreg.volumes.padding import holds_background, left_out_note, outside_value
 
 # Cubes in which it is looked whether the moving image reaches the fixed one.
 REACH_VOXELS = 50_000

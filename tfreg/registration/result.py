@@ -11,11 +11,11 @@ from tfreg.io.formats import write_volume
 from tfreg.io.itk_transforms import write_composite, write_displacement, write_linear
 from tfreg.io.result_folder import Kind
 from tfreg.io.transform_archive import save_transform
-from tfreg.preprocessing.intensity import filled
 from tfreg.registration.views import VIEWS, save_views
 from tfreg.report.drawing import optional_picture
 from tfreg.transforms.jacobian import volume_change_percent
 from tfreg.transforms.transform import Transform
+from tfreg.volumes.padding import filled
 from tfreg.volumes.volume import Volume
 
 REPORT, PICTURE = "report.json", "report.png"

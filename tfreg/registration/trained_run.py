@@ -2,7 +2,7 @@
 
 import zipfile
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +168,9 @@ def load_run(path):
     if file_digest(file) != digest:
         raise UserError(f"{file}: changed while it was read, as where it is trained; wait for its end")
     return TrainedRun(file.absolute().parent.name, digest, config, network)
+
+
+@lru_cache(maxsize=4)
+def run_once(path):
+    """`load_run` in a process that does many tasks."""
+    return load_run(path)

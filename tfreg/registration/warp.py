@@ -21,11 +21,12 @@ from tfreg.io.header_checks import shear_note
 from tfreg.io.points import LISTED, doubts
 from tfreg.io.result_file import check_file, written_files
 from tfreg.io.transform_archive import load_frames, load_transform
-from tfreg.preprocessing.intensity import holds_background, left_out_note, outside_value
 from tfreg.transforms.transform import WorldMap
 from tfreg.volumes.label_values import look_like_labels, lost_labels
+from tfreg.volumes.lattice import Lattice
+from tfreg.volumes.padding import holds_background, left_out_note, outside_value
 from tfreg.volumes.resampling import INTERPOLATIONS
-from tfreg.volumes.volume import Lattice, Volume
+from tfreg.volumes.volume import Volume
 
 
 def warp_files(

@@ -5,7 +5,9 @@ import multiprocessing
 import os
 from concurrent.futures import as_completed
 from dataclasses import dataclass
+from pathlib import Path
 
+from tfreg.errors import UserError
 from tfreg.runtime.resources import limit_native_threads, set_up
 
 # Processes are replaced after this many sizes of fixed images: TensorFlow keeps what it compiled for each of them.
@@ -89,9 +91,9 @@ def set_up_once(resources):
     set_up(resources.seed, resources.threads, resources.device)
 
 
-@functools.lru_cache(maxsize=4)
-def run_once(path):
-    """`tfreg.registration.trained_run.load_run` in a process that does many tasks."""
-    from tfreg.registration.trained_run import load_run
-
-    return load_run(path)
+def error_text(error, pair):
+    """One line on what went wrong, with the names of the pair's files but not their folders."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    for path in (value for value in vars(pair).values() if isinstance(value, Path)):
+        text = text.replace(str(path), path.name)
+    return text[:400] if isinstance(error, UserError) else f"{type(error).__name__}: {text[:400]}"

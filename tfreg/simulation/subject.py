@@ -15,7 +15,8 @@ from tfreg.simulation.anatomy import draw_anatomy
 from tfreg.simulation.breathing import Breathing, WorldBreathing
 from tfreg.simulation.tissue import CONTRASTS, draw_tissue
 from tfreg.simulation.vessels import spread_points
-from tfreg.volumes.volume import Lattice, Volume
+from tfreg.volumes.lattice import Lattice
+from tfreg.volumes.volume import Volume
 
 ADULT_CHEST_MM = (360.0, 260.0, 340.0)  # right-left, back-front, down-up
 LANDMARKS = 30

@@ -27,7 +27,7 @@ from tfreg.runtime.resources import set_up
 from tfreg.spelling import some_of
 from tfreg.training.run_folder import check_inputs, check_run, start_run
 from tfreg.training.run_report import METRICS, MODEL, read_history, run_report
-from tfreg.volumes.volume import difference
+from tfreg.volumes.lattice import difference
 
 FIRST_IS_BEST = "No epoch was better than the first; see history.csv, and lower training.learning_rate."
 HELD_OUT = 0.2  # share of subjects kept for validation where the manifest names no splits

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfreg.preprocessing.intensity import measured_voxels, outside_value
 from tfreg.runtime.threads import in_slabs
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.inverse import inverted
+from tfreg.volumes.lattice import Lattice
+from tfreg.volumes.padding import measured_voxels, outside_value
 from tfreg.volumes.resampling import sample
-from tfreg.volumes.volume import Lattice, Volume
+from tfreg.volumes.volume import Volume
 
 
 class WorldMap:
