@@ -8,7 +8,9 @@ from scipy.spatial import cKDTree
 
 from tfreg.io.itk_images import to_itk
 from tfreg.metrics.overlap import surface_distances_by_label
-from tfreg.metrics.quality import agreement, displacement_quality, log_jacobian_summary
+from tfreg.metrics.quality import displacement_quality
+from tfreg.metrics.volume_change import log_jacobian_summary
+from tfreg.registration.agreement import agreement
 from tfreg.registration.image_pair import Case
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.volume import Volume

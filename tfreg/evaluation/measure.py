@@ -14,7 +14,7 @@ from tfreg.evaluation.methods import Method
 from tfreg.io.formats import read_points, read_volume
 from tfreg.io.input_digests import digest_of
 from tfreg.io.manifest import Pair
-from tfreg.metrics.overlap import summary_of_errors
+from tfreg.metrics.landmarks import summary_of_errors
 from tfreg.metrics.quality import displacement_quality
 from tfreg.preprocessing.initial_alignment import initial_alignment
 from tfreg.registration.image_pair import Case, check_case, check_landmark_order, landmark_doubts, read_input

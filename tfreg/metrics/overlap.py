@@ -1,10 +1,7 @@
-"""How well two volumes agree: overlap and surfaces of labels, distance of landmarks, similarity of intensities."""
+"""Overlap and surface distances of segmentations."""
 
 import numpy as np
 from scipy import ndimage
-
-# A window whose variance is up to this is flat but for rounding, and says nothing.
-FLAT = 1e-7
 
 
 def labels_in(*volumes):
@@ -80,82 +77,3 @@ def surface_distances_by_label(fixed, warped, spacing, labels=None):
         found = hausdorff_distance_measures(*(mask[box] for mask in masks), spacing)
         result[label] = {"hd95_mm": float(found.percentile_distance), "mean_mm": float(found.modified_distance)}
     return result
-
-
-def landmark_errors_mm(transform, fixed_points, moving_points):
-    """Target registration error of each landmark, |T(x_fixed) - x_moving|.
-
-    Args:
-        transform: Callable from fixed to moving world points.
-        fixed_points, moving_points: `(n, 3)` world RAS+ mm, in the same order.
-
-    Returns:
-        `(n, 3)` differences along x, y, z in mm.
-
-    Raises:
-        ValueError: If the two lists differ in length.
-    """
-    if len(fixed_points) != len(moving_points):
-        raise ValueError(
-            "`fixed_points` and `moving_points` must have the same length. "
-            f"Received: {len(fixed_points)} and {len(moving_points)}"
-        )
-    return transform(fixed_points) - moving_points
-
-
-def summary_of_errors(differences_mm):
-    """Mean, spread and percentiles of landmark errors, and the mean absolute error along each axis.
-
-    Args:
-        differences_mm: `(n, 3)` from `landmark_errors_mm`.
-
-    Returns:
-        Dictionary of floats in mm.
-    """
-    distances = np.linalg.norm(differences_mm, axis=1)
-    return {
-        "count": len(distances),
-        "mean_mm": float(distances.mean()),
-        "sd_mm": float(distances.std()),
-        "median_mm": float(np.median(distances)),
-        "p75_mm": float(np.percentile(distances, 75)),
-        "p95_mm": float(np.percentile(distances, 95)),
-        "max_mm": float(distances.max()),
-        **{f"d{axis}_mm": float(value) for axis, value in zip("xyz", np.abs(differences_mm).mean(axis=0), strict=True)},
-    }
-
-
-def correlation(fixed, warped, inside):
-    """Pearson correlation of two arrays over the voxels where `inside` is true; NaN if one is constant there."""
-    a, b = fixed[inside].astype(np.float64), warped[inside].astype(np.float64)
-    if a.size < 2 or a.std() == 0 or b.std() == 0:
-        return float("nan")
-    return float(np.corrcoef(a, b)[0, 1])
-
-
-def local_correlation(fixed, warped, weights, window=9):
-    """Squared correlation within windows, averaged over all windows by the fixed image's variance in them.
-
-    Args:
-        fixed, warped: `(i, j, k)` intensities in [0, 1] on the same lattice.
-        weights: `(i, j, k)`, how much every voxel counts, in [0, 1].
-        window: Side of the cubic windows in voxels.
-
-    Returns:
-        A float from 0 to 1; NaN if the fixed image is constant.
-    """
-
-    def mean(array):
-        return ndimage.uniform_filter(array, window, mode="constant")
-
-    fixed, warped, weights = (np.asarray(array, np.float64) for array in (fixed, warped, weights))
-    count = mean(weights)
-    counted = count > 1e-3
-    a, b, aa, bb, ab = (
-        np.divide(mean(weights * array), count, where=counted, out=np.zeros_like(count))
-        for array in (fixed, warped, fixed**2, warped**2, fixed * warped)
-    )
-    variance, other = np.maximum(aa - a**2, 0), np.maximum(bb - b**2, 0)
-    total = count * np.where(variance > FLAT, variance, 0)
-    explained = np.divide((ab - a * b) ** 2, variance * other, where=(total > 0) & (other > FLAT), out=0 * count)
-    return float((total * explained).sum() / total.sum()) if total.any() else float("nan")

@@ -12,12 +12,13 @@ from tfreg.errors import InputWarning, UserError, WorkError
 from tfreg.io.header_checks import shear_note
 from tfreg.io.input_files import itk_name
 from tfreg.io.result_folder import claimed_result
-from tfreg.metrics.quality import agreement, log_jacobian_summary
+from tfreg.metrics.volume_change import log_jacobian_summary
 from tfreg.preprocessing.aligned_pair import AlignedPair, align_pair, on_network_grid
 from tfreg.preprocessing.initial_alignment import KINDS
 from tfreg.preprocessing.network_grid import network_grid
 from tfreg.preprocessing.pyramid import cube_lattice, onto_level
 from tfreg.refinement.refine import refine_pair, steps_of
+from tfreg.registration.agreement import agreement
 from tfreg.registration.image_pair import (
     Case,
     check_case,

@@ -17,7 +17,7 @@ from tfreg.errors import UserError
 from tfreg.io.folder_lock import LOCK
 from tfreg.io.formats import read_points, read_volume
 from tfreg.io.whole_file import on_disk
-from tfreg.metrics.overlap import landmark_errors_mm
+from tfreg.metrics.landmarks import landmark_errors_mm
 from tfreg.preprocessing.aligned_pair import prepare_pair
 from tfreg.registration.trained_run import load_run
 from tfreg.runtime.native_output import STDERR, STDOUT, silenced

@@ -1,0 +1,43 @@
+"""Similarity of intensities, as a correlation."""
+
+import numpy as np
+from scipy import ndimage
+
+# A window whose variance is up to this is flat but for rounding, and says nothing.
+FLAT = 1e-7
+
+
+def correlation(fixed, warped, inside):
+    """Pearson correlation of two arrays over the voxels where `inside` is true; NaN if one is constant there."""
+    a, b = fixed[inside].astype(np.float64), warped[inside].astype(np.float64)
+    if a.size < 2 or a.std() == 0 or b.std() == 0:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def local_correlation(fixed, warped, weights, window=9):
+    """Squared correlation within windows, averaged over all windows by the fixed image's variance in them.
+
+    Args:
+        fixed, warped: `(i, j, k)` intensities in [0, 1] on the same lattice.
+        weights: `(i, j, k)`, how much every voxel counts, in [0, 1].
+        window: Side of the cubic windows in voxels.
+
+    Returns:
+        A float from 0 to 1; NaN if the fixed image is constant.
+    """
+
+    def mean(array):
+        return ndimage.uniform_filter(array, window, mode="constant")
+
+    fixed, warped, weights = (np.asarray(array, np.float64) for array in (fixed, warped, weights))
+    count = mean(weights)
+    counted = count > 1e-3
+    a, b, aa, bb, ab = (
+        np.divide(mean(weights * array), count, where=counted, out=np.zeros_like(count))
+        for array in (fixed, warped, fixed**2, warped**2, fixed * warped)
+    )
+    variance, other = np.maximum(aa - a**2, 0), np.maximum(bb - b**2, 0)
+    total = count * np.where(variance > FLAT, variance, 0)
+    explained = np.divide((ab - a * b) ** 2, variance * other, where=(total > 0) & (other > FLAT), out=0 * count)
+    return float((total * explained).sum() / total.sum()) if total.any() else float("nan")

@@ -1,0 +1,46 @@
+"""Distances of landmarks."""
+
+import numpy as np
+
+
+def landmark_errors_mm(transform, fixed_points, moving_points):
+    """Target registration error of each landmark, |T(x_fixed) - x_moving|.
+
+    Args:
+        transform: Callable from fixed to moving world points.
+        fixed_points, moving_points: `(n, 3)` world RAS+ mm, in the same order.
+
+    Returns:
+        `(n, 3)` differences along x, y, z in mm.
+
+    Raises:
+        ValueError: If the two lists differ in length.
+    """
+    if len(fixed_points) != len(moving_points):
+        raise ValueError(
+            "`fixed_points` and `moving_points` must have the same length. "
+            f"Received: {len(fixed_points)} and {len(moving_points)}"
+        )
+    return transform(fixed_points) - moving_points
+
+
+def summary_of_errors(differences_mm):
+    """Mean, spread and percentiles of landmark errors, and the mean absolute error along each axis.
+
+    Args:
+        differences_mm: `(n, 3)` from `landmark_errors_mm`.
+
+    Returns:
+        Dictionary of floats in mm.
+    """
+    distances = np.linalg.norm(differences_mm, axis=1)
+    return {
+        "count": len(distances),
+        "mean_mm": float(distances.mean()),
+        "sd_mm": float(distances.std()),
+        "median_mm": float(np.median(distances)),
+        "p75_mm": float(np.percentile(distances, 75)),
+        "p95_mm": float(np.percentile(distances, 95)),
+        "max_mm": float(distances.max()),
+        **{f"d{axis}_mm": float(value) for axis, value in zip("xyz", np.abs(differences_mm).mean(axis=0), strict=True)},
+    }

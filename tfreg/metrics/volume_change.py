@@ -1,0 +1,43 @@
+"""How volumes change from the fixed to the moving image."""
+
+import numpy as np
+
+
+def log_jacobian_summary(logarithm, affine, labels):
+    """How the volume changes from fixed to moving, over the fixed field of view and inside each label.
+
+    Args:
+        logarithm: `(i, j, k)`, the log Jacobian.
+        affine: `(4, 4)`, of its lattice.
+        labels: A segmentation `Volume` on the same lattice, or None.
+
+    Returns:
+        A dictionary of region ("all", each label and, beside labels, "labels" for all of them together) to a
+        dictionary: `mean`, `sd`, `min`, `max`, `p5`, `median` and `p95` of the log Jacobian; `volume_ml` of the
+        region, `mapped_volume_ml` of what it is mapped to in the moving image, and `volume_change_percent`.
+    """
+    regions = {"all": np.ones(logarithm.shape, bool)}
+    if labels is not None:
+        inside = labels.array != 0
+        regions |= {"labels": inside}
+        regions |= {str(label): labels.array == label for label in np.unique(labels.array[inside])}
+    voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
+    return {name: _volume_change(logarithm[region].astype(np.float64), voxel_ml) for name, region in regions.items()}
+
+
+def _volume_change(values, voxel_ml):
+    """The figures of the log Jacobian of one region's voxels, `(n,)`."""
+    low, median, high = np.percentile(values, (5, 50, 95))
+    mean_ratio = float(np.exp(values).mean())
+    return {
+        "mean": float(values.mean()),
+        "sd": float(values.std()),
+        "min": float(values.min()),
+        "max": float(values.max()),
+        "p5": float(low),
+        "median": float(median),
+        "p95": float(high),
+        "volume_ml": values.size * voxel_ml,
+        "mapped_volume_ml": values.size * voxel_ml * mean_ratio,
+        "volume_change_percent": 100 * (mean_ratio - 1),
+    }
