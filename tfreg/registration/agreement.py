@@ -1,4 +1,8 @@
-"""Agreement of a pair before registration, after the initial alignment, and after registration."""
+"""A pair before registration, after the initial alignment, and after registration: what is seen, what agrees."""
+
+from dataclasses import dataclass
+
+import numpy as np
 
 from tfreg.metrics.correlation import correlation
 from tfreg.metrics.landmarks import landmark_errors_mm, summary_of_errors
@@ -7,51 +11,125 @@ from tfreg.metrics.quality import over_labels
 from tfreg.transforms.transform import Transform, voxels_reached
 from tfreg.volumes.padding import measured_voxels
 from tfreg.volumes.resampling import is_inside, sample
+from tfreg.volumes.volume import Volume
 
 
-def agreement(case, init, transform, displacement_mm, warped):
-    """Agreement by the headers alone, after the initial alignment, and after registration.
+class Stage:
+    """A pair as one transform brings it together, on the fixed lattice; displaced and sampled once.
+
+    Args:
+        case: A `Case`.
+        transform: A `Transform`.
+        measured: `(i, j, k)` bool, where the fixed and where the moving image hold a measurement.
+        displacement_mm: `(i, j, k, 3)`, the transform's displacement on the fixed lattice, if it is there already.
+
+    Attributes:
+        positions: `(i, j, k, 3)`, where the moving image is read, in its voxels.
+        inside: `(i, j, k)` bool, where it reaches.
+        seen: The moving image on the fixed lattice, read linearly, a `Volume`; NaN where it does not reach, or measured
+            nothing.
+    """
+
+    def __init__(self, case, transform, measured, displacement_mm=None):
+        self.case, self.transform = case, transform
+        self.fixed_measured, self.moving_measured = measured
+        lattice = case.fixed.lattice
+        if displacement_mm is None:
+            displacement_mm = transform.displacement_mm(lattice)
+        self.positions = voxels_reached(case.moving.lattice, lattice, displacement_mm)
+        self.inside = is_inside(self.positions, case.moving.shape)
+        self.seen = self._read("linear", np.nan)
+
+    def warped(self, interpolation, background):
+        """The moving image on the fixed lattice.
+
+        Args:
+            interpolation: "linear" or "cubic".
+            background: Value where the moving image does not reach, or measured nothing.
+
+        Returns:
+            A `Volume`.
+        """
+        if interpolation != "linear":
+            return self._read(interpolation, background)
+        return self.seen.with_array(np.where(np.isnan(self.seen.array), np.float32(background), self.seen.array))
+
+    def _read(self, interpolation, background):
+        array = sample(self.case.moving.array, self.positions, interpolation, background, self.moving_measured)
+        return Volume(array, self.case.fixed.affine, frame=self.case.moving.frame)
+
+    def metrics(self, warped):
+        """How well the pair agrees.
+
+        Args:
+            warped: The moving image on the fixed lattice, a `Volume`.
+
+        Returns:
+            A dictionary: `correlation`, `outside_fraction`; with labels `dice`, `mean_dice` and `lost_labels`, those
+            that count with Dice 0 because they are missing in the fixed or in the warped segmentation; with landmarks
+            `landmarks`.
+        """
+        case = self.case
+        # What was not measured in either image is not compared.
+        considered = self.inside & self.fixed_measured & sample(self.moving_measured, self.positions, "nearest", False)
+        if case.fixed_mask is not None:
+            considered &= case.fixed_mask.array != 0
+        result = {
+            "correlation": correlation(case.fixed.array, warped.array, considered),
+            "outside_fraction": float(1 - self.inside.mean()),
+        }
+        if case.fixed_labels is not None and case.moving_labels is not None:
+            both = case.fixed_labels.array, sample(case.moving_labels.array, self.positions, "nearest", 0)
+            labels = labels_in(case.fixed_labels.array, case.moving_labels.array)
+            result |= over_labels("dice", dice_by_label(*both, labels))
+            result["lost_labels"] = [str(label) for label in lost_labels(*both, labels)]
+        if case.fixed_points is not None:
+            differences = landmark_errors_mm(self.transform, case.fixed_points, case.moving_points)
+            result["landmarks"] = summary_of_errors(differences)
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """What the three stages of a registration show.
+
+    Args:
+        metrics: Dictionary of "before", by the headers alone, "after_init" and "after" to the metrics of `Stage`.
+        warped: The moving image on the fixed lattice after registration, a `Volume`.
+        seen_before: The moving image on the fixed lattice after the initial alignment, as `Stage.seen`.
+        seen_after: The same after registration.
+    """
+
+    metrics: dict
+    warped: Volume
+    seen_before: Volume
+    seen_after: Volume
+
+
+def agreement(case, init, transform, displacement_mm, interpolation="linear", background=0.0):
+    """Brings a pair together by the headers alone, by the initial alignment, and by the transform found.
 
     Args:
         case: A `Case`.
         init: `(4, 4)`, the initial alignment, fixed world to moving world.
         transform: The `Transform` found.
         displacement_mm: `(i, j, k, 3)`, its displacement on the fixed lattice.
-        warped: The moving image on the fixed lattice, a `Volume`.
+        interpolation, background: See `Stage.warped`.
 
     Returns:
-        A dictionary of stage to a dictionary of figures; `lost_labels` are those that count with Dice 0, because
-        they are missing in the fixed or in the warped segmentation.
+        An `Agreement`.
     """
-    lattice = case.fixed.lattice
-    # What was not measured in either image is not compared.
-    fixed_measured, moving_measured = (measured_voxels(image.array)[0] for image in (case.fixed, case.moving))
-    result = {}
-    for name, candidate, field_mm, values in (
-        ("before", Transform.identity(lattice), None, None),
-        ("after_init", Transform.identity(lattice, init), None, None),
-        ("after", transform, displacement_mm, warped.array),
-    ):
-        if field_mm is None:
-            field_mm = candidate.displacement_mm(lattice)
-        reached = voxels_reached(case.moving.lattice, lattice, field_mm)
-        if values is None:
-            values = sample(case.moving.array, reached, "linear", measured=moving_measured)
-        inside = is_inside(reached, case.moving.shape)
-        considered = inside & fixed_measured & sample(moving_measured, reached, "nearest", False)
-        if case.fixed_mask is not None:
-            considered &= case.fixed_mask.array != 0
-        entry = {
-            "correlation": correlation(case.fixed.array, values, considered),
-            "outside_fraction": float(1 - inside.mean()),
-        }
-        if case.fixed_labels is not None and case.moving_labels is not None:
-            both = case.fixed_labels.array, candidate.warp(case.moving_labels, lattice, "nearest", 0, field_mm).array
-            labels = labels_in(case.fixed_labels.array, case.moving_labels.array)
-            entry |= over_labels("dice", dice_by_label(*both, labels))
-            entry["lost_labels"] = [str(label) for label in lost_labels(*both, labels)]
-        if case.fixed_points is not None:
-            differences = landmark_errors_mm(candidate, case.fixed_points, case.moving_points)
-            entry["landmarks"] = summary_of_errors(differences)
-        result[name] = entry
-    return result
+    measured = tuple(measured_voxels(image.array)[0] for image in (case.fixed, case.moving))
+    identity = Transform.identity(case.fixed.lattice)
+    # One stage at a time, because its positions take much memory.
+    stage = Stage(case, identity, measured)
+    before = stage.metrics(stage.seen)
+    if not np.array_equal(init, identity.init):
+        stage = None
+        stage = Stage(case, Transform.identity(case.fixed.lattice, init), measured)
+    after_init, seen_before = stage.metrics(stage.seen), stage.seen
+    stage = None
+    stage = Stage(case, transform, measured, displacement_mm)
+    warped = stage.warped(interpolation, background)
+    metrics = {"before": before, "after_init": after_init, "after": stage.metrics(warped)}
+    return Agreement(metrics, warped, seen_before, stage.seen)

@@ -147,7 +147,7 @@ def register(
         with _timed(seconds, "warp"):
             background = outside_value(moving.array) if background is None else background
             warnings.extend(f"moving: {note}" for note in left_out_note(moving.array, background))
-            warped = found.warp_image(moving, fixed.lattice, interpolation, background, displacement_mm)
+            seen = agreement(case, pair.init, found, displacement_mm, interpolation, background)
     figures = trust_figures(pair.fixed, pair.moving, pair.init, found, backward, masks)
     # Mutual information and MIND are chosen for images of different kinds, which need not resemble each other.
     ignored = ("local_correlation",) if refine and "mi" in settings.similarity else ()
@@ -165,7 +165,7 @@ def register(
         "init": pair.init.tolist(),
         "linear": found.linear_world.tolist(),
         "refinement": refinement,
-        "metrics": agreement(case, pair.init, found, displacement_mm, warped),
+        "metrics": seen.metrics,
         "certificate": asdict(certificate),
         "verdict": judgement,
         "reasons": reasons,
@@ -174,7 +174,7 @@ def register(
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "warnings": warnings,
     }
-    return Registration(found, displacement_mm, warped, logarithm, report)
+    return Registration(found, displacement_mm, seen.warped, logarithm, report, seen)
 
 
 def register_files(

@@ -3,7 +3,7 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from tfreg.io.formats import write_volume
 from tfreg.io.itk_transforms import write_composite, write_displacement, write_linear
 from tfreg.io.result_folder import Kind
 from tfreg.io.transform_archive import save_transform
+from tfreg.registration.agreement import Agreement
 from tfreg.registration.views import VIEWS, save_views
 from tfreg.report.drawing import optional_picture
 from tfreg.transforms.jacobian import volume_change_percent
@@ -39,13 +40,15 @@ class Registration:
         warped: The moving image on the fixed lattice, a `Volume`.
         log_jacobian: `(i, j, k)` float32 on the fixed lattice.
         report: What report.json says, a dictionary.
+        seen: The `Agreement`, for the pictures.
     """
 
     transform: Transform
     displacement_mm: np.ndarray
     warped: Volume
     log_jacobian: np.ndarray
-    report: dict = field(default_factory=dict)
+    report: dict
+    seen: Agreement
 
 
 def write_result(folder, result, fixed, moving, started, fixed_labels=None):
@@ -79,13 +82,7 @@ def write_result(folder, result, fixed, moving, started, fixed_labels=None):
             change = Volume(change, fixed.affine, frame=fixed.frame)
             files.append(pool.submit(write_volume, folder / "volume_change.nii.gz", change))
         residual = pool.submit(_write_inverse, folder / "inverse_displacement.nii.gz", transform, moving)
-        before, after = (
-            candidate.warp_image(moving, fixed.lattice, background=np.nan, displacement_mm=field_mm)
-            for candidate, field_mm in (
-                (Transform.identity(fixed.lattice, transform.init), None),
-                (transform, displacement_mm),
-            )
-        )
+        before, after = result.seen.seen_before, result.seen.seen_after
         shown = Volume(filled(fixed.array)[0], fixed.affine)
         files.append(pool.submit(save_views, folder / VIEWS, shown, before, after, fixed_labels))
         with optional_picture(folder / PICTURE, result.report["warnings"].append):
