@@ -48,7 +48,7 @@ def atria():
         preprocessing = Preprocessing().model_copy(update={"init": "centre"})
         aligned = align_pair(read_volume(pair.fixed), read_volume(pair.moving), preprocessing)
         started = time.perf_counter()
-        found = refine_linear(aligned.fixed, aligned.moving, aligned.init)
+        found = refine_linear(aligned)
         seconds = time.perf_counter() - started
         overlaps = []
         for world_map in (aligned.init, found):

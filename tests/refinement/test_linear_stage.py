@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from tfreg.config import Preprocessing
 from tfreg.io.formats import read_volume
-from tfreg.preprocessing.aligned_pair import align_pair
+from tfreg.preprocessing.aligned_pair import AlignedPair, align_pair
 from tfreg.refinement.linear_stage import STEPS, refine_linear
 from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.resampling import sample
@@ -62,7 +62,7 @@ def test_turned_header_of_a_thick_stack(degrees, similarity):
     right = rigid_about_centre(lattice, degrees, (0, 0, 0) if not degrees else (6, -5, 6))
     moving = Volume(fixed.array, right @ lattice.affine)
     done = []
-    found = refine_linear(fixed, moving, np.eye(4), similarity, progress=done.append)
+    found = refine_linear(AlignedPair(fixed, moving, np.eye(4)), similarity, progress=done.append)
     assert errors_voxels(lattice, found, right).max() < 0.01
     assert sum(done) == STEPS
 
@@ -81,7 +81,7 @@ def test_partial_overlap(kind, similarity):
     moving_lattice = Lattice((44, 34, 38), affine)
     back = np.linalg.inv(right)
     moving = Volume(scene(moving_lattice.points() @ back[:3, :3].T + back[:3, 3]).astype(np.float32), affine)
-    errors = errors_voxels(fixed_lattice, refine_linear(fixed, moving, np.eye(4), similarity), right)
+    errors = errors_voxels(fixed_lattice, refine_linear(AlignedPair(fixed, moving, np.eye(4)), similarity), right)
     assert errors.mean() < 0.15
     assert errors.max() < 0.4
 
@@ -93,7 +93,8 @@ def test_the_other_way_round_is_the_inverse():
     fixed = Volume(scene(lattice.points()).astype(np.float32), lattice.affine)
     other = lattice.extended((4, -2, 1), (0, 3, 2))
     moving = Volume(scene(other.points() @ back[:3, :3].T + back[:3, 3]).astype(np.float32), other.affine)
-    there, and_back = refine_linear(fixed, moving, np.eye(4)), refine_linear(moving, fixed, np.eye(4))
+    pair = AlignedPair(fixed, moving, np.eye(4))
+    there, and_back = refine_linear(pair), refine_linear(pair.reversed())
     assert errors_voxels(lattice, and_back @ there, np.eye(4)).max() < 0.05
 
 
@@ -105,9 +106,9 @@ def test_what_masks_leave_out_does_not_count():
     spoilt, counts = array.copy(), np.ones(lattice.shape, np.uint8)
     spoilt[wrong], counts[wrong] = np.roll(array, 3, axis=1)[wrong], 0
     fixed, moving = Volume(array, lattice.affine), Volume(spoilt, right @ lattice.affine)
-    found = refine_linear(fixed, moving, np.eye(4), masks=(None, moving.with_array(counts)))
+    found = refine_linear(AlignedPair(fixed, moving, np.eye(4), None, moving.with_array(counts)))
     assert errors_voxels(lattice, found, right)[10:].max() < 0.3
-    unmasked = refine_linear(fixed, moving, np.eye(4))
+    unmasked = refine_linear(AlignedPair(fixed, moving, np.eye(4)))
     assert errors_voxels(lattice, unmasked, right)[10:].max() > 0.6
 
 
@@ -116,15 +117,15 @@ def test_what_is_nowhere_measured_keeps_the_start():
     fixed = Volume(blobs()(lattice.points()).astype(np.float32), lattice.affine)
     init = rigid_about_centre(lattice, 5, (1, 2, 3))
     nothing = fixed.with_array(np.zeros(lattice.shape, np.uint8))
-    np.testing.assert_array_equal(refine_linear(fixed, fixed, init, masks=(None, nothing)), init)
+    np.testing.assert_array_equal(refine_linear(AlignedPair(fixed, fixed, init, None, nothing)), init)
 
 
 @pytest.mark.parametrize("name", REAL)
 def test_real_volumes_against_themselves(name, shared_data):
     volume = read_volume(shared_data / name / REAL[name])
     fixed = align_pair(volume, volume, Preprocessing()).fixed
-    same = refine_linear(fixed, fixed, np.eye(4))
+    same = refine_linear(AlignedPair(fixed, fixed, np.eye(4)))
     assert errors_voxels(fixed.lattice, same, np.eye(4)).max() <= 0.05
     right = rigid_about_centre(fixed.lattice, 10, (6, -5, 6.2))
-    found = refine_linear(fixed, Volume(fixed.array, right @ fixed.affine), np.eye(4))
+    found = refine_linear(AlignedPair(fixed, Volume(fixed.array, right @ fixed.affine), np.eye(4)))
     assert errors_voxels(fixed.lattice, found, right).max() <= 0.1

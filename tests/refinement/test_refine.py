@@ -111,7 +111,7 @@ def test_large_rigid_motion_is_found(angles, shift):
     moving = Volume(body(MOVING.points()), MOVING.affine)
     moving = Volume(moving.array, np.array(MOVING.affine) + np.outer([*shift, 0], [0, 0, 0, 1]))
     fixed = Volume(body((FIXED.points() - centre) @ turn.T + centre), FIXED.affine)
-    found = refine_linear(_normal(fixed), _normal(moving), np.eye(4))
+    found = refine_linear(AlignedPair(_normal(fixed), _normal(moving), np.eye(4)))
     assert errors_mm(Transform.identity(FIXED, found), rigid, fixed).max() < 1.0
 
 
@@ -187,7 +187,7 @@ def test_without_steps_a_start_is_kept(rng, integration, anchor):
     logits = ndimage.gaussian_filter(rng.normal(size=(14, 18, 8, 3)), (1, 1, 1, 0))
     start = Transform(FIXED, np.eye(3, 4), Deformation(logits, FIXED.shape, 2, integration, anchor), np.eye(4))
     still = Refinement(steps=(1, 1), learning_rate=1e-9)
-    found, _ = refine_deformation(_normal(fixed), _normal(moving), start, still)
+    found, _ = refine_deformation(AlignedPair(_normal(fixed), _normal(moving), start.init), start, still)
     np.testing.assert_allclose(found.deformation.logits, logits, atol=1e-5)
     np.testing.assert_allclose(found(FIXED.points()), start(FIXED.points()), atol=1e-3)
 
@@ -217,14 +217,14 @@ def test_coarse_levels_go_both_ways_and_meet():
     volumes = _normal(fixed), _normal(moving)
     settings = Refinement(steps=(30, 30, 1), tolerance=0)
     start, lead = identity_start(FIXED, np.eye(4), settings)
-    found, levels = refine_deformation(*volumes, start, settings, lead=lead)
+    found, levels = refine_deformation(AlignedPair(*volumes, start.init), start, settings, lead)
     assert len(level_factors(start.lattice, 3)) == 2
     assert [level["way"] for level in levels] == ["fixed to moving", "moving to fixed", "fixed to moving"]
     assert all(level["loss_last"] < level["loss_first"] for level in levels[:2])
     # A start that is not quite the identity goes one way.
     logits = start.deformation.logits + 1e-9
     start = replace(start, deformation=replace(start.deformation, logits=logits))
-    alone, levels = refine_deformation(*volumes, start, settings, lead=lead)
+    alone, levels = refine_deformation(AlignedPair(*volumes, start.init), start, settings, lead)
     assert [level["way"] for level in levels] == ["fixed to moving"] * 2
     assert errors_mm(found, smooth_map, fixed).mean() < errors_mm(alone, smooth_map, fixed).mean()
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from tfreg.preprocessing.aligned_pair import AlignedPair
 from tfreg.registration.register import register
 from tfreg.registration.verdict import LIMITS, suspicion, trust_figures, verdict
 from tfreg.transforms.transform import Transform
@@ -35,7 +36,7 @@ def moved(image, matrix=None, shift_mm=(0, 0, 0)):
 
 
 def test_identity_is_trusted(image):
-    figures = trust_figures(image, image, np.eye(4), moved(image), moved(image))
+    figures = trust_figures(AlignedPair(image, image, np.eye(4)), moved(image), moved(image))
     assert figures["local_correlation"] == pytest.approx(1, abs=1e-4)
     assert figures["local_correlation_before"] == pytest.approx(1, abs=1e-4)
     assert figures["outside_fraction"] == 0
@@ -47,27 +48,27 @@ def test_identity_is_trusted(image):
 
 def test_inverse_consistency_is_the_distance_to_the_identity(image):
     forward, backward = moved(image, shift_mm=(3, -2, 1)), moved(image, shift_mm=(0, 2, -1))
-    figures = trust_figures(image, image, np.eye(4), forward, backward)
+    figures = trust_figures(AlignedPair(image, image, np.eye(4)), forward, backward)
     assert figures["inverse_consistency_mm"] == pytest.approx({"mean": 3, "median": 3, "p95": 3})
     size_mm = np.mean(np.array(image.shape) * image.spacing)
     assert figures["inverse_consistency"] == pytest.approx(3 / size_mm)
-    exact = trust_figures(image, image, np.eye(4), forward, moved(image, shift_mm=(-3, 2, -1)))
+    exact = trust_figures(AlignedPair(image, image, np.eye(4)), forward, moved(image, shift_mm=(-3, 2, -1)))
     assert exact["inverse_consistency_mm"]["p95"] < 1e-9
 
 
 def test_backward_transform_is_taken_where_the_forward_one_leads(image):
     double, half = 2.0 * np.eye(3), 0.5 * np.eye(3)
-    right = trust_figures(image, image, np.eye(4), moved(image, double), moved(image, half))
+    right = trust_figures(AlignedPair(image, image, np.eye(4)), moved(image, double), moved(image, half))
     assert right["inverse_consistency_mm"]["p95"] < 1e-9
-    wrong = trust_figures(image, image, np.eye(4), moved(image, half), moved(image, half))
+    wrong = trust_figures(AlignedPair(image, image, np.eye(4)), moved(image, half), moved(image, half))
     assert wrong["inverse_consistency_mm"]["mean"] > 10
 
 
 def test_structure_outside_the_moving_image(image):
     axis_mm = image.affine[:3, 0] * 15  # half the field of view along the first axis
-    figures = trust_figures(image, image, np.eye(4), moved(image, shift_mm=axis_mm))
+    figures = trust_figures(AlignedPair(image, image, np.eye(4)), moved(image, shift_mm=axis_mm))
     assert figures["outside_fraction"] == pytest.approx(0.5, abs=0.06)
-    gone = trust_figures(image, image, np.eye(4), moved(image, shift_mm=(0, 0, 1000)), moved(image))
+    gone = trust_figures(AlignedPair(image, image, np.eye(4)), moved(image, shift_mm=(0, 0, 1000)), moved(image))
     assert gone["outside_fraction"] == 1
     assert np.isnan(gone["local_correlation"])
     judgement, reasons = verdict(gone)
@@ -77,7 +78,7 @@ def test_structure_outside_the_moving_image(image):
 
 @pytest.mark.parametrize(("stretch", "fraction"), [(1.5, 0), (1.7, 1), (1 / 1.5, 0), (1 / 1.7, 1)])
 def test_volume_changes_of_more_than_four_times_are_implausible(image, stretch, fraction):
-    figures = trust_figures(image, image, np.eye(4), moved(image, stretch * np.eye(3)))
+    figures = trust_figures(AlignedPair(image, image, np.eye(4)), moved(image, stretch * np.eye(3)))
     assert figures["implausible_volume_fraction"] == pytest.approx(fraction)
     assert figures["linear_volume_ratio"] == pytest.approx(stretch**3)
 
@@ -85,7 +86,7 @@ def test_volume_changes_of_more_than_four_times_are_implausible(image, stretch, 
 def test_init_is_neither_stretch_nor_miss(image):
     init = moved(image, shift_mm=(30, 0, 0)).linear_world
     elsewhere = Volume(image.array, init @ image.affine)
-    figures = trust_figures(image, elsewhere, init, Transform.identity(image.lattice, init))
+    figures = trust_figures(AlignedPair(image, elsewhere, init), Transform.identity(image.lattice, init))
     assert figures["local_correlation_before"] == figures["local_correlation"] == pytest.approx(1, abs=1e-4)
 
 
@@ -95,7 +96,7 @@ def test_masks_leave_out_what_is_wrong(image):
     mask = np.ones(image.shape, np.uint8)
     mask[:, :20] = 0
     plain, *masked = (
-        trust_figures(image, image.with_array(spoiled), np.eye(4), moved(image), None, masks)
+        trust_figures(AlignedPair(image, image.with_array(spoiled), np.eye(4), *masks), moved(image))
         for masks in ((None, None), (image.with_array(mask), None), (None, image.with_array(mask)))
     )
     assert plain["local_correlation"] < 0.8
@@ -161,5 +162,5 @@ def test_lattice_of_other_orientation(image):
     array = np.flip(image.array, 0).transpose(1, 0, 2)
     other = Volume(np.ascontiguousarray(array), image.affine @ flip @ swap)
     coarse = Volume(image.array, Lattice(image.shape, AFFINE).affine)
-    ours, theirs = (trust_figures(coarse, moving, np.eye(4), moved(image)) for moving in (image, other))
+    ours, theirs = (trust_figures(AlignedPair(coarse, moving, np.eye(4)), moved(image)) for moving in (image, other))
     assert ours["local_correlation"] == pytest.approx(theirs["local_correlation"], abs=1e-4)

@@ -20,13 +20,26 @@ class AlignedPair:
     Args:
         fixed, moving: `Volume`s as they lie, float32 in [0, 1].
         init: `(4, 4)`, fixed world to moving world, mm.
+        fixed_mask, moving_mask: Where the images count, `Volume`s on their lattices, or None.
         notes: What had to be decided, one sentence each.
     """
 
     fixed: Volume
     moving: Volume
     init: np.ndarray
+    fixed_mask: Volume | None = None
+    moving_mask: Volume | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def masks(self):
+        """The fixed and the moving mask."""
+        return self.fixed_mask, self.moving_mask
+
+    def reversed(self):
+        """The `AlignedPair` the other way round, with the inverse initial alignment."""
+        init = np.linalg.inv(self.init)
+        return AlignedPair(self.moving, self.fixed, init, self.moving_mask, self.fixed_mask, self.notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +132,8 @@ def align_pair(fixed, moving, preprocessing, init=None, fixed_mask=None, moving_
         fixed, moving: `Volume`s as read.
         preprocessing: `tfreg.config.Preprocessing`.
         init: `(4, 4)`, fixed world to moving world, mm; None computes what `preprocessing.init` names.
-        fixed_mask, moving_mask: Segmentations that "moments" is restricted to, or None.
+        fixed_mask, moving_mask: Where the images count, and what "moments" is restricted to; on the images' lattices
+            but for a header's rounding, or None.
 
     Returns:
         An `AlignedPair`.
@@ -129,11 +143,15 @@ def align_pair(fixed, moving, preprocessing, init=None, fixed_mask=None, moving_
     """
     fixed = normalised(fixed, preprocessing.intensity, "fixed")
     moving = normalised(moving, preprocessing.intensity, "moving")
+    masks = [
+        None if mask is None else image.with_array(mask.array)
+        for image, mask in ((fixed, fixed_mask), (moving, moving_mask))
+    ]
     if init is None:
         # Of the normalised volumes, which are all that training keeps.
-        init = initial_alignment(preprocessing.init, fixed, moving, fixed_mask, moving_mask)
+        init = initial_alignment(preprocessing.init, fixed, moving, *masks)
     notes = (*(f"fixed: {note}" for note in fixed.notes), *(f"moving: {note}" for note in moving.notes))
-    return AlignedPair(fixed, moving, init, notes)
+    return AlignedPair(fixed, moving, init, *masks, notes)
 
 
 def prepare_pair(fixed, moving, preprocessing, init=None, fixed_mask=None, moving_mask=None):

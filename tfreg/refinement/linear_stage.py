@@ -38,29 +38,26 @@ SHARES = {"starts": 8, "coarse": 4, "fine": 8}
 STEPS = sum(SHARES.values())
 
 
-def refine_linear(fixed, moving, init, similarity="lncc", masks=(None, None), far=True, progress=None):
+def refine_linear(pair, similarity="lncc", far=True, progress=None):
     """The linear map that aligns a pair.
 
     The images are compared where both have been measured, and both ways: what lies outside of a field of view or a
     mask neither counts as dark nor as like, and the result of a pair the other way round is the inverse.
 
     Args:
-        fixed, moving: `Volume`s with intensities in [0, 1].
-        init: `(4, 4)`, fixed world to moving world (mm), to begin from.
+        pair: A `tfreg.preprocessing.aligned_pair.AlignedPair`.
         similarity: What the whole refinement goes by.
-        masks: Where fixed and moving count, `Volume`s on their lattices or None.
-        far: True tries several rotations first; False begins at `init` with all twelve parameters.
+        far: True tries several rotations first; False begins at the initial alignment with all twelve parameters.
         progress: Called with the number of steps done after some of them, `STEPS` in all, or None.
 
     Returns:
         `(4, 4)`, fixed world to moving world, mm.
     """
     measure = "mi" if "mi" in similarity else "lncc"  # "mind" too
-    pair = (fixed, moving), masks, measure
-    candidates = [init]
+    init, candidates = pair.init, [pair.init]
     if far:
-        candidates += _centres_of_mass(fixed, moving, init, masks)
-    coarse = _Level(*pair, candidates, COARSE)
+        candidates += _centres_of_mass(pair)
+    coarse = _Level(pair, measure, candidates, COARSE)
     if coarse.objective.is_empty:
         return init
     count = progress or (lambda done: None)
@@ -77,22 +74,22 @@ def refine_linear(fixed, moving, init, similarity="lncc", masks=(None, None), fa
     count(SHARES["coarse"])
     # What looks better on coarse voxels may have been the better only there.
     candidates = [matrix for matrix in (init, *rigids, *linears) if _is_plausible(matrix, init)]
-    fine = _Level(*pair, candidates, FINE)
+    fine = _Level(pair, measure, candidates, FINE)
     start = min(candidates, key=fine.value)
     linear, _ = fine.fitted(start, False, ITERATIONS)
     count(SHARES["fine"])
     return linear if _is_plausible(linear, init) else start
 
 
-def _centres_of_mass(fixed, moving, init, masks):
+def _centres_of_mass(pair):
     """The alignment of the centres of mass, a list of one; of none where it is the initial one, or `init` turns."""
     try:
-        moments = initial_alignment("moments", fixed, moving, *masks)
+        moments = initial_alignment("moments", pair.fixed, pair.moving, *pair.masks)
     except ValueError:
         return []
-    same_mm = SAME_VOXELS * np.cbrt(_volume_mm3(fixed.lattice) / COARSE)
-    only_shifts = np.array_equal(init[:3, :3], np.eye(3))
-    return [moments] if only_shifts and np.linalg.norm(moments[:3, 3] - init[:3, 3]) > same_mm else []
+    same_mm = SAME_VOXELS * np.cbrt(_volume_mm3(pair.fixed.lattice) / COARSE)
+    only_shifts = np.array_equal(pair.init[:3, :3], np.eye(3))
+    return [moments] if only_shifts and np.linalg.norm(moments[:3, 3] - pair.init[:3, 3]) > same_mm else []
 
 
 def _turns():
@@ -112,15 +109,14 @@ class _Level:
     """The pair on cubes of one size, over what may lie in both fields of view.
 
     Args:
-        volumes: Fixed and moving `Volume`.
-        masks: Where they count, or None.
+        pair: An `AlignedPair`.
         measure: What `LinearObjective` takes.
         candidates: World maps `(4, 4)` that are to be tried, and some way around them.
         voxels: Cubes in the smaller field of view.
     """
 
-    def __init__(self, volumes, masks, measure, candidates, voxels):
-        lattices = [volume.lattice for volume in volumes]
+    def __init__(self, pair, measure, candidates, voxels):
+        lattices = pair.fixed.lattice, pair.moving.lattice
         # No finer than the finer image is.
         finest = min(abs(np.linalg.det(lattice.affine[:3, :3])) for lattice in lattices)
         self.spacing = float(np.cbrt(max(min(map(_volume_mm3, lattices)) / voxels, finest)))
@@ -130,7 +126,7 @@ class _Level:
             _around(kept, self.spacing, other, ways, margin_mm)
             for kept, other, ways in zip(lattices, lattices[::-1], maps[::-1], strict=True)
         ]
-        self.objective = LinearObjective(*volumes, self.lattices, masks, measure)
+        self.objective = LinearObjective(pair.fixed, pair.moving, self.lattices, pair.masks, measure)
         # The objective's own lattices, with what they add.
         self.to_fixed, self.to_moving = (np.linalg.inv(lattice.affine) for lattice in self.objective.lattices)
         self.fixed_shape = np.array(self.objective.lattices[0].shape)

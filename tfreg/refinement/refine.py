@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from tfreg.preprocessing.pyramid import coarsened, cube_lattice, level_factors, onto_level
-from tfreg.refinement import linear_stage as refine_linear
 from tfreg.refinement.compiled_models import compiling_ahead
+from tfreg.refinement.linear_stage import STEPS, refine_linear
 from tfreg.runtime.keras_settings import own_keras_settings
 from tfreg.transforms.deformation import Deformation, displacement_from_logits, logits_from_displacement, upsampled
 from tfreg.transforms.inverse import inverted
@@ -25,31 +25,30 @@ STRIDE = 2
 FORWARD, BACKWARD = "fixed to moving", "moving to fixed"
 
 
-def steps_of(settings, transform, start):
+def steps_of(settings, parts, start):
     """How many optimiser steps `refine_pair` takes at most, with the same arguments."""
-    steps = refine_linear.STEPS * _has_linear_stage(transform, start)
-    if transform != "linear":
+    steps = STEPS * _has_linear_stage(parts, start)
+    if parts != "linear":
         both_ways = start is None or start.deformation is None or _is_identity(start)
         steps += sum(settings.steps) + sum(settings.steps[:-1]) * both_ways
     return steps
 
 
-def _has_linear_stage(transform, start):
+def _has_linear_stage(parts, start):
     """From nothing; a network's linear part has one only where that is all that is asked for."""
-    return transform != "deformable" and (start is None or transform == "linear")
+    return parts != "deformable" and (start is None or parts == "linear")
 
 
 @own_keras_settings()
-def refine_pair(pair, settings, transform="both", start=None, masks=(None, None), progress=None):
+def refine_pair(pair, settings, parts="both", start=None, progress=None):
     """Optimises a transform for one pair: the linear stage first, then the deformation coarse to fine.
 
     Args:
         pair: A `tfreg.preprocessing.aligned_pair.AlignedPair`.
         settings: `tfreg.config.Refinement`.
-        transform: "linear", "deformable" or "both": the parts to find.
+        parts: "linear", "deformable" or "both": what to find.
         start: The `Transform` that a network predicted, or None to begin from the initial alignment. A
             network's linear part is refined together with its deformation, on the network's own grid.
-        masks: Where fixed and moving count, `Volume`s on their lattices or None.
         progress: Called with the number of optimiser steps done, or None.
 
     Returns:
@@ -59,40 +58,39 @@ def refine_pair(pair, settings, transform="both", start=None, masks=(None, None)
 
     report = {"settings": settings.model_dump(mode="json"), "seconds": {}, "levels": []}
     begun = time.perf_counter()
-    has_linear_stage = _has_linear_stage(transform, start)
+    has_linear_stage = _has_linear_stage(parts, start)
     far = start is None
     init = pair.init if far else start.linear_world
     lead = (0, 0, 0)
     if far or start.deformation is None:
         start, lead = identity_start(pair.fixed.lattice, init, settings)
     with keeping_graphs(), compiling_ahead() as pool:
-        if transform != "linear":
+        if parts != "linear":
             # The finest takes the longest: it comes first.
             for level in sorted(_levels(start, lead, settings), key=lambda level: level.factors.prod()):
                 level.compile_ahead(pool)
         if has_linear_stage:
-            init = refine_linear.refine_linear(pair.fixed, pair.moving, init, settings.similarity, masks, far, progress)
+            init = refine_linear(replace(pair, init=init), settings.similarity, far, progress)
             start = replace(start, init=init)
             report["seconds"]["linear"] = round(time.perf_counter() - begun, 3)
             begun = time.perf_counter()
-        if transform == "linear":
+        if parts == "linear":
             return Transform.identity(pair.fixed.lattice, init), report
-        found, report["levels"] = refine_deformation(pair.fixed, pair.moving, start, settings, masks, lead, progress)
+        found, report["levels"] = refine_deformation(pair, start, settings, lead, progress)
     report["seconds"]["deformable"] = round(time.perf_counter() - begun, 3)
     return found, report
 
 
-def refine_deformation(fixed, moving, start, settings, masks=(None, None), lead=(0, 0, 0), progress=None):
+def refine_deformation(pair, start, settings, lead=(0, 0, 0), progress=None):
     """Coarse to fine, the deformation that aligns a pair.
 
     From the identity all levels but the finest are gone through twice, fixed to moving and moving to fixed, and the
     finest begins at the mean of the first and of the second's inverse: the errors of the two have little in common.
 
     Args:
-        fixed, moving: `Volume`s with intensities in [0, 1].
+        pair: An `AlignedPair`, of which the initial alignment does not count.
         start: The `Transform` to begin from; its lattice is kept.
         settings: `tfreg.config.Refinement`.
-        masks: Where fixed and moving count, `Volume`s on their lattices or None.
         lead: Voxels by which the transform's lattice begins before the fixed image, three numbers.
         progress: Called with the number of optimiser steps done, or None.
 
@@ -101,7 +99,7 @@ def refine_deformation(fixed, moving, start, settings, masks=(None, None), lead=
     """
     stages = _levels(start, lead, settings)
     factors = [level.factors for level in stages]
-    sides = ((fixed, None, masks[0]), (moving, start.init, masks[1]))
+    sides = ((pair.fixed, None, pair.fixed_mask), (pair.moving, start.init, pair.moving_mask))
     ways = {FORWARD: sides}
     if _is_identity(start) and len(stages) > 1:
         ways[BACKWARD] = sides[::-1]
@@ -196,10 +194,10 @@ class _Level:
             *onto_level(warped[0], self.lattice.extended(self.reach, self.reach), *warped[1:]),
         )
         names = ("fixed", "fixed_weights", "moving", "moving_weights")
-        pair = {name: image[None, ..., None] for name, image in zip(names, images, strict=True)}
-        pair["linear"] = _per_voxel(linear, self.factors)[None].astype(np.float32)
-        losses = minimise(model, pair, steps, settings.learning_rate, settings.tolerance, progress)
-        linear = _per_voxel(np.array(model.linear(pair["linear"]))[0].astype(np.float64), 1 / self.factors)
+        inputs = {name: image[None, ..., None] for name, image in zip(names, images, strict=True)}
+        inputs["linear"] = _per_voxel(linear, self.factors)[None].astype(np.float32)
+        losses = minimise(model, inputs, steps, settings.learning_rate, settings.tolerance, progress)
+        linear = _per_voxel(np.array(model.linear(inputs["linear"]))[0].astype(np.float64), 1 / self.factors)
         report = {"shape": list(self.lattice.shape), "spacing_mm": self.lattice.spacing.tolist(), "steps": len(losses)}
         report |= {"similarity": self.options["similarity"], "loss_first": losses[0], "loss_last": losses[-1]}
         return np.array(model.displacement)[0], linear, report

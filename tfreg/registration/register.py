@@ -13,7 +13,7 @@ from tfreg.io.header_checks import shear_note
 from tfreg.io.input_files import itk_name
 from tfreg.io.result_folder import claimed_result
 from tfreg.metrics.volume_change import log_jacobian_summary
-from tfreg.preprocessing.aligned_pair import AlignedPair, align_pair, on_network_grid
+from tfreg.preprocessing.aligned_pair import align_pair, on_network_grid
 from tfreg.preprocessing.initial_alignment import KINDS
 from tfreg.preprocessing.network_grid import network_grid
 from tfreg.preprocessing.pyramid import cube_lattice, onto_level
@@ -122,20 +122,18 @@ def register(
     if not holds_background(background):
         raise UserError(f"--background {background:g}: is beyond float32; give a smaller number")
     settings = options.settings()
-    masks = _masks(case)
     with progress_bar(progress) as bar:
         with _timed(seconds, "prepare"):
-            pair = _align(case, preprocessing, init_matrix, masks, names)
+            pair = _align(case, preprocessing, init_matrix, names)
         warnings.extend((*pair.notes, *notes_beside(case), *landmark_doubts(case)))
         ways = (run, preprocessing, settings if refine else None, transform)
-        found, refinement = _found(pair, masks, *ways, seconds, bar, "refining")
+        found, refinement = _found(pair, *ways, seconds, bar, "refining")
         if run is None and not refine:
             warnings.append(NO_MODEL)
         backward = None
         if options.check:
             with _timed(seconds, "check"):
-                reverse = AlignedPair(pair.moving, pair.fixed, np.linalg.inv(pair.init))
-                backward, _ = _found(reverse, masks[::-1], *ways, {}, bar, "checking")
+                backward, _ = _found(pair.reversed(), *ways, {}, bar, "checking")
         task = bar.add_task("mapping", total=int(np.prod(fixed.shape)), status="")
         with _timed(seconds, "map"):
             found, displacement_mm, certificate = certify(
@@ -148,7 +146,7 @@ def register(
             background = outside_value(moving.array) if background is None else background
             warnings.extend(f"moving: {note}" for note in left_out_note(moving.array, background))
             seen = agreement(case, pair.init, found, displacement_mm, interpolation, background)
-    figures = trust_figures(pair.fixed, pair.moving, pair.init, found, backward, masks)
+    figures = trust_figures(pair, found, backward)
     # Mutual information and MIND are chosen for images of different kinds, which need not resemble each other.
     ignored = ("local_correlation",) if refine and "mi" in settings.similarity else ()
     judgement, reasons = verdict(figures, certificate.certified, ignored)
@@ -330,18 +328,10 @@ def _check_run(run, options):
         )
 
 
-def _masks(case):
-    """The fixed and the moving mask; a header's rounding apart, masks lie on their images' lattices."""
-    return tuple(
-        None if mask is None else image.with_array(mask.array)
-        for image, mask in ((case.fixed, case.fixed_mask), (case.moving, case.moving_mask))
-    )
-
-
-def _align(case, preprocessing, init_matrix, masks, names):
+def _align(case, preprocessing, init_matrix, names):
     """The aligned pair, refused where nothing of the moving image is seen."""
     try:
-        pair = align_pair(case.fixed, case.moving, preprocessing, init_matrix, *masks)
+        pair = align_pair(case.fixed, case.moving, preprocessing, init_matrix, case.fixed_mask, case.moving_mask)
     except ValueError as error:
         reason = str(error).rstrip(".")
         raise UserError(f"{names['fixed']} and {names['moving']}: {reason}; use another --init or mask") from error
@@ -354,7 +344,7 @@ def _align(case, preprocessing, init_matrix, masks, names):
     return pair
 
 
-def _found(pair, masks, run, preprocessing, settings, transform, seconds, bar, task):
+def _found(pair, run, preprocessing, settings, transform, seconds, bar, task):
     """The transform of an aligned pair, predicted, refined or both, and what the refinement reports."""
     found = refinement = None
     if run is not None:
@@ -364,9 +354,7 @@ def _found(pair, masks, run, preprocessing, settings, transform, seconds, bar, t
         most = steps_of(settings, transform, found)
         steps = bar.add_task(task, total=most, status="")
         with _timed(seconds, "refine"):
-            found, refinement = refine_pair(
-                pair, settings, transform, found, masks, lambda done: bar.advance(steps, done)
-            )
+            found, refinement = refine_pair(pair, settings, transform, found, lambda done: bar.advance(steps, done))
         bar.update(steps, completed=most)  # a level that converged early has taken fewer
     if found is None:
         found = Transform.identity(network_grid(pair.fixed.lattice), pair.init)

@@ -35,15 +35,13 @@ REASONS = {
 }
 
 
-def trust_figures(fixed, moving, init, transform, backward=None, masks=(None, None)):
+def trust_figures(pair, transform, backward=None):
     """Figures that do not need labels, weighted by the fixed image's structure, the length of its gradient.
 
     Args:
-        fixed, moving: `Volume`s with intensities in [0, 1].
-        init: `(4, 4)`, the initial alignment, fixed world to moving world, mm.
+        pair: A `tfreg.preprocessing.aligned_pair.AlignedPair`.
         transform: The `Transform` found.
         backward: The `Transform` found for moving <- fixed, or None.
-        masks: Where fixed and moving count, `Volume`s on their lattices or None.
 
     Returns:
         A dictionary: `local_correlation_before`, of the initial alignment, and `local_correlation`, both from 0 to 1;
@@ -53,8 +51,9 @@ def trust_figures(fixed, moving, init, transform, backward=None, masks=(None, No
         percentile of the distance by which forward and backward transform together miss the identity, and
         `inverse_consistency`, its mean relative to the field of view's size; None without `backward`.
     """
+    fixed, moving, init, mask = pair.fixed, pair.moving, pair.init, pair.moving_mask
     lattice = cube_lattice(fixed.lattice, VOXELS)
-    values, counts = onto_level(fixed, lattice, None, masks[0])
+    values, counts = onto_level(fixed, lattice, None, pair.fixed_mask)
     points = lattice.points()
     mapped = transform(points)
     size_mm = float(np.mean(np.array(fixed.shape) * fixed.spacing))
@@ -64,7 +63,7 @@ def trust_figures(fixed, moving, init, transform, backward=None, masks=(None, No
         """The moving image at fixed voxels' places, how much each counts, and whether the image reaches there."""
         voxels = moving.lattice.to_voxel(places_world)
         reached = is_inside(voxels, moving.shape)
-        considered = reached if masks[1] is None else sample((masks[1].array != 0).astype(np.float32), voxels)
+        considered = reached if mask is None else sample((mask.array != 0).astype(np.float32), voxels)
         return sample(smooth, voxels), counts * considered, reached
 
     before, before_counts, _ = seen(Transform.identity(fixed.lattice, init)(points))
