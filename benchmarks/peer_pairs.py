@@ -65,7 +65,7 @@ def quality(name, pair, fixed, displacement_mm):
 
     Args:
         name: The data set.
-        pair: A `Pair`.
+        pair: A `PairFiles`.
         fixed: The fixed `Volume`.
         displacement_mm: `(i, j, k, 3)` on the fixed lattice, RAS+ mm, the whole transform.
 

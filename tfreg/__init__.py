@@ -9,7 +9,7 @@ _HOMES = {
     "load_run": "tfreg.registration.trained_run",
     "load_transform": "tfreg.io.transform_archive",
     "read_volume": "tfreg.io.formats",
-    "register": "tfreg.registration.register",
+    "register": "tfreg.registration.register_volumes",
     "write_volume": "tfreg.io.formats",
 }
 

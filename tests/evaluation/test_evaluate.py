@@ -25,11 +25,11 @@ from tfreg.evaluation.store import Store
 from tfreg.io.folder_lock import locked_folder
 from tfreg.io.formats import read_volume, write_points, write_volume
 from tfreg.io.input_digests import digest_of
-from tfreg.io.manifest import Pair
+from tfreg.io.manifest import PairFiles
 from tfreg.io.training_people import TrainingPeople
 from tfreg.metrics.overlap import dice_by_label
 from tfreg.registration.result import without_nan
-from tfreg.runtime.processes import Resources
+from tfreg.runtime.resources import Resources
 from tfreg.training.train import build_model
 from tfreg.volumes.volume import Volume
 
@@ -328,7 +328,7 @@ def test_people_of_the_training_are_marked(people, evaluated, tmp_path, monkeypa
     found, told = again()
     assert (found["unknown"], set(told.values())) == (True, {""})
     shutil.copy(people / "p1_ED.nii.gz", tmp_path / "other.nii.gz")
-    trained_on = [Pair("q", tmp_path / "other.nii.gz", tmp_path / "none.nii", fixed_subject="somebody")]
+    trained_on = [PairFiles("q", tmp_path / "other.nii.gz", tmp_path / "none.nii", fixed_subject="somebody")]
     TrainingPeople.of_pairs(trained_on, []).save(tmp_path / "run")
     with pytest.warns(InputWarning, match="run was trained on 1 of the 5 people here: p1;"):
         found, told = again()
@@ -409,7 +409,7 @@ def test_files_that_change_while_they_are_measured_are_not_kept_as_the_old_ones(
 
 def test_volumes_of_several_files_are_known_by_all_of_them(tmp_path):
     def digest(path):
-        return digest_of(Pair("a", path, path))
+        return digest_of(PairFiles("a", path, path))
 
     rng = np.random.default_rng(0)
     image = sitk.GetImageFromArray(rng.random((4, 5, 6)).astype(np.float32))
@@ -484,7 +484,7 @@ def test_other_tools_see_no_padding(tmp_path, monkeypatch, rng):
         return np.zeros((8, 9, 10, 3), np.float32), 1.0
 
     monkeypatch.setitem(BASELINES, "tool", Baseline(tool, "numpy", "numpy", ""))
-    pair = Pair("a", *files)
+    pair = PairFiles("a", *files)
     row = measure(Task("pairs", pair, Method("tool", "baseline"), digest_of(pair), "header"), Resources(0, 1, None))
     assert "error" not in row
     np.testing.assert_array_equal(seen[0], array)

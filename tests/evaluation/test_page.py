@@ -9,7 +9,7 @@ from PIL import Image
 
 from tfreg.evaluation.page import Measured, cohort_page
 from tfreg.evaluation.summary import summarise
-from tfreg.io.manifest import Pair
+from tfreg.io.manifest import PairFiles
 from tfreg.report.page import render
 
 METHODS = ("initial", "ours", "theirs")
@@ -38,7 +38,7 @@ def html():
             figures = {"dice": None if "error" in row else dice, "tre_mm": None}
             reasons = ("too odd",) if row.get("verdict") == "review" else ()
             measured.append(Measured(pair, method, figures, row.get("verdict"), reasons, row.get("error")))
-    pairs = [Pair(name, None, None, fixed_subject=name, moving_subject=name) for name in PAIRS]
+    pairs = [PairFiles(name, None, None, fixed_subject=name, moving_subject=name) for name in PAIRS]
     found = {
         "experiments": summarise(rows, {"lungs": pairs}, METHODS, "ours"),
         "reference": "ours",

@@ -8,7 +8,7 @@ import pytest
 from tfreg.evaluation import tables as evaluation_tables
 from tfreg.evaluation.results import measurements
 from tfreg.evaluation.summary import summarise
-from tfreg.io.manifest import Pair
+from tfreg.io.manifest import PairFiles
 
 NAMES = "abcdef"
 
@@ -29,7 +29,7 @@ def row(pair, method, dice=None, tre=None, experiment="hearts", **more):
 
 @pytest.fixture
 def experiments():
-    return {"hearts": [Pair(name, None, None, fixed_subject=name, moving_subject=name) for name in NAMES]}
+    return {"hearts": [PairFiles(name, None, None, fixed_subject=name, moving_subject=name) for name in NAMES]}
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_lost_structures_are_counted(experiments):
 def test_a_pair_that_every_method_fails_on_is_missing_in_all_means(experiments):
     rows = [row(name, "one", 0.6) for name in NAMES[:4]]
     rows += [{"experiment": "hearts", "pair": name, "method": "one", "error": "unreadable"} for name in "ef"]
-    labelled = [Pair(name, None, None, "f", "m", fixed_subject=name, moving_subject=name) for name in NAMES]
+    labelled = [PairFiles(name, None, None, "f", "m", fixed_subject=name, moving_subject=name) for name in NAMES]
     found = summarise(rows, {"hearts": labelled}, ["one"], "one")["hearts"]["methods"]["one"]["figures"]
     assert (found["dice"]["pairs"], found["dice"]["of"]) == (4, 6)
     assert (found["seconds"]["pairs"], found["seconds"]["of"]) == (4, 6)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tfreg.errors import InputWarning, UserError
-from tfreg.io.manifest import Pair, Subject, read_pairs, read_subjects
+from tfreg.io.manifest import PAIR_COLUMNS, Subject, read_pairs, read_subjects
 from tfreg.io.points import read_points
 from tfreg.spelling import plain_spelling
 
@@ -129,7 +129,7 @@ def expected(kind, content, folder):
     rows = by_csv_module(content)
     if kind == "points":
         return [[float(row[name]) for name in "xyz"] for row in rows]
-    fields = {"subjects": Subject, "pairs": Pair}[kind].__dataclass_fields__
+    fields = Subject.__dataclass_fields__ if kind == "subjects" else PAIR_COLUMNS
     known = {plain_spelling(name) for name in fields}
     for name in rows[0]:
         assert name in fields or plain_spelling(name) not in known, f"{name} was ignored"

@@ -15,7 +15,7 @@ from tfreg.errors import UserError
 from tfreg.io.dicom_series import content_files, is_dicom
 from tfreg.io.formats import read_volume
 from tfreg.io.input_digests import digest_of
-from tfreg.io.manifest import Pair, read_subjects
+from tfreg.io.manifest import PairFiles, read_subjects
 
 ARRAY = (np.arange(120).reshape(4, 5, 6) * 7 - 300).astype(np.int16)
 
@@ -129,7 +129,7 @@ def test_the_content_of_a_series_is_that_of_its_files(tmp_path):
 
 def test_the_digest_of_a_series_follows_its_files(tmp_path):
     folder = write_slices(tmp_path / "a")
-    pairs = [Pair("p", place, tmp_path) for place in (folder, Path(f"{folder}#1.2.3"), folder / "1.2.3_99.dcm")]
+    pairs = [PairFiles("p", place, tmp_path) for place in (folder, Path(f"{folder}#1.2.3"), folder / "1.2.3_99.dcm")]
     before = [digest_of(pair) for pair in pairs]
     write_slices(folder, PIXELS + 1)
     assert all(digest_of(pair) != digest for pair, digest in zip(pairs, before, strict=True))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tfreg.errors import InputWarning, UserError
-from tfreg.io.manifest import Pair, Subject
+from tfreg.io.manifest import PairFiles, Subject
 from tfreg.io.same_files import check_pairs, check_subjects
 
 
@@ -72,16 +72,17 @@ def test_pairs(files):
     (files / "points.csv").write_text("x,y,z\n1,2,3\n")
     points = {"fixed_points": files / "points.csv", "moving_points": files / "points.csv"}
     for pairs, words in (
-        ([Pair("p", a, files / "copy.nii")], "pairs register an image to itself: p"),
-        ([Pair("p", a, b), Pair("q", files / "copy.nii", b)], "the same images under two ids: p = q"),
-        ([Pair("p", a, b, files / "a_labels.nii", files / "a_labels.nii")], "the same labels: a.nii = b.nii"),
-        ([Pair("p", a, b, **points)], "the same points on both sides: p"),
+        ([PairFiles("p", a, files / "copy.nii")], "pairs register an image to itself: p"),
+        ([PairFiles("p", a, b), PairFiles("q", files / "copy.nii", b)], "the same images under two ids: p = q"),
+        ([PairFiles("p", a, b, files / "a_labels.nii", files / "a_labels.nii")], "the same labels: a.nii = b.nii"),
+        ([PairFiles("p", a, b, **points)], "the same points on both sides: p"),
     ):
         with pytest.warns(InputWarning) as told:
             check_pairs("pairs.csv", pairs)
         assert any(words in str(warning.message) for warning in told)
     with pytest.raises(UserError, match=r"the labels of a.nii are the image b.nii"):
-        check_pairs("pairs.csv", [Pair("p", a, b, files / "b.nii", files / "b_labels.nii")])
+        check_pairs("pairs.csv", [PairFiles("p", a, b, files / "b.nii", files / "b_labels.nii")])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_pairs("pairs.csv", [Pair("p", a, b), Pair("q", b, a), Pair("r", a, c), Pair("s", files / "no.nii", a)])
+        sides = {"p": (a, b), "q": (b, a), "r": (a, c), "s": (files / "no.nii", a)}
+        check_pairs("pairs.csv", [PairFiles(name, *paths) for name, paths in sides.items()])

@@ -13,7 +13,7 @@ from tfreg.evaluation.results import measurements
 from tfreg.evaluation.summary import summarise
 from tfreg.evaluation.text import evaluation_text
 from tfreg.evaluation.training_marks import marked
-from tfreg.io.manifest import Pair
+from tfreg.io.manifest import PairFiles
 from tfreg.io.training_people import TrainingPeople, people_seen, seen_by, seen_in
 from tfreg.report.table import Table
 
@@ -21,7 +21,7 @@ from tfreg.report.table import Table
 def pair(folder, person, *others):
     """The pair of a person's two images, those of others by name."""
     moving, fixed = others or (f"{person}_in", f"{person}_ex")
-    return Pair(f"{person}_pair", folder / fixed, folder / moving, fixed_subject=person, moving_subject=person)
+    return PairFiles(f"{person}_pair", folder / fixed, folder / moving, fixed_subject=person, moving_subject=person)
 
 
 @pytest.fixture

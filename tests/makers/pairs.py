@@ -1,4 +1,4 @@
-"""Volumes under unlike headers, and a run whose prediction is chosen."""
+"""Volumes under unlike headers, a run whose prediction is chosen, and files registered in one call."""
 
 from typing import ClassVar
 
@@ -6,7 +6,12 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from tfreg.config import parse_config
+from tfreg.config import RegistrationOptions, checked, parse_config
+from tfreg.io.manifest import PairFiles
+from tfreg.registration.image_pair import INPUTS
+from tfreg.registration.initial_matrix import rule_or_file
+from tfreg.registration.register_files import Output, register_files
+from tfreg.runtime.resources import Resources
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.volume import Volume
@@ -56,3 +61,18 @@ class ChosenRun:
         logits = (self.scale * noise / noise.std()).astype(np.float32)
         deformation = Deformation(logits, pair.lattice.shape, options.stride, options.integration, options.anchor)
         return Transform(pair.lattice, self.linear, deformation, pair.init)
+
+
+def registered_files(fixed, moving, out, *, model=None, init=None, seed=0, progress=True, **options):
+    """`register_files` of two files; `options` are of `PairFiles`, `Output` and `RegistrationOptions`."""
+    rule, file = rule_or_file(init)
+    of_files = {name: options.pop(name) for name in INPUTS if name in options}
+    of_output = {name: options.pop(name) for name in ("record_paths", "force") if name in options}
+    return register_files(
+        PairFiles("pair", fixed, moving, init=file, **of_files),
+        out,
+        checked(RegistrationOptions, init=rule, **options),
+        model,
+        Resources(seed),
+        Output(progress=progress, **of_output),
+    )

@@ -13,7 +13,7 @@ from tfreg.preprocessing.aligned_pair import AlignedPair
 from tfreg.preprocessing.pyramid import coarsened, cube_lattice, level_factors, onto_level
 from tfreg.refinement.linear_stage import refine_linear
 from tfreg.refinement.refine import LEAD, identity_start, refine_deformation, refine_pair, steps_of
-from tfreg.registration.register import register
+from tfreg.registration.register_volumes import register
 from tfreg.transforms.certificate import certify, folding_fraction
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.transform import Transform
@@ -170,8 +170,8 @@ def test_masks_leave_disturbances_out():
 def test_refinement_improves_what_a_network_predicted(pair, tools):
     fixed, moving = pair
     run = tools.ChosenRun(scale=0.3)
-    predicted = register(fixed, moving, run=run)
-    refined = register(fixed, moving, run=run, refine=True)
+    predicted = register(fixed, moving, model=run)
+    refined = register(fixed, moving, model=run, refine=True)
     correlations = [result.report["metrics"]["after"]["correlation"] for result in (predicted, refined)]
     assert correlations[1] > correlations[0] + 0.05
     assert refined.transform.lattice.same_as(predicted.transform.lattice, 1e-6)

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import nibabel as nib
@@ -17,8 +16,7 @@ from tfreg import cli
 from tfreg.io.formats import read_volume, write_volume
 from tfreg.io.itk_transforms import read_linear
 from tfreg.io.transform_archive import load_transform
-from tfreg.registration.register import register
-from tfreg.registration.result import write_result
+from tfreg.registration.register_volumes import register
 
 SNIPPETS = Path(__file__).parents[1] / "snippets"
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -56,11 +54,11 @@ def folder(request, tmp_path_factory, tools):
     fixed, moving = (read_volume(folder / f"{name}.nii.gz") for name in ("fixed", "moving"))
     options = {"init": init}
     if init == "file":
-        options = {"init_matrix": read_linear(write_init(folder / "init.tfm", fixed, moving))}
+        options = {"initial_transform": read_linear(write_init(folder / "init.tfm", fixed, moving))}
     grid = {"orientation": "PIR", "spacing": [1.7, 2.1, 1.5], "shape": [30, 28, 36]}
     run = tools.ChosenRun(model=model, preprocessing={"network_grid": grid})
-    result = register(fixed, moving, run=run, **options)
-    write_result(folder / "result", result, fixed, moving, time.perf_counter())
+    result = register(fixed, moving, model=run, **options)
+    result.save(folder / "result")
     return folder
 
 

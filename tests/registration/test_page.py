@@ -3,22 +3,21 @@
 import json
 import shutil
 import sys
-import time
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from pairs import registered_files
 from PIL import Image
 
 from tfreg import cli
 from tfreg.errors import UserError
 from tfreg.io.formats import write_volume
 from tfreg.io.itk_transforms import read_displacement
-from tfreg.registration import register as register_module
 from tfreg.registration.page import write_pair_page
-from tfreg.registration.register import register, register_files
-from tfreg.registration.result import write_result
+from tfreg.registration.register_volumes import register
 from tfreg.registration.views import VIEWS, block_means, load_views, save_views
+from tfreg.runtime.resources import Resources
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.volume import Volume
@@ -37,10 +36,10 @@ def made(tmp_path_factory, tools):
         for volume in (fixed, moving)
     ]
     result = register(
-        fixed, moving, run=tools.ChosenRun(), init="header", fixed_labels=labels[0], moving_labels=labels[1]
+        fixed, moving, model=tools.ChosenRun(), init="header", fixed_labels=labels[0], moving_labels=labels[1]
     )
     folder = tmp_path_factory.mktemp("report") / "result"
-    write_result(folder, result, fixed, moving, time.perf_counter(), labels[0])
+    result.save(folder)
     return folder, result, fixed, moving, labels[0]
 
 
@@ -132,11 +131,11 @@ def test_register_hands_the_labels_on(tmp_path, tools, monkeypatch):
     labels = image.with_array((image.array > 300).astype(np.uint8))
     for name, volume in (("image", image), ("labels", labels)):
         write_volume(tmp_path / f"{name}.nii.gz", volume)
-    monkeypatch.setattr(register_module, "set_up", lambda *_: None)
+    monkeypatch.setattr(Resources, "set_up", lambda _: None)
     both = [tmp_path / "image.nii.gz"] * 2
-    register_files(*both, tmp_path / "plain", refine=False, progress=False)
+    registered_files(*both, tmp_path / "plain", refine=False, progress=False)
     options = dict.fromkeys(("fixed_labels", "moving_labels"), tmp_path / "labels.nii.gz") | {"refine": False}
-    register_files(*both, tmp_path / "labelled", **options, progress=False)
+    registered_files(*both, tmp_path / "labelled", **options, progress=False)
     assert load_views(tmp_path / "plain")[0].labels is None
     views, _ = load_views(tmp_path / "labelled")
     assert views.label_values == (1,)

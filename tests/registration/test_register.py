@@ -3,13 +3,13 @@
 import hashlib
 import json
 import shutil
-import time
 
 import keras
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from pairs import registered_files
 
 import tfreg
 from tfreg.config import dump_config, parse_config
@@ -19,8 +19,9 @@ from tfreg.io.transform_archive import load_transform
 from tfreg.preprocessing.aligned_pair import prepare_pair
 from tfreg.registration import register as register_module
 from tfreg.registration import result as module
-from tfreg.registration.register import NO_MODEL, register, register_files
-from tfreg.registration.result import REGISTRATION, write_result
+from tfreg.registration.register import NO_MODEL
+from tfreg.registration.register_volumes import register
+from tfreg.registration.result import REGISTRATION
 from tfreg.registration.trained_run import TrainedRun, load_run, predicted_transform
 from tfreg.training.train import build_model
 from tfreg.transforms.jacobian import log_jacobian
@@ -84,7 +85,7 @@ def test_the_transform_is_the_networks_own_map(rng, pair, perturb, model):
 def test_an_untrained_network_changes_nothing(pair):
     fixed, moving = pair
     config = parse_config({"model": SMALL})
-    result = register(fixed, moving, run=TrainedRun("untrained", "", config, build_model(config)))
+    result = register(fixed, moving, model=TrainedRun("untrained", "", config, build_model(config)))
     expected = register(fixed, moving, refine=False)
     np.testing.assert_allclose(result.displacement_mm, 0, atol=1e-6)
     np.testing.assert_allclose(result.warped.array, expected.warped.array, atol=1e-3)
@@ -97,8 +98,8 @@ def test_an_untrained_network_changes_nothing(pair):
 def test_one_part_alone(pair, tools, parts):
     fixed, moving = pair
     run = tools.ChosenRun()
-    whole = register(fixed, moving, run=run, init="moments").transform
-    result = register(fixed, moving, run=run, init="moments", transform=parts).transform
+    whole = register(fixed, moving, model=run, init="moments").transform
+    result = register(fixed, moving, model=run, init="moments", transform=parts).transform
     np.testing.assert_array_equal(result.linear, whole.linear if parts == "linear" else np.eye(3, 4))
     assert (result.deformation is None) == (parts == "linear")
     np.testing.assert_array_equal(result.init, whole.init)
@@ -107,7 +108,7 @@ def test_one_part_alone(pair, tools, parts):
 
 def test_the_result_is_consistent(pair, tools):
     fixed, moving = pair
-    result = register(fixed, moving, run=tools.ChosenRun(), init="centre", interpolation="cubic")
+    result = register(fixed, moving, model=tools.ChosenRun(), init="centre", interpolation="cubic")
     points_world = fixed.lattice.points()
     np.testing.assert_allclose(result.displacement_mm, result.transform(points_world) - points_world, atol=1e-3)
     np.testing.assert_array_equal(result.log_jacobian, log_jacobian(result.displacement_mm, fixed.affine))
@@ -123,7 +124,7 @@ def test_the_result_is_consistent(pair, tools):
 def test_background(pair, tools):
     fixed, moving = pair
     shifted = Volume(moving.array, moving.affine + np.array([[0, 0, 0, 12], [0] * 4, [0] * 4, [0] * 4]))
-    result = register(fixed, shifted, run=tools.ChosenRun(), background=-5000.0)
+    result = register(fixed, shifted, model=tools.ChosenRun(), background=-5000.0)
     outside = result.warped.array == -5000
     assert 0.1 < outside.mean() < 0.9
     assert outside.mean() == pytest.approx(result.report["metrics"]["after"]["outside_fraction"], abs=1e-3)
@@ -135,7 +136,7 @@ def test_missing_values_do_not_spread(pair, tools):
     array[:2] = np.nan
     array[4, 5, 6] = np.inf
     other[3, 4, 5] = np.nan
-    result = register(Volume(other, fixed.affine), Volume(array, moving.affine), run=tools.ChosenRun())
+    result = register(Volume(other, fixed.affine), Volume(array, moving.affine), model=tools.ChosenRun())
     assert np.isfinite(result.warped.array).all()
     assert np.isfinite(result.report["metrics"]["after"]["correlation"])
     assert any("moving" in text and "not finite" in text for text in result.report["warnings"])
@@ -148,8 +149,8 @@ def test_the_value_of_padding_changes_nothing(pair, tools, tmp_path):
     reports, warped, views = [], [], []
     for value in np.float32([-2048, -32768, -3.4028235e38, 1e20, np.nan]):
         fixed, moving = (v.with_array(np.where(p, value, v.array)) for v, p in zip(pair, padded, strict=True))
-        result = register(fixed, moving, run=tools.ChosenRun(), init="moments", interpolation="cubic", check=True)
-        write_result(tmp_path / str(value), result, fixed, moving, time.perf_counter())
+        result = register(fixed, moving, model=tools.ChosenRun(), init="moments", interpolation="cubic", check=True)
+        result.save(tmp_path / str(value))
         report = result.report
         assert report["background"] == (np.nanmin(moving.array) if np.isnan(value) else value)
         assert sum("padding" in text or "not finite" in text for text in report["warnings"]) == 3
@@ -188,7 +189,7 @@ def test_landmarks_are_doubted_and_named_in_one_order(pair, tools, tmp_path):
     files = [tmp_path / f"{name}.nii.gz" for name in ("fixed", "moving")]
     points = {f"{name}_points": tmp_path / f"{name}.csv" for name in ("fixed", "moving")}
     with pytest.raises(UserError, match=r"moving.csv: names point 1 'b', and .*fixed.csv names it 'a'"):
-        register_files(*files, tmp_path / "out", **points)
+        registered_files(*files, tmp_path / "out", **points)
 
 
 def test_labels_and_masks_are_measured(pair, tools, rng):
@@ -196,7 +197,7 @@ def test_labels_and_masks_are_measured(pair, tools, rng):
     labels = [Volume((v.array > 200).astype(np.uint8) + (v.array > 500), v.affine) for v in pair]
     mask = Volume((rng.random(fixed.shape) > 0.5).astype(np.uint8), fixed.affine)
     result = register(
-        fixed, moving, run=tools.ChosenRun(), fixed_labels=labels[0], moving_labels=labels[1], fixed_mask=mask
+        fixed, moving, model=tools.ChosenRun(), fixed_labels=labels[0], moving_labels=labels[1], fixed_mask=mask
     )
     metrics = result.report["metrics"]
     assert list(metrics) == ["before", "after_init", "after"]
@@ -285,11 +286,14 @@ def test_other_frames_are_refused(pair):
         ({"check": 2}, r"--check 2: give yes or no"),
         ({"refine": False, "similarity": "mi"}, r"--similarity: is of the refinement, which is not asked for"),
         ({"run": "runs/chests"}, r"run 'runs/chests': give what `tfreg.load_run` returns"),
-        ({"init_matrix": np.eye(3)}, r"init_matrix: give a 4x4 affine"),
-        ({"init_matrix": np.diag([1.0, 1, 0, 1])}, r"init_matrix: give a 4x4 affine"),
-        ({"init_matrix": np.full((4, 4), np.nan)}, r"init_matrix: give a 4x4 affine"),
-        ({"init_matrix": "rigid.tfm"}, r"init_matrix: give a 4x4 affine"),
-        ({"init_matrix": np.eye(4), "init": "centre"}, r"init 'centre' and init_matrix: give one of the two"),
+        ({"initial_transform": np.eye(3)}, r"initial_transform: give an invertible 4x4 affine"),
+        ({"initial_transform": np.diag([1.0, 1, 0, 1])}, r"initial_transform: give an invertible 4x4 affine"),
+        ({"initial_transform": np.full((4, 4), np.nan)}, r"initial_transform: give an invertible 4x4 affine"),
+        ({"initial_transform": "rigid.tfm"}, r"initial_transform: give an invertible 4x4 affine"),
+        (
+            {"initial_transform": np.eye(4), "init": "centre"},
+            r"init 'centre' and initial_transform: give one of the two",
+        ),
         ({"fixed_mask": np.ones((3, 4, 5))}, r"fixed mask: is no Volume; read it with `tfreg.read_volume`"),
         ({"fixed_points": [[0, 0]], "moving_points": [[0, 0]]}, r"fixed points: give \(n, 3\) finite numbers"),
         ({"fixed_points": np.zeros((0, 3)), "moving_points": np.zeros((0, 3))}, r"fixed points: give \(n, 3\) finite"),
@@ -319,9 +323,9 @@ def test_numbers_may_be_numpys_or_texts(pair, tools):
     far = np.array(moving.affine)
     far[0, 3] += 8
     moving = Volume(moving.array, far)
-    expected = register(fixed, moving, run=run, background=-500.0)
+    expected = register(fixed, moving, model=run, background=-500.0)
     for background in (np.float32(-500), np.int16(-500), "-500"):
-        found = register(fixed, moving, run=run, background=background, check=np.bool_(False))
+        found = register(fixed, moving, model=run, background=background, check=np.bool_(False))
         np.testing.assert_array_equal(found.warped.array, expected.warped.array)
     assert (expected.warped.array == -500).any()
 
@@ -329,7 +333,7 @@ def test_numbers_may_be_numpys_or_texts(pair, tools):
 def test_a_part_that_the_network_lacks_is_refused(pair, tools):
     """Else only the initial alignment would be applied, without a word."""
     run = tools.ChosenRun(model={"transform": "linear"})
-    assert "the model predicts the linear part alone" in refused(*pair, run=run, transform="deformable")
+    assert "the model predicts the linear part alone" in refused(*pair, model=run, transform="deformable")
 
 
 def test_without_a_network_the_pair_is_refined(pair, monkeypatch):
@@ -376,8 +380,8 @@ def test_volumes_apart_are_refused(pair, tools):
     far = np.array(moving.affine)
     far[:3, 3] += 1000
     far = Volume(moving.array, far)
-    assert "--init centre" in refused(fixed, far, run=tools.ChosenRun())
-    register(fixed, far, run=tools.ChosenRun(), init="centre")
+    assert "--init centre" in refused(fixed, far, model=tools.ChosenRun())
+    register(fixed, far, model=tools.ChosenRun(), init="centre")
 
 
 def test_a_mask_without_contents_is_refused_for_moments(pair):
@@ -392,12 +396,12 @@ def test_a_transform_that_mirrors_is_refused(pair, perturb, rng):
     network = build_model(config)
     _, bias = network.get_layer("linear").weights
     bias.assign([-2.0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
-    assert "no valid transform" in refused(fixed, moving, run=TrainedRun("bad", "", config, network))
+    assert "no valid transform" in refused(fixed, moving, model=TrainedRun("bad", "", config, network))
     bias.assign(np.full(12, np.nan))
-    assert "bad" in refused(fixed, moving, run=TrainedRun("bad", "", config, network))
+    assert "bad" in refused(fixed, moving, model=TrainedRun("bad", "", config, network))
     bias.assign(np.zeros(12))
     network.get_layer("logits").bias.assign([0, np.nan, 0])
-    assert "not finite" in refused(fixed, moving, run=TrainedRun("bad", "", config, network))
+    assert "not finite" in refused(fixed, moving, model=TrainedRun("bad", "", config, network))
 
 
 def test_a_model_of_something_else_is_refused(tmp_path, run_folder):
@@ -422,7 +426,7 @@ def files(tmp_path, pair):
 
 def test_every_file(files, run_folder):
     out = files / "deep" / "result"
-    result = register_files(
+    result = registered_files(
         files / "fixed.nii.gz",
         files / "moving.nii.gz",
         out,
@@ -461,7 +465,7 @@ def test_every_file(files, run_folder):
     assert str(files) not in (out / "report.json").read_text()
     assert str(run_folder.parent) not in (out / "report.json").read_text()
     # The .keras file itself may be named.
-    again = register_files(
+    again = registered_files(
         files / "fixed.nii.gz", files / "moving.nii.gz", files / "r2", model=run_folder / "model.keras"
     )
     np.testing.assert_array_equal(again.displacement_mm, result.displacement_mm)
@@ -507,7 +511,7 @@ def test_an_answer_that_lacks_a_part_is_no_identity(pair):
 
 
 def test_paths_are_recorded_when_asked_for(files):
-    register_files(files / "fixed.nii.gz", files / "moving.nii.gz", files / "out", refine=False, record_paths=True)
+    registered_files(files / "fixed.nii.gz", files / "moving.nii.gz", files / "out", refine=False, record_paths=True)
     report = json.loads((files / "out" / "report.json").read_text())
     assert report["paths"] == {name: str(files / f"{name}.nii.gz") for name in ("fixed", "moving")}
     assert report["model"] is None
@@ -515,7 +519,7 @@ def test_paths_are_recorded_when_asked_for(files):
 
 def test_a_frame_code_is_kept(files, pair):
     write_volume(files / "fixed.nii.gz", Volume(pair[0].array, pair[0].affine, frame=4))
-    register_files(files / "fixed.nii.gz", files / "moving.nii.gz", files / "out", refine=False)
+    registered_files(files / "fixed.nii.gz", files / "moving.nii.gz", files / "out", refine=False)
     for name in ("warped", "displacement", "jacobian"):
         assert int(nib.load(files / "out" / f"{name}.nii.gz").header["sform_code"]) == 4
 
@@ -526,8 +530,8 @@ def test_a_sheared_fixed_volume(files, pair, tools):
     affine = np.array(fixed.affine)
     affine[:3, 2] += 0.3 * affine[:3, 1]
     fixed = Volume(fixed.array, affine)
-    result = register(fixed, moving, run=tools.ChosenRun(), init="centre")
-    write_result(files / "out", result, fixed, moving, time.perf_counter())
+    result = register(fixed, moving, model=tools.ChosenRun(), init="centre")
+    result.save(files / "out")
     theirs = sitk.ReadTransform(str(files / "out" / "transform.h5"))
     point_world = fixed.lattice.to_world(np.array([9.0, 11, 7]))
     moved = np.array(theirs.TransformPoint((point_world * FLIP).tolist())) * FLIP
@@ -536,17 +540,19 @@ def test_a_sheared_fixed_volume(files, pair, tools):
 
 def test_force_replaces_a_result_and_nothing_else(files):
     arguments = (files / "fixed.nii.gz", files / "moving.nii.gz", files / "out")
-    register_files(*arguments, refine=False)
+    registered_files(*arguments, refine=False)
     with pytest.raises(UserError, match="already exists"):
-        register_files(*arguments, refine=False)
+        registered_files(*arguments, refine=False)
     (files / "out" / "landmarks.csv").write_text("mine")
     (files / "out" / "report.html").write_text("a page of the earlier result")
-    register_files(*arguments, refine=False, force=True)
+    registered_files(*arguments, refine=False, force=True)
     assert {path.name for path in (files / "out").iterdir()} == {*FILES, "landmarks.csv"}
     assert (files / "out" / "landmarks.csv").read_text() == "mine"
     shutil.copy(files / "moving.nii.gz", files / "out" / "inside.nii.gz")
     with pytest.raises(UserError, match=r"inside\.nii\.gz: lies in .*out, which is to be written; move it"):
-        register_files(files / "fixed.nii.gz", files / "out" / "inside.nii.gz", files / "out", refine=False, force=True)
+        registered_files(
+            files / "fixed.nii.gz", files / "out" / "inside.nii.gz", files / "out", refine=False, force=True
+        )
     assert (files / "out" / "inside.nii.gz").is_file()
     assert set(REGISTRATION.own(files / "out")) == FILES
 
@@ -559,7 +565,7 @@ def test_a_picture_that_cannot_be_drawn_does_not_cost_the_result(files, monkeypa
         raise RuntimeError("no font was found")
 
     monkeypatch.setattr(registration_figure, "registration_figure", failing)
-    result = register_files(files / "fixed.nii.gz", files / "moving.nii.gz", files / "out", refine=False)
+    result = registered_files(files / "fixed.nii.gz", files / "moving.nii.gz", files / "out", refine=False)
     written = {path.name for path in (files / "out").iterdir()}
     assert {"warped.nii.gz", "displacement.nii.gz", "transform.h5", "report.json"} <= written
     assert "report.png" not in written
@@ -578,7 +584,7 @@ def test_nothing_is_left_of_a_failure_while_writing(files, monkeypatch):
     before = {path.name for path in files.iterdir()}
     monkeypatch.setattr(module, "write_composite", fail)
     with pytest.raises(UserError, match="No space left"):
-        register_files(files / "fixed.nii.gz", files / "moving.nii.gz", files / "deep" / "out", refine=False)
+        registered_files(files / "fixed.nii.gz", files / "moving.nii.gz", files / "deep" / "out", refine=False)
     assert {path.name for path in files.iterdir()} == before
 
 
@@ -589,7 +595,7 @@ def test_lung_ct(shared_data, tmp_path, run_folder):
     """Known distances and overlaps before; after, SimpleITK finds what the report says."""
     data = shared_data / "lung_ct"
     out = tmp_path / "result"
-    result = register_files(
+    result = registered_files(
         data / "fixed.nii.gz",
         data / "moving.nii.gz",
         out,

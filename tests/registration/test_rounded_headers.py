@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from pairs import registered_files
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
@@ -17,7 +18,6 @@ from tfreg.io.formats import read_volume
 from tfreg.io.itk_transforms import read_displacement
 from tfreg.io.transform_archive import load_transform
 from tfreg.registration.page import write_pair_page
-from tfreg.registration.register import register_files
 
 FLIP = np.array([-1, -1, 1])
 SHAPE = (22, 25, 20)
@@ -63,7 +63,7 @@ def registered(folder, affine, run=None, qform_code=1):
     fixed = save(folder / "f.nii.gz", array, affine, qform_code)
     moving = save(folder / "m.nii.gz", np.roll(array, 1, 0), affine, qform_code)
     options = {"refine": False} if run is None else {"open_run": lambda: run}
-    register_files(fixed, moving, folder / "r", progress=False, **options)
+    registered_files(fixed, moving, folder / "r", progress=False, **options)
     return fixed, moving, folder / "r"
 
 
@@ -143,4 +143,4 @@ def test_a_rounded_header_is_no_warning(tmp_path):
 def test_a_result_in_a_folder_that_itk_cannot_open_is_refused_before_the_work(tmp_path):
     path = tmp_path / "no such file.nii.gz"
     with pytest.raises(UserError, match="the name is not UTF-8, and ITK cannot open it; rename"):
-        register_files(path, path, tmp_path / "r\udcff", model=None)
+        registered_files(path, path, tmp_path / "r\udcff", model=None)

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from tfreg.preprocessing.aligned_pair import AlignedPair
-from tfreg.registration.register import register
+from tfreg.registration.register_volumes import register
 from tfreg.registration.verdict import LIMITS, suspicion, trust_figures, verdict
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.lattice import Lattice

@@ -1,7 +1,6 @@
 """`warp` repeats a result on other volumes."""
 
 import shutil
-import time
 import warnings
 
 import nibabel as nib
@@ -14,8 +13,7 @@ from tfreg.errors import InputWarning, UserError
 from tfreg.io.formats import read_points, read_volume, write_points, write_volume
 from tfreg.io.transform_archive import load_transform, save_transform
 from tfreg.registration import warp as module
-from tfreg.registration.register import register
-from tfreg.registration.result import write_result
+from tfreg.registration.register_volumes import register
 from tfreg.registration.warp import warp_files
 from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.volume import Volume
@@ -33,8 +31,8 @@ def folder(tmp_path_factory, tools):
     for name, volume in (("fixed", fixed), ("moving", moving), ("labels", labels)):
         write_volume(folder / f"{name}.nii.gz", volume)
     moving = read_volume(folder / "moving.nii.gz")
-    result = register(fixed, moving, run=tools.ChosenRun())
-    write_result(folder / "result", result, fixed, moving, time.perf_counter())
+    result = register(fixed, moving, model=tools.ChosenRun())
+    result.save(folder / "result")
     return folder
 
 
@@ -236,7 +234,7 @@ def plain(tmp_path_factory):
     image = Volume(rng.normal(500, 50, (12, 13, 14)).astype(np.float32), affine, frame=4)
     shifted = Volume(image.array, affine + np.array([[0, 0, 0, 8.0], [0] * 4, [0] * 4, [0] * 4]), frame=2)
     folder = tmp_path_factory.mktemp("plain")
-    write_result(folder / "result", register(image, shifted, refine=False), image, shifted, time.perf_counter())
+    register(image, shifted, refine=False).save(folder / "result")
     return folder
 
 

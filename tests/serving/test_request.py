@@ -21,10 +21,10 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("exports run on TensorFlow", allow_module_level=True)
 
 import tensorflow as tf
+from pairs import registered_files
 
 from tfreg.io.formats import read_volume
 from tfreg.io.transform_archive import load_transform
-from tfreg.registration.register import register_files
 from tfreg.registration.trained_run import load_run
 from tfreg.serving.client.channel import Certificates, Patience, Refusal
 from tfreg.serving.client.client import Client
@@ -84,7 +84,7 @@ def lungs(shared_data):
 def local(run, lungs, tmp_path_factory):
     """What `tfreg register` writes of them."""
     out = tmp_path_factory.mktemp("local") / "result"
-    register_files(**lungs, out=out, model=run, progress=False)
+    registered_files(**lungs, out=out, model=run, progress=False)
     return out
 
 
@@ -146,7 +146,7 @@ def test_over_mutual_tls_too(models, start_server, certificates, lungs, local, t
 
 def test_whole_numbers_are_nearly_as_good(server, lungs, local, tmp_path):
     with Client(server.address, encoding="int16") as client:
-        register_files(**lungs, out=tmp_path / "out", open_run=client.open, progress=False)
+        registered_files(**lungs, out=tmp_path / "out", model=client.open, progress=False)
     report = check_same(tmp_path / "out", local, tolerance_voxels=0.05)
     assert report["model"]["encoding"] == "int16"
 
@@ -158,7 +158,7 @@ def test_in_python_it_is_one_call(server, run, lungs):
         signatures = client.signatures()
     from tfreg import register
 
-    expected = register(fixed, moving, run=load_run(run))
+    expected = register(fixed, moving, model=load_run(run))
     assert np.abs(found.displacement_mm - expected.displacement_mm).max() < 1e-3 * min(fixed.spacing)
     assert set(signatures) >= {"serving_default", "int16", "warp", "config"}
     assert signatures["int16"]["inputs"]["fixed"] == (tf.int16.as_datatype_enum, (-1, -1, -1, -1, 1))
@@ -336,12 +336,12 @@ def test_a_version_replaced_meanwhile(models, perturb, start_server, lungs, tmp_
         served = client.open()
         shutil.copytree(models / "1", folder / "2")
         replaced_by(2)
-        assert register(fixed, moving, run=served).report["model"]["version"] == 2
+        assert register(fixed, moving, model=served).report["model"]["version"] == 2
         served = client.open()
         export_run(write_run(tmp_path / "runs" / "unlike", perturb, seed=9, spacing=9), folder)
         replaced_by(3)
         with pytest.raises(UserError, match="was replaced by one that sees volumes otherwise"):
-            register(fixed, moving, run=served)
+            register(fixed, moving, model=served)
 
 
 def test_certificates_are_pairs(tmp_path):

@@ -9,7 +9,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from tfreg.config import Augmentation, Preprocessing
-from tfreg.io.manifest import Pair
+from tfreg.io.manifest import PairFiles
 from tfreg.preprocessing.aligned_pair import labels_onto_network_grid, normalised, prepare_pair
 from tfreg.training import pair_dataset
 from tfreg.training.epoch_callbacks import EpochOfData
@@ -45,7 +45,7 @@ def source_of(images, labels, preprocessing=None, **options):
 
 
 def all_pairs(images):
-    return [Pair(f"{m} to {f}", f, m) for f in images for m in images if f != m]
+    return [PairFiles(f"{m} to {f}", f, m) for f in images for m in images if f != m]
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from tfreg.config import parse_config
-from tfreg.registration.register import register
+from tfreg.registration.register_volumes import register
 from tfreg.registration.trained_run import TrainedRun
 from tfreg.training.train import build_model
 from tfreg.volumes.lattice import Lattice
@@ -61,7 +61,7 @@ def test_a_known_transform_is_recovered():
     def error_mm(result):
         return np.linalg.norm(result.transform(points_world) - known(points_world), axis=-1).mean()
 
-    before = register(fixed, moving, run=run)
+    before = register(fixed, moving, model=run)
     start_mm = error_mm(before)
     np.testing.assert_allclose(before.transform(points_world), points_world + between_centres, atol=1e-4)
     assert start_mm > 2
@@ -69,7 +69,7 @@ def test_a_known_transform_is_recovered():
     batch = _prepared(fixed, moving, config)
     target = {"warped": batch["fixed"], "linear": np.zeros((1, 1)), "gradients": np.zeros((1, 1))}
     run.network.fit(_Repeated(batch, target, STEPS), verbose=0)
-    after = register(fixed, moving, run=run)
+    after = register(fixed, moving, model=run)
     assert error_mm(after) < start_mm / 3
     assert after.report["metrics"]["after"]["correlation"] > 0.97
     assert after.report["metrics"]["after_init"]["correlation"] < 0.9

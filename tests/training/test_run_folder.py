@@ -7,7 +7,7 @@ import pytest
 
 from tfreg.config import dump_config, parse_config
 from tfreg.errors import InputWarning, UserError
-from tfreg.io.manifest import Pair
+from tfreg.io.manifest import PairFiles
 from tfreg.training.run_folder import check_inputs, check_run, start_run
 
 CONFIG = parse_config({})
@@ -21,7 +21,7 @@ def pairs(tmp_path):
         paths = [tmp_path / f"{name}_{side}.nii" for side in ("fixed", "moving", "labels")]
         for path in paths:
             path.write_text(path.name)
-        found.append(Pair(name, paths[0], paths[1], paths[2], paths[2]))
+        found.append(PairFiles(name, paths[0], paths[1], paths[2], paths[2]))
     return found
 
 
@@ -42,7 +42,7 @@ def test_the_same_data_under_other_names(run, pairs, tmp_path):
         copied = {name: tmp_path / f"copy_{path.name}" for name, path in paths.items()}
         for name, path in paths.items():
             copied[name].write_bytes(path.read_bytes())
-        copies.append(Pair(f"copy of {pair.id}", **copied))
+        copies.append(PairFiles(f"copy of {pair.id}", **copied))
     before = (run / "inputs.json").read_text()
     start_run(run, CONFIG, check_inputs(run, copies[:2], copies[2:]))
     assert (run / "inputs.json").read_text() == before

@@ -10,7 +10,7 @@ import pytest
 
 from tfreg.config import config_with, dump_config, parse_config
 from tfreg.io.formats import write_points, write_volume
-from tfreg.io.manifest import Pair
+from tfreg.io.manifest import PairFiles
 from tfreg.training.train import train
 from tfreg.tuning.trial import TrialTask, continue_run, run_trial, validation_figures
 
@@ -104,7 +104,7 @@ def saved(pair, tmp_path):
     write_points(tmp_path / "moving.csv", points + np.array([[0, 3, 0], [3, 0, -4]]))
     files = {name: tmp_path / f"{name}.nii.gz" for name in ("fixed", "moving")}
     points = {f"{name}_points": tmp_path / f"{name}.csv" for name in ("fixed", "moving")}
-    return Pair("p", **files, **points), Pair("q", **files)
+    return PairFiles("p", **files, **points), PairFiles("q", **files)
 
 
 def test_landmarks_and_folds(saved, tools):

@@ -12,7 +12,7 @@ from tfreg.io.manifest import read_subjects
 from tfreg.io.manifest_checks import SPLITS
 from tfreg.io.same_files import check_subjects
 from tfreg.registration.cohort import Registered, register_subjects
-from tfreg.runtime.processes import Resources
+from tfreg.runtime.resources import Resources
 from tfreg.spelling import is_meant, misspelt, plain_spelling, some_of
 
 

@@ -70,34 +70,39 @@ def register(
     device: Device = None,
 ):
     """Register one pair and write images, transforms and a report."""
-    from tfreg.registration.register import register_files
+    from tfreg.config import RegistrationOptions, checked
+    from tfreg.io.manifest import PairFiles
+    from tfreg.registration.initial_matrix import rule_or_file
+    from tfreg.registration.register_files import Output, register_files
+    from tfreg.runtime.resources import Resources
 
-    result = register_files(
-        fixed,
-        moving,
-        out,
-        model=None if model == "none" else model,
+    rule, init_file = rule_or_file(init)
+    options = checked(
+        RegistrationOptions,
         refine=refine,
         preset=preset,
         similarity=similarity,
         smoothness=smoothness,
         check=check,
-        init=init,
+        init=rule,
         transform=transform,
         interpolation=interpolation,
         background=background,
+    )
+    files = PairFiles(
+        id=out.name,
+        fixed=fixed,
+        moving=moving,
         fixed_labels=fixed_labels,
         moving_labels=moving_labels,
         fixed_points=fixed_points,
         moving_points=moving_points,
         fixed_mask=fixed_mask,
         moving_mask=moving_mask,
-        seed=seed,
-        threads=threads,
-        device=device,
-        record_paths=record_paths,
-        force=force,
+        init=init_file,
     )
+    source = None if model == "none" else model
+    result = register_files(files, out, options, source, Resources(seed, threads, device), Output(record_paths, force))
     tell(result, out)
 
 

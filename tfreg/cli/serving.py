@@ -147,24 +147,26 @@ def request(
     with silenced():
         from tfreg.serving.client.channel import Certificates, Patience
         from tfreg.serving.client.client import Client
-    from tfreg.registration.register import register_files
+    from tfreg.config import RegistrationOptions, checked
+    from tfreg.io.manifest import PairFiles
+    from tfreg.registration.initial_matrix import rule_or_file
+    from tfreg.registration.register_files import Output, register_files
 
+    rule, init_file = rule_or_file(init)
+    options = checked(
+        RegistrationOptions, init=rule, transform=transform, interpolation=interpolation, background=background
+    )
+    files = PairFiles(
+        id=out.name,
+        fixed=fixed,
+        moving=moving,
+        fixed_labels=fixed_labels,
+        moving_labels=moving_labels,
+        fixed_points=fixed_points,
+        moving_points=moving_points,
+        init=init_file,
+    )
     certificates, patience = Certificates(tls_ca, tls_certificate, tls_key), Patience(timeout, retries)
     with Client(address, model_name, certificates, encoding, max_message_mb, patience) as client:
-        result = register_files(
-            fixed,
-            moving,
-            out,
-            open_run=client.open,
-            init=init,
-            transform=transform,
-            interpolation=interpolation,
-            background=background,
-            fixed_labels=fixed_labels,
-            moving_labels=moving_labels,
-            fixed_points=fixed_points,
-            moving_points=moving_points,
-            record_paths=record_paths,
-            force=force,
-        )
+        result = register_files(files, out, options, client.open, output=Output(record_paths, force))
     tell(result, out)

@@ -2,7 +2,7 @@
 
 from pydantic import model_validator
 
-from tfreg.config.options import words
+from tfreg.config.options import checked, words
 from tfreg.config.refinement import PRESETS, refinement_settings
 from tfreg.config.sections import NotNegative, Number, Section, Similarity
 
@@ -31,6 +31,21 @@ class RegistrationOptions(Section):
                 f"--{unused[0]}: is of the refinement, which is not asked for; add --refine, or leave it out"
             )
         return self
+
+    def resolved(self, predicted):
+        """The same with `refine` decided.
+
+        Args:
+            predicted: Whether a network predicts a transform.
+
+        Returns:
+            A `RegistrationOptions`.
+
+        Raises:
+            UserError: If an option then takes no effect.
+        """
+        refine = not predicted if self.refine is None else self.refine
+        return checked(RegistrationOptions, **{**dict(self), "refine": refine})
 
     def settings(self):
         """The `Refinement` that they ask for."""

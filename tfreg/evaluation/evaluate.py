@@ -20,9 +20,9 @@ from tfreg.io.manifest_checks import SPLITS
 from tfreg.io.same_files import check_pairs
 from tfreg.io.training_people import people_seen, seen_by, seen_in
 from tfreg.registration.trained_run import find_run
-from tfreg.runtime.processes import Resources, batches_by_size, in_processes
+from tfreg.runtime.processes import batches_by_size, in_processes
 from tfreg.runtime.progress import progress_bar
-from tfreg.runtime.resources import versions
+from tfreg.runtime.resources import Resources, versions
 from tfreg.runtime.threads import usable_cpus
 from tfreg.spelling import is_meant
 
@@ -132,7 +132,7 @@ def plan_experiments(data, specifications, split, count, labels, seed):
         data, specifications, split, count, labels, seed: See `evaluate`.
 
     Returns:
-        Dictionary of name to list of `Pair`.
+        Dictionary of name to list of `PairFiles`.
 
     Raises:
         UserError: If the manifest is bad or no pair can be made.

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
+from tfreg.config import RegistrationOptions
 from tfreg.errors import UserError
 from tfreg.evaluation.baselines import BASELINES
 from tfreg.evaluation.methods import Method
 from tfreg.io.formats import read_points, read_volume
 from tfreg.io.input_digests import digest_of
-from tfreg.io.manifest import Pair
+from tfreg.io.manifest import PairFiles
 from tfreg.metrics.landmarks import summary_of_errors
 from tfreg.metrics.quality import displacement_quality
 from tfreg.preprocessing.initial_alignment import initial_alignment
-from tfreg.registration.image_pair import Case, check_case, check_landmark_order, landmark_doubts, read_input
+from tfreg.registration.image_pair import ImagePair, check_landmark_order, landmark_doubts
 from tfreg.registration.trained_run import run_once
 from tfreg.report.drawing import optional_picture
 from tfreg.runtime.native_output import STDERR, STDOUT, silenced
@@ -36,7 +37,7 @@ class Task:
 
     Args:
         experiment: Which table it belongs to.
-        pair: A `Pair`.
+        pair: A `PairFiles`.
         method: A `Method`.
         digest: Of the pair's files as they were when the task was made.
         init: "header", "centre" or "moments".
@@ -45,7 +46,7 @@ class Task:
     """
 
     experiment: str
-    pair: Pair
+    pair: PairFiles
     method: Method
     digest: str
     init: str
@@ -63,7 +64,7 @@ def measure(task, resources):
 
     Args:
         task: A `Task`.
-        resources: A `tfreg.runtime.processes.Resources`.
+        resources: A `tfreg.runtime.resources.Resources`.
 
     Returns:
         A dictionary that JSON holds: the task's names, and either `error` or `seconds`, `peak_mb` (of the process so
@@ -97,32 +98,32 @@ def _measured(task, resources):
             raise UserError(f"{pair.moving_points_second}: list the same landmarks as {pair.moving_points}")
         check_landmark_order(pair.moving_points, pair.moving_points_second)
         return {"quality": {"landmarks": summary_of_errors(second - first)}}
-    case = _case(pair)
+    pair = ImagePair.read(pair, _read_volume)
     if method.kind == "tfreg":
-        displacement_mm, result = _by_tfreg(case, task, resources)
+        displacement_mm, result = _by_tfreg(pair, task, resources)
     elif method.kind == "baseline":
         # Other tools would take padding for dark tissue, and stumble over values that are not finite.
-        images = (image.with_array(filled(image.array)[0]) for image in (case.fixed, case.moving))
+        images = (image.with_array(filled(image.array)[0]) for image in (pair.fixed, pair.moving))
         displacement_mm, seconds = BASELINES[method.name].register(*images, task.init, resources.threads)
         result = {"seconds": seconds}
     else:
-        init = initial_alignment(task.init, case.fixed, case.moving)
-        displacement_mm, result = Transform.identity(case.fixed.lattice, init).displacement_mm(case.fixed.lattice), {}
+        init = initial_alignment(task.init, pair.fixed, pair.moving)
+        displacement_mm, result = Transform.identity(pair.fixed.lattice, init).displacement_mm(pair.fixed.lattice), {}
     if not np.isfinite(displacement_mm).all():
         raise FloatingPointError("the displacement is not finite")
-    quality, warped_labels = displacement_quality(case, displacement_mm)
+    quality, warped_labels = displacement_quality(pair, displacement_mm)
     if task.picture is not None:
         with optional_picture(task.picture, lambda text: result.update(warning=text)):
             from tfreg.report.pair_picture import write_pair_picture
 
-            write_pair_picture(task.picture, case.fixed, case.moving, displacement_mm, case.fixed_labels, warped_labels)
+            write_pair_picture(task.picture, pair.fixed, pair.moving, displacement_mm, pair.fixed_labels, warped_labels)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    return result | {"peak_mb": round(peak_mb), "quality": quality, "warnings": landmark_doubts(case)}
+    return result | {"peak_mb": round(peak_mb), "quality": quality, "warnings": landmark_doubts(pair)}
 
 
-def _by_tfreg(case, task, resources):
+def _by_tfreg(pair, task, resources):
     """The displacement that tfreg finds, and what its report says."""
-    from tfreg.registration.register import register
+    from tfreg.registration.register import register_pair
 
     method, run = task.method, None
     set_up_once(resources)
@@ -130,11 +131,7 @@ def _by_tfreg(case, task, resources):
         run = run_once(method.model)
         if run.sha256 != method.model_sha256:
             raise UserError(f"{method.model}: was replaced while the evaluation ran; give the same command again")
-    started = time.perf_counter()
-    result = register(
-        case.fixed,
-        case.moving,
-        run=run,
+    options = RegistrationOptions(
         refine=method.refine,
         preset=method.preset or "quality",
         similarity=method.similarity,
@@ -142,18 +139,9 @@ def _by_tfreg(case, task, resources):
         init=task.init,
         transform=method.transform,
     )
+    started = time.perf_counter()
+    result = register_pair(pair, options, run)
     seconds = time.perf_counter() - started
     report = result.report
     told = {"seconds": seconds, "verdict": report["verdict"], "reasons": report["reasons"]}
     return result.displacement_mm, told | {key: report["certificate"][key] for key in ("certified", "damping")}
-
-
-def _case(pair):
-    """The pair's files, read."""
-    names = {
-        name: path for name, path in vars(pair).items() if isinstance(path, Path) and name != "moving_points_second"
-    }
-    case = Case(**{name: read_input(name, path, _read_volume) for name, path in names.items()})
-    check_case(case, names)
-    check_landmark_order(pair.fixed_points, pair.moving_points)
-    return case

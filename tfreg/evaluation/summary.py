@@ -62,7 +62,7 @@ def summarise(rows, experiments, methods, reference):
 
     Args:
         rows: A list of rows as `tfreg.evaluation.measure.measure` makes them.
-        experiments: Dictionary of an experiment's name to its `Pair`s.
+        experiments: Dictionary of an experiment's name to its `PairFiles`s.
         methods: Names, in the tables' order.
         reference: The method that the others are compared with.
 

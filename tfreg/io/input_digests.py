@@ -36,7 +36,7 @@ def digest_of(pair):
     """A text that changes when the content of one of a pair's files does.
 
     Args:
-        pair: A `tfreg.io.manifest.Pair`.
+        pair: A `tfreg.io.manifest.PairFiles`.
 
     Returns:
         16 hexadecimal digits, of the files' bytes; a copy elsewhere has the same.
@@ -49,7 +49,7 @@ def digest_of_pairs(pairs):
     """A text that changes when a file of one of the pairs does, or their order.
 
     Args:
-        pairs: List of `tfreg.io.manifest.Pair`.
+        pairs: List of `tfreg.io.manifest.PairFiles`.
 
     Returns:
         16 hexadecimal digits.

@@ -50,7 +50,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Pair:
+class PairFiles:
     """Two volumes to register.
 
     Args:
@@ -63,6 +63,8 @@ class Pair:
         moving_points: The moving landmarks' file, or None.
         moving_points_second: The moving landmarks by a second reader, or None.
         fixed_subject, moving_subject: The people's names, or None.
+        fixed_mask, moving_mask: Segmentations' files of where the images count, or None.
+        init: The file of a linear ITK transform to begin from, or None.
     """
 
     id: str
@@ -75,12 +77,20 @@ class Pair:
     moving_points_second: Path | None = None
     fixed_subject: str | None = None
     moving_subject: str | None = None
+    fixed_mask: Path | None = None
+    moving_mask: Path | None = None
+    init: Path | None = None
 
     @property
     def subjects(self):
         """The people in it; the pair's own id where they are not known."""
         known = {self.fixed_subject, self.moving_subject} - {None}
         return tuple(sorted(known)) or (self.id,)
+
+
+# Of a pair's files those that a table names; masks and initial transforms are given one by one.
+GIVEN_ALONE = ("fixed_mask", "moving_mask", "init")
+PAIR_COLUMNS = tuple(field.name for field in fields(PairFiles) if field.name not in GIVEN_ALONE)
 
 
 def read_subjects(path, labels="labels", must_exist=True):
@@ -99,7 +109,8 @@ def read_subjects(path, labels="labels", must_exist=True):
             of them, a name is spelled in two ways, or there are no rows.
     """
     files = ("image", "labels", "points", "points_second")
-    lines = _read(path, Subject, ("id", "subject", "image"), files, {"labels": labels}, must_exist)
+    columns = {field.name: field.name for field in fields(Subject)} | {"labels": labels}
+    lines = _read(path, Subject, ("id", "subject", "image"), files, columns, must_exist)
     for name in ("subject", "phase", "group"):
         check_spellings(path, name, [(line, getattr(subject, name)) for line, subject in lines])
     check_words(path, lines)
@@ -111,22 +122,23 @@ def read_pairs(path, labels="labels", must_exist=True):
     """Reads `id,fixed,moving[,fixed_labels,moving_labels,fixed_points,moving_points,...]`.
 
     Args:
-        path: CSV file with columns as in `Pair`; other columns are ignored, unless their names are nearly these.
+        path: CSV file with columns as in `PairFiles`; other columns are ignored, unless their names are nearly these.
         labels: What the columns with the segmentations end in, after `fixed_` and `moving_`.
         must_exist: False leaves it to whoever reads a file to miss it.
 
     Returns:
-        List of `Pair`, in the file's order.
+        List of `PairFiles`, in the file's order.
 
     Raises:
         UserError: If a column, a cell or a file is missing, an id is repeated, or there are no rows.
     """
-    files = [field.name for field in fields(Pair) if field.name not in ("id", "fixed_subject", "moving_subject")]
-    columns = {f"{side}_labels": f"{side}_{labels}" for side in ("fixed", "moving")}
-    lines = _read(path, Pair, ("id", "fixed", "moving"), files, columns, must_exist)
+    files = [name for name in PAIR_COLUMNS if name not in ("id", "fixed_subject", "moving_subject")]
+    columns = {name: name for name in PAIR_COLUMNS}
+    columns |= {f"{side}_labels": f"{side}_{labels}" for side in ("fixed", "moving")}
+    lines = _read(path, PairFiles, ("id", "fixed", "moving"), files, columns, must_exist)
     people = [(line, name) for line, pair in lines for name in (pair.fixed_subject, pair.moving_subject)]
     check_spellings(path, "subject", people)
-    used = {field.name for field in fields(Pair)} | set(columns.values())
+    used = {*columns, *columns.values()}
     unused = [name for name in table_columns(path) if name.startswith(("fixed_", "moving_")) and name not in used]
     if unused:
         warnings.warn(f"{path}: columns are not used: {some_of(unused)}.", InputWarning, stacklevel=2)
@@ -185,7 +197,7 @@ def pairs_from_subjects(
         source: What error messages call the subjects, such as their manifest.
 
     Returns:
-        List of `Pair`, with ids such as "MOVING_to_FIXED".
+        List of `PairFiles`, with ids such as "MOVING_to_FIXED".
 
     Raises:
         ValueError: If only one of `moving_phase` and `fixed_phase` is given, or `phase` beside them.
@@ -251,7 +263,7 @@ def _within_subjects(subjects, moving_phase, fixed_phase, source):
 
 def _pair(fixed, moving):
     """The pair of two subjects' volumes."""
-    return Pair(
+    return PairFiles(
         id=f"{moving.id}_to_{fixed.id}",
         fixed=fixed.image,
         moving=moving.image,
@@ -266,9 +278,8 @@ def _pair(fixed, moving):
 
 
 def _read(path, kind, required, files, columns, must_exist):
-    """(line, dataclass of a kind) of a manifest's rows; `columns` are those named otherwise than their field."""
+    """(line, dataclass of a kind) of a manifest's rows; `columns` is a dictionary of field to column."""
     path = Path(path)
-    columns = {field.name: columns.get(field.name, field.name) for field in fields(kind)}
     needed = [*required, *(name for field, name in columns.items() if name != field)]
     rows, lines, missing = [], {}, []
     table = read_table(path, needed, columns.values())

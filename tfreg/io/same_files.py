@@ -49,7 +49,7 @@ def check_pairs(data, pairs):
 
     Args:
         data: The manifest.
-        pairs: List of `tfreg.io.manifest.Pair`.
+        pairs: List of `tfreg.io.manifest.PairFiles`.
 
     Raises:
         UserError: If labels are an image of the table. What is only suspicious is told as an `InputWarning`.

@@ -26,7 +26,7 @@ class TrainingPeople:
 
     @classmethod
     def of_pairs(cls, train_pairs, validation_pairs):
-        """Those of a training's `Pair`s."""
+        """Those of a training's `PairFiles`s."""
         splits = {}
         for split, pairs in ((TRAIN, train_pairs), (VALIDATION, validation_pairs)):
             people = {}
@@ -68,7 +68,7 @@ class TrainingPeople:
         """Which people of some pairs the run has seen: anybody of whom it has seen an image, whatever it is called.
 
         Args:
-            pairs: List of `tfreg.io.manifest.Pair`.
+            pairs: List of `tfreg.io.manifest.PairFiles`.
 
         Returns:
             Dictionary of a person to "train", or to "validation" for those on whom the best epoch was chosen.
@@ -106,7 +106,7 @@ def seen_in(people, pair):
 
     Args:
         people: What `TrainingPeople.among` finds, or None.
-        pair: A `tfreg.io.manifest.Pair`.
+        pair: A `tfreg.io.manifest.PairFiles`.
 
     Returns:
         The part of `people` that is in the pair; None where nothing is known.
@@ -122,7 +122,7 @@ def people_seen(summary, rows, experiments, methods):
             network, else a dictionary of `people`, `train` and `validation` (how many), and `unknown` (whether some
             rows do not say).
         rows: The rows, with `seen` as `seen_in` makes it.
-        experiments: Dictionary of an experiment's name to its `Pair`s.
+        experiments: Dictionary of an experiment's name to its `PairFiles`s.
         methods: Dictionary of a method's name to its definition.
     """
     rows = list(rows)
@@ -152,7 +152,7 @@ def seen_by(models, pairs):
 
     Args:
         models: Dictionary of a network's name to its file or run folder.
-        pairs: List of `tfreg.io.manifest.Pair`, all that it is measured on.
+        pairs: List of `tfreg.io.manifest.PairFiles`, all that it is measured on.
 
     Returns:
         Dictionary of the name to what `TrainingPeople.among` finds, or to None where the run does not say.

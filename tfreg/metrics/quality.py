@@ -11,7 +11,7 @@ from tfreg.transforms.transform import Transform
 from tfreg.volumes.resampling import sample
 
 
-def displacement_quality(case, displacement_mm):
+def displacement_quality(pair, displacement_mm):
     """How well a displacement aligns a pair, and how it treats space, whatever tool found it.
 
     Labels are warped with nearest neighbour; landmarks are moved by the displacement interpolated linearly, outside
@@ -19,7 +19,7 @@ def displacement_quality(case, displacement_mm):
     0 and the largest distance that the fixed image allows (see `surface_distances_by_label`).
 
     Args:
-        case: A `Case`.
+        pair: An `ImagePair`.
         displacement_mm: `(i, j, k, 3)` on the fixed lattice, RAS+ mm, the whole transform.
 
     Returns:
@@ -29,24 +29,24 @@ def displacement_quality(case, displacement_mm):
         (see `summary_of_errors`); `folding_fraction`; `log_jacobian` (see `log_jacobian_summary`). And the warped
         labels, a `Volume`, or None.
     """
-    lattice, result, warped = case.fixed.lattice, {}, None
-    if case.fixed_labels is not None:
-        warped = Transform.identity(lattice).warp(case.moving_labels, lattice, "nearest", 0, displacement_mm)
-        both = case.fixed_labels.array, warped.array
-        labels = labels_in(case.fixed_labels.array, case.moving_labels.array)
-        surfaces = surface_distances_by_label(*both, case.fixed.spacing, labels)
+    lattice, result, warped = pair.fixed.lattice, {}, None
+    if pair.fixed_labels is not None:
+        warped = Transform.identity(lattice).warp(pair.moving_labels, lattice, "nearest", 0, displacement_mm)
+        both = pair.fixed_labels.array, warped.array
+        labels = labels_in(pair.fixed_labels.array, pair.moving_labels.array)
+        surfaces = surface_distances_by_label(*both, pair.fixed.spacing, labels)
         result |= over_labels("dice", dice_by_label(*both, labels))
         result |= over_labels("hd95_mm", {label: found["hd95_mm"] for label, found in surfaces.items()})
         result |= over_labels("surface_mm", {label: found["mean_mm"] for label, found in surfaces.items()})
         result["lost_labels"] = [str(label) for label in lost_labels(*both, labels)]
-    if case.fixed_points is not None:
+    if pair.fixed_points is not None:
         differences = landmark_errors_mm(
-            lambda points: points + _at_points(displacement_mm, lattice, points), case.fixed_points, case.moving_points
+            lambda points: points + _at_points(displacement_mm, lattice, points), pair.fixed_points, pair.moving_points
         )
         result["landmarks"] = summary_of_errors(differences)
     result["folding_fraction"] = folding_fraction(displacement_mm, lattice.affine)
     logarithm = log_jacobian(displacement_mm, lattice.affine)
-    result["log_jacobian"] = log_jacobian_summary(logarithm, lattice.affine, case.fixed_labels)
+    result["log_jacobian"] = log_jacobian_summary(logarithm, lattice.affine, pair.fixed_labels)
     return result, warped
 
 

@@ -18,7 +18,7 @@ class Stage:
     """A pair as one transform brings it together, on the fixed lattice; displaced and sampled once.
 
     Args:
-        case: A `Case`.
+        pair: An `ImagePair`.
         transform: A `Transform`.
         measured: `(i, j, k)` bool, where the fixed and where the moving image hold a measurement.
         displacement_mm: `(i, j, k, 3)`, the transform's displacement on the fixed lattice, if it is there already.
@@ -30,14 +30,14 @@ class Stage:
             nothing.
     """
 
-    def __init__(self, case, transform, measured, displacement_mm=None):
-        self.case, self.transform = case, transform
+    def __init__(self, pair, transform, measured, displacement_mm=None):
+        self.pair, self.transform = pair, transform
         self.fixed_measured, self.moving_measured = measured
-        lattice = case.fixed.lattice
+        lattice = pair.fixed.lattice
         if displacement_mm is None:
             displacement_mm = transform.displacement_mm(lattice)
-        self.positions = voxels_reached(case.moving.lattice, lattice, displacement_mm)
-        self.inside = is_inside(self.positions, case.moving.shape)
+        self.positions = voxels_reached(pair.moving.lattice, lattice, displacement_mm)
+        self.inside = is_inside(self.positions, pair.moving.shape)
         self.seen = self._read("linear", np.nan)
 
     def warped(self, interpolation, background):
@@ -55,8 +55,8 @@ class Stage:
         return self.seen.with_array(np.where(np.isnan(self.seen.array), np.float32(background), self.seen.array))
 
     def _read(self, interpolation, background):
-        array = sample(self.case.moving.array, self.positions, interpolation, background, self.moving_measured)
-        return Volume(array, self.case.fixed.affine, frame=self.case.moving.frame)
+        array = sample(self.pair.moving.array, self.positions, interpolation, background, self.moving_measured)
+        return Volume(array, self.pair.fixed.affine, frame=self.pair.moving.frame)
 
     def metrics(self, warped):
         """How well the pair agrees.
@@ -69,22 +69,22 @@ class Stage:
             that count with Dice 0 because they are missing in the fixed or in the warped segmentation; with landmarks
             `landmarks`.
         """
-        case = self.case
+        pair = self.pair
         # What was not measured in either image is not compared.
         considered = self.inside & self.fixed_measured & sample(self.moving_measured, self.positions, "nearest", False)
-        if case.fixed_mask is not None:
-            considered &= case.fixed_mask.array != 0
+        if pair.fixed_mask is not None:
+            considered &= pair.fixed_mask.array != 0
         result = {
-            "correlation": correlation(case.fixed.array, warped.array, considered),
+            "correlation": correlation(pair.fixed.array, warped.array, considered),
             "outside_fraction": float(1 - self.inside.mean()),
         }
-        if case.fixed_labels is not None and case.moving_labels is not None:
-            both = case.fixed_labels.array, sample(case.moving_labels.array, self.positions, "nearest", 0)
-            labels = labels_in(case.fixed_labels.array, case.moving_labels.array)
+        if pair.fixed_labels is not None and pair.moving_labels is not None:
+            both = pair.fixed_labels.array, sample(pair.moving_labels.array, self.positions, "nearest", 0)
+            labels = labels_in(pair.fixed_labels.array, pair.moving_labels.array)
             result |= over_labels("dice", dice_by_label(*both, labels))
             result["lost_labels"] = [str(label) for label in lost_labels(*both, labels)]
-        if case.fixed_points is not None:
-            differences = landmark_errors_mm(self.transform, case.fixed_points, case.moving_points)
+        if pair.fixed_points is not None:
+            differences = landmark_errors_mm(self.transform, pair.fixed_points, pair.moving_points)
             result["landmarks"] = summary_of_errors(differences)
         return result
 
@@ -106,11 +106,11 @@ class Agreement:
     seen_after: Volume
 
 
-def agreement(case, init, transform, displacement_mm, interpolation="linear", background=0.0):
+def agreement(pair, init, transform, displacement_mm, interpolation="linear", background=0.0):
     """Brings a pair together by the headers alone, by the initial alignment, and by the transform found.
 
     Args:
-        case: A `Case`.
+        pair: An `ImagePair`.
         init: `(4, 4)`, the initial alignment, fixed world to moving world.
         transform: The `Transform` found.
         displacement_mm: `(i, j, k, 3)`, its displacement on the fixed lattice.
@@ -119,17 +119,17 @@ def agreement(case, init, transform, displacement_mm, interpolation="linear", ba
     Returns:
         An `Agreement`.
     """
-    measured = tuple(measured_voxels(image.array)[0] for image in (case.fixed, case.moving))
-    identity = Transform.identity(case.fixed.lattice)
+    measured = tuple(measured_voxels(image.array)[0] for image in (pair.fixed, pair.moving))
+    identity = Transform.identity(pair.fixed.lattice)
     # One stage at a time, because its positions take much memory.
-    stage = Stage(case, identity, measured)
+    stage = Stage(pair, identity, measured)
     before = stage.metrics(stage.seen)
     if not np.array_equal(init, identity.init):
         stage = None
-        stage = Stage(case, Transform.identity(case.fixed.lattice, init), measured)
+        stage = Stage(pair, Transform.identity(pair.fixed.lattice, init), measured)
     after_init, seen_before = stage.metrics(stage.seen), stage.seen
     stage = None
-    stage = Stage(case, transform, measured, displacement_mm)
+    stage = Stage(pair, transform, measured, displacement_mm)
     warped = stage.warped(interpolation, background)
     metrics = {"before": before, "after_init": after_init, "after": stage.metrics(warped)}
     return Agreement(metrics, warped, seen_before, stage.seen)

@@ -1,20 +1,21 @@
 """A whole table of subjects registered to deformations, each kept by the content of its images."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
 import tfreg
+from tfreg.config import RegistrationOptions
 from tfreg.errors import UserError
 from tfreg.io.formats import header_size
 from tfreg.io.input_digests import file_digest
-from tfreg.io.manifest import Pair, pairs_from_subjects
+from tfreg.io.manifest import PairFiles, pairs_from_subjects
 from tfreg.io.result_folder import result_folder
 from tfreg.io.transform_archive import load_transform, save_transform
-from tfreg.registration.image_pair import Case, check_case, read_input
+from tfreg.registration.image_pair import ImagePair
 from tfreg.registration.result import without_nan
 from tfreg.registration.trained_run import find_run, run_once
 from tfreg.runtime.processes import batches_by_size, error_text, in_processes, set_up_once
@@ -31,7 +32,7 @@ class Registered:
     Args:
         subject: The person's name.
         group: Such as a diagnosis, or None.
-        pair: The `Pair`.
+        pair: The `PairFiles`.
         folder: Where the transform lies, or None if the registration failed.
         record: What is known of the registration: `initial` (4x4, the initial alignment), `log_jacobian` (see
             `log_jacobian_summary`), `labels_centre` (world mm, or None), `verdict`, `reasons`, `seconds`, `versions`;
@@ -40,7 +41,7 @@ class Registered:
 
     subject: str
     group: str | None
-    pair: Pair
+    pair: PairFiles
     folder: Path | None
     record: dict
 
@@ -55,16 +56,16 @@ class Task:
     """One pair to be registered.
 
     Args:
-        pair: A `Pair`.
+        pair: A `PairFiles`.
         cache: The folder of all deformations.
         definition: What decides the result besides the images, a JSON text.
-        options: Keyword arguments of `tfreg.registration.register.register` as pairs of name and value.
+        options: Those of `RegistrationOptions` as pairs of name and value.
         model: The model's file, or None.
         size: Of the fixed image, by its header.
         key: Under which the result is kept, or None where a file cannot be read.
     """
 
-    pair: Pair
+    pair: PairFiles
     cache: Path
     definition: str
     options: tuple
@@ -85,7 +86,7 @@ def register_subjects(subjects, pairs, registration, cache, workers, resources, 
         registration: A `tfreg.config.PairRegistration`.
         cache: Folder of the deformations, made if it is not there.
         workers: Processes side by side.
-        resources: A `tfreg.runtime.processes.Resources`, of each process.
+        resources: A `tfreg.runtime.resources.Resources`, of each process.
         progress: Shows a progress bar.
 
     Returns:
@@ -127,40 +128,36 @@ def register_subjects(subjects, pairs, registration, cache, workers, resources, 
     return [_registered(pair, groups, found[pair.id], cache) for pair in made]
 
 
-def deformation_key(case, definition):
+def deformation_key(pair, definition):
     """The name under which a pair's deformation is kept.
 
     Args:
-        case: The pair's `Case`.
+        pair: The pair's `ImagePair`.
         definition: What decides the result besides the images, a text.
 
     Returns:
         32 hexadecimal digits, of the images' and labels' voxels and affines and of the definition.
     """
     digest = sha256(definition.encode())
-    for name, volume in vars(case).items():
-        if volume is not None:
-            array = np.ascontiguousarray(volume.array)
-            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(volume.affine))
-            digest.update(array)
+    for name, volume in pair.given().items():
+        array = np.ascontiguousarray(volume.array)
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(volume.affine))
+        digest.update(array)
     return digest.hexdigest()[:32]
 
 
-def _case(pair):
-    """The pair's images and labels, read."""
-    labels = pair.fixed_labels is not None and pair.moving_labels is not None
-    names = ("fixed", "moving", "fixed_labels", "moving_labels") if labels else ("fixed", "moving")
-    paths = {name: getattr(pair, name) for name in names}
-    case = Case(**{name: read_input(name, path) for name, path in paths.items()})
-    check_case(case, paths)
-    return case
+def _images(files):
+    """The `ImagePair` of a pair's images and labels."""
+    labels = files.fixed_labels is not None and files.moving_labels is not None
+    without = ("fixed_points", "moving_points") + (() if labels else ("fixed_labels", "moving_labels"))
+    return ImagePair.read(replace(files, **dict.fromkeys(without)))
 
 
 def _readable_key(pair, definition):
     """`deformation_key`, or None where a file cannot be read: it is read again where the error is recorded."""
     try:
-        return deformation_key(_case(pair), definition)
+        return deformation_key(_images(pair), definition)
     except UserError:
         return None
 
@@ -177,30 +174,30 @@ def _kept(cache, key):
 
 def _register(task, resources):
     """Registers a pair and keeps the result, in a process of its own."""
-    from tfreg.registration.register import register
+    from tfreg.registration.register import register_pair
 
     try:
         set_up_once(resources)
-        case = _case(task.pair)
+        pair = _images(task.pair)
         run = None if task.model is None else run_once(task.model)
         if run is not None and run.sha256 != json.loads(task.definition)["model"]:
             raise UserError(f"{task.model}: was replaced while the subjects were registered; give the command again")
-        key = deformation_key(case, task.definition)  # of what was read now
-        result = register(**vars(case), run=run, **dict(task.options))
+        key = deformation_key(pair, task.definition)  # of what was read now
+        result = register_pair(pair, RegistrationOptions(**dict(task.options)), run)
         record = {
             "definition": json.loads(task.definition),
             "initial": result.report["init"],
             "log_jacobian": result.report["log_jacobian"],
-            "labels_centre": _labels_centre(case.fixed_labels),
+            "labels_centre": _labels_centre(pair.fixed_labels),
             "verdict": result.report["verdict"],
             "reasons": result.report["reasons"],
             "seconds": result.report["seconds"],
             "versions": versions(),
         }
-        frames = (case.fixed.frame, case.moving.frame)
+        frames = (pair.fixed.frame, pair.moving.frame)
         try:
             with result_folder(task.cache / key) as folder:
-                lattices = (case.fixed.lattice, case.moving.lattice)
+                lattices = (pair.fixed.lattice, pair.moving.lattice)
                 save_transform(folder / "transform.npz", result.transform, *lattices, frames)
                 (folder / RECORD).write_text(json.dumps(without_nan(record), indent=2) + "\n", encoding="utf-8")
         except UserError:

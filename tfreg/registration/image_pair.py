@@ -1,25 +1,37 @@
 """What is known of a pair of volumes, and whether it fits together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from tfreg.errors import UserError
 from tfreg.io.formats import read_landmarks, read_points, read_volume
 from tfreg.io.points import doubts
+from tfreg.registration.initial_matrix import checked_matrix, matrix_from_file
 from tfreg.volumes.lattice import difference
 from tfreg.volumes.volume import Volume
 
+INPUTS = (
+    *("fixed", "moving", "fixed_labels", "moving_labels", "fixed_points", "moving_points"),
+    *("fixed_mask", "moving_mask"),
+)
+
 
 @dataclass(eq=False)
-class Case:
-    """What is known of a pair besides the transform.
+class ImagePair:
+    """What is known of a pair besides the transform; refused where it does not fit together.
 
     Args:
         fixed, moving: Image `Volume`s.
         fixed_labels, moving_labels: Segmentations on their image's lattice, or None.
         fixed_points, moving_points: `(n, 3)` landmarks in world RAS+ mm, or None.
         fixed_mask, moving_mask: Where the images count, on their image's lattice, or None.
+        initial_transform: `(4, 4)`, fixed world to moving world, RAS+ mm, to begin from; None leaves it to a rule.
+        names: Dictionary of input to what error messages call it, such as its file.
+
+    Raises:
+        UserError: If an input is of another kind, a segmentation lies on another lattice, or the landmarks are not
+            pairs.
     """
 
     fixed: Volume
@@ -30,13 +42,58 @@ class Case:
     moving_points: np.ndarray | None = None
     fixed_mask: Volume | None = None
     moving_mask: Volume | None = None
+    initial_transform: np.ndarray | None = None
+    names: dict = field(default_factory=dict, repr=False)
+
+    def __post_init__(self):
+        self.names = {name: name.replace("_", " ") for name in INPUTS} | self.names
+        _check_kinds(self)
+        _check_lattices(self)
+        for kind in ("labels", "points"):
+            given = [side for side in ("fixed", "moving") if getattr(self, f"{side}_{kind}") is not None]
+            if len(given) == 1:
+                missing = "moving" if given == ["fixed"] else "fixed"
+                raise UserError(
+                    f"{self.names[f'{given[0]}_{kind}']}: the {missing} {kind} are missing; give both, or neither"
+                )
+        if self.fixed_points is not None and len(self.fixed_points) != len(self.moving_points):
+            raise UserError(
+                f"{self.names['moving_points']}: holds {len(self.moving_points)} points and "
+                f"{self.names['fixed_points']} {len(self.fixed_points)}; list the same landmarks in the same order"
+            )
+        self.initial_transform = checked_matrix(self.initial_transform)
+
+    @classmethod
+    def read(cls, files, read_volume=read_volume):
+        """Reads a pair's files.
+
+        Args:
+            files: A `tfreg.io.manifest.PairFiles`.
+            read_volume: Reads an image, or with `labels=True` a segmentation or a mask.
+
+        Returns:
+            An `ImagePair`.
+
+        Raises:
+            UserError: If a file is bad, or they do not fit together.
+        """
+        matrix = None if files.init is None else matrix_from_file(files.init)
+        paths = {name: getattr(files, name) for name in INPUTS if getattr(files, name) is not None}
+        inputs = {name: read_input(name, path, read_volume) for name, path in paths.items()}
+        pair = cls(**inputs, initial_transform=matrix, names=paths)
+        check_landmark_order(files.fixed_points, files.moving_points)
+        return pair
+
+    def given(self):
+        """Dictionary of name to the volumes and points that there are."""
+        return {name: getattr(self, name) for name in INPUTS if getattr(self, name) is not None}
 
 
 def read_input(name, path, read_volume=read_volume):
-    """Reads what one of a `Case`'s names stands for.
+    """Reads what one of `INPUTS` stands for.
 
     Args:
-        name: A name of a `Case`'s.
+        name: One of `INPUTS`.
         path: The file.
         read_volume: Reads an image, or with `labels=True` a segmentation or a mask.
 
@@ -49,39 +106,6 @@ def read_input(name, path, read_volume=read_volume):
     if name.endswith("_points"):
         return read_points(path)
     return read_volume(path, labels=name.endswith(("_labels", "_mask")))
-
-
-def check_case(case, names):
-    """Refuses labels, masks and points that do not fit their images.
-
-    Args:
-        case: A `Case`.
-        names: Dictionary of input to what error messages call it, such as its file.
-
-    Raises:
-        UserError: If an input is of another kind, a segmentation lies on another lattice, or the landmarks are not
-            pairs.
-    """
-    _check_kinds(case, names)
-    for side in ("fixed", "moving"):
-        image = getattr(case, side)
-        for kind in ("labels", "mask"):
-            volume = getattr(case, f"{side}_{kind}")
-            if volume is not None and not volume.lattice.same_as(image.lattice):
-                raise UserError(
-                    f"{names[f'{side}_{kind}']}: lies in another frame than the {side} image {names[side]} "
-                    f"({difference(volume.lattice, image.lattice)}); resample it onto that image"
-                )
-    for kind in ("labels", "points"):
-        given = [side for side in ("fixed", "moving") if getattr(case, f"{side}_{kind}") is not None]
-        if len(given) == 1:
-            missing = "moving" if given == ["fixed"] else "fixed"
-            raise UserError(f"{names[f'{given[0]}_{kind}']}: the {missing} {kind} are missing; give both, or neither")
-    if case.fixed_points is not None and len(case.fixed_points) != len(case.moving_points):
-        raise UserError(
-            f"{names['moving_points']}: holds {len(case.moving_points)} points and {names['fixed_points']} "
-            f"{len(case.fixed_points)}; list the same landmarks in the same order"
-        )
 
 
 def check_landmark_order(fixed_points, moving_points):
@@ -106,16 +130,16 @@ def check_landmark_order(fixed_points, moving_points):
         )
 
 
-def landmark_doubts(case):
+def landmark_doubts(pair):
     """What a person should look at before a pair's landmarks are believed.
 
     Args:
-        case: A `Case`.
+        pair: An `ImagePair`.
 
     Returns:
         List of sentences, which begin with the side.
     """
-    sides = (("fixed", case.fixed, case.fixed_points), ("moving", case.moving, case.moving_points))
+    sides = (("fixed", pair.fixed, pair.fixed_points), ("moving", pair.moving, pair.moving_points))
     return [
         f"{side} points: {text}"
         for side, image, points in sides
@@ -124,32 +148,46 @@ def landmark_doubts(case):
     ]
 
 
-def notes_beside(case):
+def notes_beside(pair):
     """What the readers of segmentations and masks had to decide, and did not for their images.
 
     Args:
-        case: A `Case`.
+        pair: An `ImagePair`.
 
     Yields:
         Sentences, which begin with the input's name.
     """
-    for name, volume in vars(case).items():
-        if name.endswith(("_labels", "_mask")) and volume is not None:
-            known = getattr(case, name.split("_")[0]).notes
+    for name, volume in pair.given().items():
+        if name.endswith(("_labels", "_mask")):
+            known = getattr(pair, name.split("_")[0]).notes
             yield from (f"{name.replace('_', ' ')}: {note}" for note in volume.notes if note not in known)
 
 
-def _check_kinds(case, names):
+def _check_kinds(pair):
     """Refuses a file's name or an array where a `Volume` is wanted, and points that are none."""
-    for name, value in vars(case).items():
+    for name in INPUTS:
+        value, called = getattr(pair, name), pair.names[name]
         if value is None and name not in ("fixed", "moving"):
             continue
         if name.endswith("_points"):
-            setattr(case, name, _points(value, names[name]))
+            setattr(pair, name, _points(value, called))
         elif not isinstance(value, Volume):
-            raise UserError(f"{names[name]}: is no Volume; read it with `tfreg.read_volume`")
+            raise UserError(f"{called}: is no Volume; read it with `tfreg.read_volume`")
         elif name.endswith("_mask") and not value.array.any():
-            raise UserError(f"{names[name]}: empty mask, all voxels are 0; give one that holds the object")
+            raise UserError(f"{called}: empty mask, all voxels are 0; give one that holds the object")
+
+
+def _check_lattices(pair):
+    """Refuses segmentations and masks that lie elsewhere than their images."""
+    for side in ("fixed", "moving"):
+        image = getattr(pair, side)
+        for name in (f"{side}_labels", f"{side}_mask"):
+            volume = getattr(pair, name)
+            if volume is not None and not volume.lattice.same_as(image.lattice):
+                raise UserError(
+                    f"{pair.names[name]}: lies in another frame than the {side} image {pair.names[side]} "
+                    f"({difference(volume.lattice, image.lattice)}); resample it onto that image"
+                )
 
 
 def _points(values, name):

@@ -33,28 +33,37 @@ def matrix_from_file(name):
     return read_linear(name)
 
 
-def checked_matrix(matrix, init):
+def rule_or_file(init):
+    """What `--init` stands for: a rule and no file, or a file and no rule.
+
+    Args:
+        init: One of `KINDS`, a file, or None.
+
+    Returns:
+        A rule or None, and a file or None.
+    """
+    return (init, None) if init is None or init in KINDS else (None, init)
+
+
+def checked_matrix(matrix):
     """Checks an initial alignment that is given in Python.
 
     Args:
         matrix: `(4, 4)`, fixed world to moving world, RAS+ mm, or None.
-        init: One of `KINDS`, or None.
 
     Returns:
         `(4, 4)` float64, or None.
 
     Raises:
-        UserError: If it is no affine that can be inverted, or both are given.
+        UserError: If it is no affine that can be inverted.
     """
     if matrix is None:
         return None
-    if init is not None:
-        raise UserError(f"init {init!r} and init_matrix: give one of the two")
     try:
         matrix = np.array(matrix, np.float64)
     except (TypeError, ValueError):
         matrix = np.array(np.nan)
     affine = matrix.shape == (4, 4) and np.isfinite(matrix).all() and np.array_equal(matrix[3], [0, 0, 0, 1])
     if not affine or abs(np.linalg.det(matrix)) < 1e-9:
-        raise UserError("init_matrix: give a 4x4 affine that can be inverted, fixed world to moving world, RAS+ mm")
+        raise UserError("initial_transform: give an invertible 4x4 affine, fixed world to moving world, RAS+ mm")
     return matrix

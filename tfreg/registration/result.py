@@ -4,6 +4,7 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from tfreg.io.itk_transforms import write_composite, write_displacement, write_l
 from tfreg.io.result_folder import Kind
 from tfreg.io.transform_archive import save_transform
 from tfreg.registration.agreement import Agreement
+from tfreg.registration.image_pair import ImagePair
 from tfreg.registration.views import VIEWS, save_views
 from tfreg.report.drawing import optional_picture
 from tfreg.transforms.jacobian import volume_change_percent
@@ -35,67 +37,70 @@ class Registration:
     """The result of a registration.
 
     Args:
+        pair: The `ImagePair`.
         transform: The `Transform`, fixed world to moving world.
         displacement_mm: `(i, j, k, 3)` float32 on the fixed lattice, RAS+ mm, the whole transform.
-        warped: The moving image on the fixed lattice, a `Volume`.
         log_jacobian: `(i, j, k)` float32 on the fixed lattice.
+        seen: The `Agreement`.
         report: What report.json says, a dictionary.
-        seen: The `Agreement`, for the pictures.
     """
 
+    pair: ImagePair
     transform: Transform
     displacement_mm: np.ndarray
-    warped: Volume
     log_jacobian: np.ndarray
-    report: dict
     seen: Agreement
+    report: dict
 
+    @property
+    def warped(self):
+        """The moving image on the fixed lattice, a `Volume`."""
+        return self.seen.warped
 
-def write_result(folder, result, fixed, moving, started, fixed_labels=None):
-    """Writes a registration's files.
+    def save(self, folder, started=None):
+        """Writes the registration's files.
 
-    Args:
-        folder: Their folder, a `Path`, made if it is not there.
-        result: A `Registration`.
-        fixed, moving: The image `Volume`s.
-        started: `time.perf_counter()` at the start, for the total time in report.json.
-        fixed_labels: The fixed image's segmentation, a `Volume`, or None.
-    """
-    transform, displacement_mm = result.transform, result.displacement_mm
-    frames = (fixed.frame, moving.frame)
-    folder.mkdir(exist_ok=True)
-    with ThreadPoolExecutor() as pool:
-        # Compression leaves Python's lock: files are written while the inverse and the picture are made.
-        files = [
-            pool.submit(write, folder / name, *content)
-            for name, write, *content in (
-                ("displacement.nii.gz", write_displacement, displacement_mm, fixed.affine, fixed.frame),
-                ("transform.npz", save_transform, transform, fixed.lattice, moving.lattice, frames),
-                ("transform.h5", write_composite, displacement_mm, fixed.affine),
-                ("warped.nii.gz", write_volume, Volume(result.warped.array, fixed.affine, frame=fixed.frame)),
-                ("jacobian.nii.gz", write_volume, Volume(result.log_jacobian, fixed.affine, frame=fixed.frame)),
-                ("linear.tfm", write_linear, transform.linear_world),
-            )
-        ]
-        if fixed_labels is not None:
-            change = volume_change_percent(result.log_jacobian, fixed_labels.array)
-            change = Volume(change, fixed.affine, frame=fixed.frame)
-            files.append(pool.submit(write_volume, folder / "volume_change.nii.gz", change))
-        residual = pool.submit(_write_inverse, folder / "inverse_displacement.nii.gz", transform, moving)
-        before, after = result.seen.seen_before, result.seen.seen_after
-        shown = Volume(filled(fixed.array)[0], fixed.affine)
-        files.append(pool.submit(save_views, folder / VIEWS, shown, before, after, fixed_labels))
-        with optional_picture(folder / PICTURE, result.report["warnings"].append):
-            from tfreg.report.registration_figure import registration_figure
+        Args:
+            folder: Their folder, made if it is not there.
+            started: `time.perf_counter()` at the start, for the total time in report.json, or None.
+        """
+        folder = Path(folder)
+        folder.mkdir(exist_ok=True)
+        fixed, moving, fixed_labels = self.pair.fixed, self.pair.moving, self.pair.fixed_labels
+        with ThreadPoolExecutor() as pool:
+            # Compression leaves Python's lock: files are written while the inverse and the picture are made.
+            files = [pool.submit(write, folder / name, *content) for name, write, *content in self._files()]
+            residual = pool.submit(_write_inverse, folder / "inverse_displacement.nii.gz", self.transform, moving)
+            before, after = self.seen.seen_before, self.seen.seen_after
+            shown = Volume(filled(fixed.array)[0], fixed.affine)
+            files.append(pool.submit(save_views, folder / VIEWS, shown, before, after, fixed_labels))
+            with optional_picture(folder / PICTURE, self.report["warnings"].append):
+                from tfreg.report.registration_figure import registration_figure
 
-            figure = registration_figure(shown, before, after, displacement_mm)
-            figure.savefig(folder / PICTURE, dpi=110)
-        for file in files:
-            file.result()
-        if residual.result() is not None:
-            result.report["inverse_residual_voxels"] = residual.result()
-        result.report["seconds"]["total"] = round(time.perf_counter() - started, 3)
-        (folder / REPORT).write_text(json.dumps(without_nan(result.report), indent=2) + "\n", encoding="utf-8")
+                figure = registration_figure(shown, before, after, self.displacement_mm)
+                figure.savefig(folder / PICTURE, dpi=110)
+            for file in files:
+                file.result()
+            if residual.result() is not None:
+                self.report["inverse_residual_voxels"] = residual.result()
+            if started is not None:
+                self.report["seconds"]["total"] = round(time.perf_counter() - started, 3)
+            text = json.dumps(without_nan(self.report), indent=2) + "\n"
+            (folder / REPORT).write_text(text, encoding="utf-8")
+
+    def _files(self):
+        """What is written side by side: each file's name, the function that writes it, and what it is given."""
+        fixed, moving = self.pair.fixed, self.pair.moving
+        frames = (fixed.frame, moving.frame)
+        yield "displacement.nii.gz", write_displacement, self.displacement_mm, fixed.affine, fixed.frame
+        yield "transform.npz", save_transform, self.transform, fixed.lattice, moving.lattice, frames
+        yield "transform.h5", write_composite, self.displacement_mm, fixed.affine
+        yield "warped.nii.gz", write_volume, Volume(self.warped.array, fixed.affine, frame=fixed.frame)
+        yield "jacobian.nii.gz", write_volume, Volume(self.log_jacobian, fixed.affine, frame=fixed.frame)
+        yield "linear.tfm", write_linear, self.transform.linear_world
+        if self.pair.fixed_labels is not None:
+            change = volume_change_percent(self.log_jacobian, self.pair.fixed_labels.array)
+            yield "volume_change.nii.gz", write_volume, Volume(change, fixed.affine, frame=fixed.frame)
 
 
 def _write_inverse(file, transform, moving):

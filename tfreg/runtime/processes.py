@@ -4,23 +4,13 @@ import functools
 import multiprocessing
 import os
 from concurrent.futures import as_completed
-from dataclasses import dataclass
 from pathlib import Path
 
 from tfreg.errors import UserError
-from tfreg.runtime.resources import limit_native_threads, set_up
+from tfreg.runtime.resources import limit_native_threads
 
 # Processes are replaced after this many sizes of fixed images: TensorFlow keeps what it compiled for each of them.
 SIZES_A_PROCESS = 10
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a process may use: `seed`, `threads` and `device` as in `tfreg.runtime.resources.set_up`."""
-
-    seed: int = 0
-    threads: int | None = None
-    device: str | None = None
 
 
 def in_processes(function, batches, resources, workers):
@@ -29,7 +19,7 @@ def in_processes(function, batches, resources, workers):
     Args:
         function: Called with a task and `resources`; a function of a module, because the processes import it anew.
         batches: Iterable of lists of tasks; new processes start with each list.
-        resources: A `Resources`.
+        resources: A `tfreg.runtime.resources.Resources`.
         workers: Processes side by side.
 
     Yields:
@@ -87,8 +77,8 @@ def batches_by_size(tasks):
 
 @functools.lru_cache(maxsize=1)
 def set_up_once(resources):
-    """`tfreg.runtime.resources.set_up` in a process that does many tasks."""
-    set_up(resources.seed, resources.threads, resources.device)
+    """`Resources.set_up` in a process that does many tasks."""
+    resources.set_up()
 
 
 def error_text(error, pair):

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+from dataclasses import dataclass
 
 from tfreg.config import Processing, checked
 from tfreg.errors import UserError
@@ -10,6 +11,19 @@ from tfreg.runtime.keras_settings import load_keras
 from tfreg.runtime.native_output import silenced
 
 FLAGS = {"XLA_FLAGS", "TF_XLA_FLAGS"}
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a process may use: `seed`, `threads` and `device` as in `set_up`."""
+
+    seed: int | None = 0
+    threads: int | None = None
+    device: str | None = None
+
+    def set_up(self):
+        """Calls `set_up`."""
+        set_up(self.seed, self.threads, self.device)
 
 
 def set_up(seed=None, threads=None, device=None):

@@ -46,7 +46,7 @@ def check_inputs(run, training, validation):
 
     Args:
         run: The run's `Path`.
-        training, validation: Lists of `tfreg.io.manifest.Pair`.
+        training, validation: Lists of `tfreg.io.manifest.PairFiles`.
 
     Returns:
         The pairs' digests, a dictionary, to be given to `start_run`.

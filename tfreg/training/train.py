@@ -176,7 +176,7 @@ def make_pairs(config, subjects, source="subjects"):
         source: What error messages call the subjects.
 
     Returns:
-        List of `tfreg.io.manifest.Pair`.
+        List of `tfreg.io.manifest.PairFiles`.
     """
     if isinstance(config.pairs, PhasePair):
         return pairs_from_subjects(subjects, config.pairs.moving, config.pairs.fixed, source=source)
@@ -191,7 +191,7 @@ def pairs_by_split(config, data):
         data: Subjects manifest (CSV).
 
     Returns:
-        Two lists of `tfreg.io.manifest.Pair`.
+        Two lists of `tfreg.io.manifest.PairFiles`.
 
     Raises:
         UserError: If the manifest cannot be read, makes no pairs of either kind, or has one image in two splits.

@@ -68,7 +68,7 @@ def check_objective(objective, keys, pairs, data):
     Args:
         objective: A name in `OBJECTIVES`.
         keys: The searched keys.
-        pairs: List of validation `Pair`s.
+        pairs: List of validation `PairFiles`s.
         data: The manifest, for error messages.
 
     Raises:

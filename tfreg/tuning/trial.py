@@ -93,7 +93,7 @@ def validation_figures(run, pairs):
 
     Args:
         run: A `TrainedRun`.
-        pairs: List of `Pair`.
+        pairs: List of `PairFiles`.
 
     Returns:
         A dictionary of means over the pairs: `tre_mm` (None where no pair has points), over each pair's landmarks, and

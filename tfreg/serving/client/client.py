@@ -8,7 +8,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, predict
 
 from tfreg.config import RequestOptions, checked, parse_config
 from tfreg.errors import UserError
-from tfreg.registration.register import register
+from tfreg.registration.register_volumes import register
 from tfreg.registration.trained_run import predicted_transform
 from tfreg.serving.client.channel import Patience, Refusal, call, open_channel
 from tfreg.serving.protocol.encoding import whole_numbers
@@ -128,8 +128,8 @@ class Client:
         return ServedRun(self, *told, version)
 
     def register(self, fixed, moving, **options):
-        """Registers a moving volume with a fixed one; arguments and result as of `tfreg.register`, without `run`."""
-        return register(fixed, moving, run=self.open(), **options)
+        """Registers a moving volume with a fixed one; arguments and result as of `tfreg.register`, without `model`."""
+        return register(fixed, moving, model=self.open(), **options)
 
 
 class ServedRun:

@@ -1,0 +1,85 @@
+"""`tfreg register`: one pair, from its files to a folder of results."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from warnings import warn
+
+from tfreg.config import RegistrationOptions
+from tfreg.errors import InputWarning
+from tfreg.io.header_checks import shear_note
+from tfreg.io.input_files import itk_name
+from tfreg.io.result_folder import claimed_result
+from tfreg.registration.image_pair import INPUTS, ImagePair
+from tfreg.registration.register import register_pair
+from tfreg.registration.result import REGISTRATION
+from tfreg.registration.trained_run import find_run, load_run
+from tfreg.runtime.resources import Resources
+
+
+@dataclass(frozen=True)
+class Output:
+    """How a result is written.
+
+    Args:
+        record_paths: Writes the inputs' paths to report.json.
+        force: Replaces the folder if it holds a result.
+        progress: Shows a progress bar.
+    """
+
+    record_paths: bool = False
+    force: bool = False
+    progress: bool = True
+
+
+def register_files(files, out, options=None, source=None, resources=None, output=None):
+    """Registers a pair's files and writes the folder of results.
+
+    Args:
+        files: A `tfreg.io.manifest.PairFiles`.
+        out: The folder to write: warped.nii.gz, displacement.nii.gz, inverse_displacement.nii.gz,
+            linear.tfm, transform.h5, transform.npz, jacobian.nii.gz, report.json and report.png. It
+            appears whole or not at all.
+        options: A `tfreg.config.RegistrationOptions`, or None for the defaults.
+        source: Where the prediction comes from: a run folder or .keras file; a function without arguments that gives
+            what predicts, such as a server's model (see `register_pair`); or None.
+        resources: A `Resources`, or None for the defaults; a function as `source` takes care of its own.
+        output: An `Output`, or None for the defaults.
+
+    Returns:
+        The `Registration`.
+
+    Raises:
+        UserError: If an option or an input is bad, or `out` cannot be written.
+        WorkError: See `register_pair`.
+    """
+    resources, output = resources or Resources(), output or Output()
+    itk_name(out)
+    started = time.perf_counter()
+    options = (options or RegistrationOptions()).resolved(source is not None)
+    paths = {name: getattr(files, name) for name in INPUTS if getattr(files, name) is not None}
+    model = None if callable(source) else source
+    with claimed_result(out, REGISTRATION, output.force, [*paths.values(), files.init, model]) as written:
+        # Whatever can be wrong is found before the seconds that Keras takes to load.
+        pair = ImagePair.read(files)
+        read_seconds = time.perf_counter() - started
+        for side in ("fixed", "moving"):
+            lattice = getattr(pair, side).lattice
+            if lattice.is_sheared:
+                warn(f"{paths[side]}: {shear_note(lattice)}", InputWarning, stacklevel=2)
+        if callable(source):
+            predictor = source()
+        else:
+            if model is not None:
+                find_run(model)
+            resources.set_up()
+            predictor = None if model is None else load_run(model)
+        load_seconds = time.perf_counter() - started - read_seconds
+        result = register_pair(pair, options, predictor, output.progress)
+        result.report["seed"] = resources.seed
+        if output.record_paths:
+            result.report["paths"] = {name: str(Path(path).absolute()) for name, path in paths.items()}
+        result.report["seconds"] |= {"read": round(read_seconds, 3), "load_model": round(load_seconds, 3)}
+        with written() as folder:
+            result.save(folder, started)
+    return result

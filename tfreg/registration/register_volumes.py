@@ -1,0 +1,57 @@
+"""`tfreg.register`: the friendly face of `register_pair`."""
+
+from pathlib import Path
+
+from tfreg.config import RegistrationOptions, checked
+from tfreg.registration.image_pair import INPUTS, ImagePair, read_input
+from tfreg.registration.initial_matrix import matrix_from_file, rule_or_file
+from tfreg.registration.register import register_pair
+from tfreg.registration.trained_run import load_run
+
+
+def register(fixed, moving, *, model=None, progress=False, **options):
+    """Registers a moving volume with a fixed one.
+
+    Args:
+        fixed, moving: Image `Volume`s, or files.
+        model: A run folder or .keras file, what `tfreg.load_run` returned, or None to begin from the initial alignment
+            alone.
+        progress: Shows a progress bar.
+        options: What else is known of the pair, as volumes, arrays or files: `fixed_labels`, `moving_labels`,
+            `fixed_points`, `moving_points`, `fixed_mask`, `moving_mask`, `initial_transform` (see `ImagePair`). And how
+            it is registered:
+
+            refine: Optimises the transform for this pair; None does so where there is no model.
+            preset: "fast" or "quality", how much time the refinement may take.
+            similarity: What the refinement goes by: "lncc", "mse", "ncc", "mi", "dwm" or "mind", or a weighted sum
+                such as "lncc+0.5*mi"; None takes the preset's.
+            smoothness: How stiff the refined deformation is; None takes the preset's.
+            check: Registers moving <- fixed too, and reports how far the two are from each other's inverse.
+            init: "header", "centre" or "moments", or an ITK transform file; None takes the model's own.
+            transform: "linear", "deformable" or "both": which parts are used.
+            interpolation: "linear" or "cubic", for the warped image.
+            background: Value of the warped image where the transform leaves the moving volume; None takes the moving
+                image's padding, or else its smallest value.
+
+    Returns:
+        A `Registration`.
+
+    Raises:
+        UserError: If an option is not valid, the volumes do not overlap, or labels, points or masks do not fit their
+            images.
+        WorkError: If the transform that is found is not finite.
+    """
+    inputs = {"fixed": fixed, "moving": moving}
+    inputs |= {name: options.pop(name) for name in INPUTS[2:] if options.get(name) is not None}
+    for name in INPUTS[2:]:
+        options.pop(name, None)
+    matrix = options.pop("initial_transform", None)
+    if isinstance(options.get("init"), str | Path):
+        options["init"], file = rule_or_file(options["init"])
+        matrix = matrix if file is None else matrix_from_file(file)
+    options = checked(RegistrationOptions, **options).resolved(model is not None)
+    files = {name: value for name, value in inputs.items() if isinstance(value, str | Path)}
+    inputs |= {name: read_input(name, path) for name, path in files.items()}
+    pair = ImagePair(**inputs, initial_transform=matrix, names=files)
+    predictor = load_run(model) if isinstance(model, str | Path) else model
+    return register_pair(pair, options, predictor, progress)
