@@ -114,7 +114,7 @@ def differences(address, run):
     fixed, moving = (Volume((1000 * array / array.std()).astype(np.float32), np.eye(4)) for array in noise)
     with Client(address) as client:
         found = client.register(fixed, moving)
-    expected = register(fixed, moving, run=load_run(run))
+    expected = register(fixed, moving, model=load_run(run))
     fields = [(r.displacement_mm, r.transform.inverse().displacement_mm(moving.lattice)) for r in (found, expected)]
     return [float(np.abs(a - b).max()) for a, b in zip(*fields, strict=True)]
 

@@ -102,7 +102,7 @@ def spoiled(kind, fixed, moving, labels, init, other, rng):
         matrix = np.eye(4)
         matrix[:3, :3] = Rotation.from_rotvec(np.radians(degrees) * axis / np.linalg.norm(axis)).as_matrix()
         matrix[:3, 3] = moving.lattice.centre_world - matrix[:3, :3] @ fixed.lattice.centre_world
-        return moving, labels, {"init_matrix": matrix}
+        return moving, labels, {"initial_transform": matrix}
     return moving, labels, start
 
 

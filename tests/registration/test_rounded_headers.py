@@ -62,7 +62,7 @@ def registered(folder, affine, run=None, qform_code=1):
     array = ndimage.gaussian_filter(np.random.default_rng(3).standard_normal(SHAPE), 2).astype(np.float32)
     fixed = save(folder / "f.nii.gz", array, affine, qform_code)
     moving = save(folder / "m.nii.gz", np.roll(array, 1, 0), affine, qform_code)
-    options = {"refine": False} if run is None else {"open_run": lambda: run}
+    options = {"refine": False} if run is None else {"model": lambda: run}
     registered_files(fixed, moving, folder / "r", progress=False, **options)
     return fixed, moving, folder / "r"
 
