@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from tfreg.config import Preprocessing, refinement_settings
 from tfreg.io.formats import read_volume
-from tfreg.io.manifest import read_pairs
+from tfreg.io.tables.manifest import read_pairs
 from tfreg.metrics.overlap import dice_by_label
 from tfreg.preprocessing.aligned_pair import AlignedPair, align_pair
 from tfreg.refinement.linear_stage import refine_linear

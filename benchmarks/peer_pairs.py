@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfreg.io.manifest import pairs_from_subjects, read_pairs, read_subjects
+from tfreg.io.tables.manifest import pairs_from_subjects, read_pairs, read_subjects
 from tfreg.io.transform_archive import load_transform, save_transform
 from tfreg.metrics.quality import displacement_quality
 from tfreg.registration.image_pair import Case, read_input

@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 
 from tfreg.errors import UserError
 from tfreg.io.formats import read_volume
-from tfreg.io.manifest import pairs_from_subjects, read_pairs, read_subjects
+from tfreg.io.tables.manifest import pairs_from_subjects, read_pairs, read_subjects
 from tfreg.registration.verdict import LIMITS, suspicion
 
 KINDS = ("good", "wrong organ", "flipped axis", "half missing", "noise", "wrong init")

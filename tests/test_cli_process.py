@@ -15,7 +15,7 @@ import os, sys, time, warnings
 from pathlib import Path
 from tfreg import cli
 from tfreg.errors import InputWarning
-from tfreg.io.result_folder import result_folder
+from tfreg.io.folders.result_folder import result_folder
 
 def main():
 {work}

@@ -17,7 +17,7 @@ from tfreg.classification.trained_classifier import CLASSIFIER
 from tfreg.config import Classification, load_config, parse_section
 from tfreg.errors import UserError
 from tfreg.io.formats import read_volume, write_volume
-from tfreg.io.manifest import read_subjects
+from tfreg.io.tables.manifest import read_subjects
 from tfreg.io.transform_archive import load_transform
 from tfreg.registration import cohort as deformations
 from tfreg.registration.cohort import register_subjects

@@ -11,8 +11,8 @@ from tfreg.classification import cohort as health_cohort
 from tfreg.classification.cohort import read_cohort
 from tfreg.config import Classification, parse_section
 from tfreg.errors import InputWarning, UserError
-from tfreg.io.content import content_digest
-from tfreg.io.manifest import pairs_from_subjects
+from tfreg.io.folders.content import content_digest
+from tfreg.io.tables.manifest import pairs_from_subjects
 from tfreg.registration.cohort import Registered
 
 

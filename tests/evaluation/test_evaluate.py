@@ -22,11 +22,11 @@ from tfreg.evaluation.evaluate import evaluate, plan_experiments
 from tfreg.evaluation.measure import Task, measure
 from tfreg.evaluation.methods import Method, plan_methods, reference_of
 from tfreg.evaluation.store import Store
-from tfreg.io.folder_lock import locked_folder
+from tfreg.io.folders.folder_lock import locked_folder
+from tfreg.io.folders.input_digests import digest_of
 from tfreg.io.formats import read_volume, write_points, write_volume
-from tfreg.io.input_digests import digest_of
-from tfreg.io.manifest import PairFiles
-from tfreg.io.training_people import TrainingPeople
+from tfreg.io.tables.manifest import PairFiles
+from tfreg.io.tables.training_people import TrainingPeople
 from tfreg.metrics.overlap import dice_by_label
 from tfreg.registration.result import without_nan
 from tfreg.runtime.resources import Resources

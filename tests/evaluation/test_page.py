@@ -9,7 +9,7 @@ from PIL import Image
 
 from tfreg.evaluation.page import Measured, cohort_page
 from tfreg.evaluation.summary import summarise
-from tfreg.io.manifest import PairFiles
+from tfreg.io.tables.manifest import PairFiles
 from tfreg.report.page import render
 
 METHODS = ("initial", "ours", "theirs")

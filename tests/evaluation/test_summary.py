@@ -8,7 +8,7 @@ import pytest
 from tfreg.evaluation import tables as evaluation_tables
 from tfreg.evaluation.results import measurements
 from tfreg.evaluation.summary import summarise
-from tfreg.io.manifest import PairFiles
+from tfreg.io.tables.manifest import PairFiles
 
 NAMES = "abcdef"
 

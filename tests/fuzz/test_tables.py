@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tfreg.errors import InputWarning, UserError
-from tfreg.io.manifest import PAIR_COLUMNS, Subject, read_pairs, read_subjects
 from tfreg.io.points import read_points
+from tfreg.io.tables.manifest import PAIR_COLUMNS, Subject, read_pairs, read_subjects
 from tfreg.spelling import plain_spelling
 
 CASES = 160

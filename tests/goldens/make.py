@@ -52,7 +52,19 @@ def main():
     table_of = ("--data", table, "--pairs", "inhale:exhale", "--split", "test")
     tfreg("evaluate", *table_of, "--model", folder / "run", "--out", folder / "evaluation", *one, "--device", "cpu")
     tfreg("export", "--run", folder / "run", "--out", folder / "export")
-    tfreg("tune", folder / "config.yaml", "--data", table, "--out", folder / "tuned", "--tuner", "random", "--trials", 2, *one)
+    tfreg(
+        "tune",
+        folder / "config.yaml",
+        "--data",
+        table,
+        "--out",
+        folder / "tuned",
+        "--tuner",
+        "random",
+        "--trials",
+        2,
+        *one,
+    )
     (folder / "numbers.json").write_text(json.dumps(numbers(folder, test), indent=1) + "\n")
     # What no test reads.
     for path in (folder / "data" / "displacements", folder / "evaluation" / "pictures"):

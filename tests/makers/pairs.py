@@ -7,7 +7,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from tfreg.config import RegistrationOptions, checked, parse_config
-from tfreg.io.manifest import PairFiles
+from tfreg.io.tables.manifest import PairFiles
 from tfreg.registration.image_pair import INPUTS
 from tfreg.registration.initial_matrix import rule_or_file
 from tfreg.registration.register_files import Output, register_files

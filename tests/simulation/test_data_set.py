@@ -11,7 +11,7 @@ import SimpleITK as sitk
 import tfreg
 from tfreg.errors import UserError
 from tfreg.io.formats import read_points, read_volume
-from tfreg.io.manifest import read_subjects
+from tfreg.io.tables.manifest import read_subjects
 from tfreg.simulation import data_set as workflow
 from tfreg.simulation.data_set import simulate
 from tfreg.volumes.resampling import sample

@@ -8,7 +8,7 @@ import pytest
 
 from tfreg import cli
 from tfreg.io.formats import read_volume
-from tfreg.io.manifest import read_subjects
+from tfreg.io.tables.manifest import read_subjects
 
 OPTIONS = shlex.split(
     "--subjects 2 --shape 24 20 22 --spacing 15 16 17 --modality ct --diseased 0.5 --severity 0.2 0.4 "

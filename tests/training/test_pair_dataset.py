@@ -9,7 +9,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from tfreg.config import Augmentation, Preprocessing
-from tfreg.io.manifest import PairFiles
+from tfreg.io.tables.manifest import PairFiles
 from tfreg.preprocessing.aligned_pair import labels_onto_network_grid, normalised, prepare_pair
 from tfreg.training import pair_dataset
 from tfreg.training.epoch_callbacks import EpochOfData

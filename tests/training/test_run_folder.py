@@ -7,7 +7,7 @@ import pytest
 
 from tfreg.config import dump_config, parse_config
 from tfreg.errors import InputWarning, UserError
-from tfreg.io.manifest import PairFiles
+from tfreg.io.tables.manifest import PairFiles
 from tfreg.training.run_folder import check_inputs, check_run, start_run
 
 CONFIG = parse_config({})

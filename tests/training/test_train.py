@@ -21,10 +21,10 @@ import pytest
 from tfreg import cli
 from tfreg.config import Config, dump_config, parse_config
 from tfreg.errors import InputWarning, UserError, WorkError
-from tfreg.io.content import content_digest
-from tfreg.io.folder_lock import locked_folder
+from tfreg.io.folders.content import content_digest
+from tfreg.io.folders.folder_lock import locked_folder
 from tfreg.io.formats import read_volume, write_volume
-from tfreg.io.manifest import read_subjects, write_subjects
+from tfreg.io.tables.manifest import read_subjects, write_subjects
 from tfreg.metrics.overlap import dice_by_label
 from tfreg.preprocessing.aligned_pair import labels_onto_network_grid, prepare_pair
 from tfreg.registration.trained_run import load_run

@@ -9,7 +9,7 @@ import pytest
 from tfreg import cli
 from tfreg.config import Config, config_with, dump_config, load_config, parse_config
 from tfreg.errors import UserError
-from tfreg.io.manifest import read_subjects, write_subjects
+from tfreg.io.tables.manifest import read_subjects, write_subjects
 from tfreg.tuning.objectives import OBJECTIVES, check_objective, trial_config
 from tfreg.tuning.space import check_space, drawn_values, hyperparameters, searched
 

@@ -10,7 +10,7 @@ import pytest
 
 from tfreg.config import config_with, dump_config, parse_config
 from tfreg.io.formats import write_points, write_volume
-from tfreg.io.manifest import PairFiles
+from tfreg.io.tables.manifest import PairFiles
 from tfreg.training.train import train
 from tfreg.tuning.trial import TrialTask, continue_run, run_trial, validation_figures
 

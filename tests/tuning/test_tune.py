@@ -18,7 +18,7 @@ import pytest
 
 from tfreg.config import config_with, load_config, parse_config
 from tfreg.errors import UserError
-from tfreg.io.folder_lock import locked_folder
+from tfreg.io.folders.folder_lock import locked_folder
 from tfreg.training.train import train
 from tfreg.tuning import trials as tuning_loop
 from tfreg.tuning.oracle import Oracle

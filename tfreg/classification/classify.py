@@ -22,11 +22,11 @@ from tfreg.classification.trained_classifier import (
 )
 from tfreg.config import Classification, load_config
 from tfreg.errors import InputWarning, UserError
-from tfreg.io.csv_tables import table_text
-from tfreg.io.input_digests import file_digest
-from tfreg.io.result_file import check_file, written_files
-from tfreg.io.result_folder import Kind, claimed_result
-from tfreg.io.training_people import seen_by
+from tfreg.io.folders.input_digests import file_digest
+from tfreg.io.folders.result_file import check_file, written_files
+from tfreg.io.folders.result_folder import Kind, claimed_result
+from tfreg.io.tables.csv_tables import table_text
+from tfreg.io.tables.training_people import seen_by
 from tfreg.registration.result import without_nan
 from tfreg.registration.trained_run import find_run
 from tfreg.report.drawing import optional_picture

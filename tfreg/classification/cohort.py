@@ -7,10 +7,10 @@ import numpy as np
 
 from tfreg.config import Processing, checked
 from tfreg.errors import InputWarning, UserError, WorkError
-from tfreg.io.content import content_digest
-from tfreg.io.manifest import read_subjects
-from tfreg.io.manifest_checks import SPLITS
-from tfreg.io.same_files import check_subjects
+from tfreg.io.folders.content import content_digest
+from tfreg.io.tables.manifest import read_subjects
+from tfreg.io.tables.manifest_checks import SPLITS
+from tfreg.io.tables.same_files import check_subjects
 from tfreg.registration.cohort import Registered, register_subjects
 from tfreg.runtime.resources import Resources
 from tfreg.spelling import is_meant, misspelt, plain_spelling, some_of

@@ -7,7 +7,7 @@ from pathlib import Path
 from tfreg.classification.classifiers import Ensemble, JacobianRegression, fit_ensemble, fit_regression
 from tfreg.config import Classification, dump_config, load_written_config
 from tfreg.errors import UserError
-from tfreg.io.result_folder import Kind
+from tfreg.io.folders.result_folder import Kind
 from tfreg.runtime.keras_settings import own_keras_settings
 
 CONFIG, REPORT, REGRESSION_FILE = "config.yaml", "classifier.json", "regression.json"

@@ -71,7 +71,7 @@ def register(
 ):
     """Register one pair and write images, transforms and a report."""
     from tfreg.config import RegistrationOptions, checked
-    from tfreg.io.manifest import PairFiles
+    from tfreg.io.tables.manifest import PairFiles
     from tfreg.registration.initial_matrix import rule_or_file
     from tfreg.registration.register_files import Output, register_files
     from tfreg.runtime.resources import Resources

@@ -148,7 +148,7 @@ def request(
         from tfreg.serving.client.channel import Certificates, Patience
         from tfreg.serving.client.client import Client
     from tfreg.config import RegistrationOptions, checked
-    from tfreg.io.manifest import PairFiles
+    from tfreg.io.tables.manifest import PairFiles
     from tfreg.registration.initial_matrix import rule_or_file
     from tfreg.registration.register_files import Output, register_files
 

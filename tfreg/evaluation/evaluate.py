@@ -12,13 +12,13 @@ from tfreg.evaluation.methods import READERS, Method, plan_methods, reference_of
 from tfreg.evaluation.results import PICTURES, write_evaluation
 from tfreg.evaluation.store import Store
 from tfreg.evaluation.summary import summarise
-from tfreg.io.folder_lock import locked_folder
+from tfreg.io.folders.folder_lock import locked_folder
+from tfreg.io.folders.input_digests import digest_of
 from tfreg.io.formats import header_size
-from tfreg.io.input_digests import digest_of
-from tfreg.io.manifest import lists_pairs, pairs_from_subjects, read_pairs, read_subjects
-from tfreg.io.manifest_checks import SPLITS
-from tfreg.io.same_files import check_pairs
-from tfreg.io.training_people import people_seen, seen_by, seen_in
+from tfreg.io.tables.manifest import lists_pairs, pairs_from_subjects, read_pairs, read_subjects
+from tfreg.io.tables.manifest_checks import SPLITS
+from tfreg.io.tables.same_files import check_pairs
+from tfreg.io.tables.training_people import people_seen, seen_by, seen_in
 from tfreg.registration.trained_run import find_run
 from tfreg.runtime.processes import batches_by_size, in_processes
 from tfreg.runtime.progress import progress_bar

@@ -12,9 +12,9 @@ from tfreg.config import RegistrationOptions
 from tfreg.errors import UserError
 from tfreg.evaluation.baselines import BASELINES
 from tfreg.evaluation.methods import Method
+from tfreg.io.folders.input_digests import digest_of
 from tfreg.io.formats import read_points, read_volume
-from tfreg.io.input_digests import digest_of
-from tfreg.io.manifest import PairFiles
+from tfreg.io.tables.manifest import PairFiles
 from tfreg.metrics.landmarks import summary_of_errors
 from tfreg.metrics.quality import displacement_quality
 from tfreg.preprocessing.initial_alignment import initial_alignment

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from tfreg.config import RegistrationOptions, checked
 from tfreg.errors import UserError
 from tfreg.evaluation.baselines import BASELINES, check_baselines
-from tfreg.io.input_digests import file_digest
+from tfreg.io.folders.input_digests import file_digest
 from tfreg.registration.trained_run import find_run
 
 INITIAL, READERS, REFINED = "initial", "inter-observer", "refined"

@@ -6,7 +6,7 @@ from tfreg.errors import UserError
 from tfreg.evaluation.store import read_rows
 from tfreg.evaluation.summary import COMPARED, FIGURES, LABEL_FIGURES, figure, labels_of, lost_labels_of
 from tfreg.evaluation.text import evaluation_text
-from tfreg.io.csv_tables import table_text
+from tfreg.io.tables.csv_tables import table_text
 from tfreg.registration.result import without_nan
 
 TABLES, SUMMARY, MEASUREMENTS, PICTURES = "tables.md", "summary.json", "measurements.csv", "pictures"

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from tfreg.errors import UserError
-from tfreg.io.result_folder import Kind, claim_folder
-from tfreg.io.whole_file import whole_file
+from tfreg.io.folders.result_folder import Kind, claim_folder
+from tfreg.io.folders.whole_file import whole_file
 
 SETTINGS, ROWS = "evaluation.json", "rows.jsonl"
 EVALUATION = Kind(
@@ -24,7 +24,7 @@ class Store:
         settings: A dictionary with `methods` (name to definition) and more that all rows of a folder share.
         force: Deletes what an earlier evaluation left there.
         inputs: Paths that are read, and None; with `force` none of them may lie in the folder.
-        check: Called before anything is written; see `tfreg.io.folder_lock.locked_folder`.
+        check: Called before anything is written; see `tfreg.io.folders.folder_lock.locked_folder`.
 
     Raises:
         UserError: If the folder holds something else, or an evaluation with other settings.

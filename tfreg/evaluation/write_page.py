@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tfreg.errors import UserError
 from tfreg.evaluation.results import PICTURES, SUMMARY, read_evaluation
-from tfreg.io.result_file import check_file, written_files
+from tfreg.io.folders.result_file import check_file, written_files
 from tfreg.registration.page import PAGE, PAGE_EXTENSIONS
 from tfreg.report.drawing import own_drawing_settings
 

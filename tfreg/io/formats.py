@@ -8,15 +8,15 @@ import nibabel as nib
 import numpy as np
 
 from tfreg.errors import UserError
-from tfreg.io.dicom import read_dicom
-from tfreg.io.dicom_series import EXTENSIONS as DICOM
-from tfreg.io.dicom_series import is_dicom, split_choice
+from tfreg.io.dicom.series import EXTENSIONS as DICOM
+from tfreg.io.dicom.series import is_dicom, split_choice
+from tfreg.io.dicom.volume import read_dicom
+from tfreg.io.folders.whole_file import whole_file
 from tfreg.io.header_checks import MAX_VOXELS, shear_note
 from tfreg.io.input_files import content_kind, first_bytes, itk_name, path_kind
 from tfreg.io.itk_images import read_itk, write_itk
 from tfreg.io.nifti import read_nifti, write_nifti
 from tfreg.io.points import landmark_extension, read_landmarks, read_points, write_landmarks, write_points
-from tfreg.io.whole_file import whole_file
 
 __all__ = [
     "MAX_VOXELS",

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from tfreg.errors import UserError
-from tfreg.io.csv_tables import read_table
+from tfreg.io.folders.whole_file import whole_file
 from tfreg.io.landmarks import Landmarks
 from tfreg.io.slicer_points import fcsv_text, markups_text, read_fcsv, read_markups
-from tfreg.io.whole_file import whole_file
+from tfreg.io.tables.csv_tables import read_table
 
 # How the columns of coordinates may be named, and the signs that make them RAS.
 FRAMES = {"xyz": (1, 1, 1), "ras": (1, 1, 1), "lps": (-1, -1, 1)}

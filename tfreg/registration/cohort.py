@@ -10,10 +10,10 @@ import numpy as np
 import tfreg
 from tfreg.config import RegistrationOptions
 from tfreg.errors import UserError
+from tfreg.io.folders.input_digests import file_digest
+from tfreg.io.folders.result_folder import result_folder
 from tfreg.io.formats import header_size
-from tfreg.io.input_digests import file_digest
-from tfreg.io.manifest import PairFiles, pairs_from_subjects
-from tfreg.io.result_folder import result_folder
+from tfreg.io.tables.manifest import PairFiles, pairs_from_subjects
 from tfreg.io.transform_archive import load_transform, save_transform
 from tfreg.registration.image_pair import ImagePair
 from tfreg.registration.result import without_nan
@@ -81,7 +81,7 @@ def register_subjects(subjects, pairs, registration, cache, workers, resources, 
     the files are called.
 
     Args:
-        subjects: List of `tfreg.io.manifest.Subject`.
+        subjects: List of `tfreg.io.tables.manifest.Subject`.
         pairs: A `tfreg.config.PhasePair`.
         registration: A `tfreg.config.PairRegistration`.
         cache: Folder of the deformations, made if it is not there.

@@ -68,7 +68,7 @@ class ImagePair:
         """Reads a pair's files.
 
         Args:
-            files: A `tfreg.io.manifest.PairFiles`.
+            files: A `tfreg.io.tables.manifest.PairFiles`.
             read_volume: Reads an image, or with `labels=True` a segmentation or a mask.
 
         Returns:

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from tfreg.errors import UserError
+from tfreg.io.folders.result_file import check_file, written_files
 from tfreg.io.itk_transforms import read_displacement
 from tfreg.io.nifti import read_nifti
-from tfreg.io.result_file import check_file, written_files
 from tfreg.registration.result import REPORT
 from tfreg.registration.views import block_means, load_views
 from tfreg.report.drawing import own_drawing_settings

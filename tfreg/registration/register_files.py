@@ -7,9 +7,9 @@ from warnings import warn
 
 from tfreg.config import RegistrationOptions
 from tfreg.errors import InputWarning
+from tfreg.io.folders.result_folder import claimed_result
 from tfreg.io.header_checks import shear_note
 from tfreg.io.input_files import itk_name
-from tfreg.io.result_folder import claimed_result
 from tfreg.registration.image_pair import INPUTS, ImagePair
 from tfreg.registration.register import register_pair
 from tfreg.registration.result import REGISTRATION
@@ -36,7 +36,7 @@ def register_files(files, out, options=None, source=None, resources=None, output
     """Registers a pair's files and writes the folder of results.
 
     Args:
-        files: A `tfreg.io.manifest.PairFiles`.
+        files: A `tfreg.io.tables.manifest.PairFiles`.
         out: The folder to write: warped.nii.gz, displacement.nii.gz, inverse_displacement.nii.gz,
             linear.tfm, transform.h5, transform.npz, jacobian.nii.gz, report.json and report.png. It
             appears whole or not at all.

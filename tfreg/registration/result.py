@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tfreg.io.folders.result_folder import Kind
 from tfreg.io.formats import write_volume
 from tfreg.io.itk_transforms import write_composite, write_displacement, write_linear
-from tfreg.io.result_folder import Kind
 from tfreg.io.transform_archive import save_transform
 from tfreg.registration.agreement import Agreement
 from tfreg.registration.image_pair import ImagePair

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tfreg.errors import InputWarning, UserError
+from tfreg.io.folders.result_file import check_file, written_files
 from tfreg.io.formats import (
     WRITTEN,
     landmark_extension,
@@ -19,7 +20,6 @@ from tfreg.io.formats import (
 )
 from tfreg.io.header_checks import shear_note
 from tfreg.io.points import LISTED, doubts
-from tfreg.io.result_file import check_file, written_files
 from tfreg.io.transform_archive import load_frames, load_transform
 from tfreg.transforms.transform import WorldMap
 from tfreg.volumes.label_values import look_like_labels, lost_labels

@@ -4,7 +4,7 @@ import matplotlib.image
 import numpy as np
 from scipy import ndimage
 
-from tfreg.io.whole_file import whole_file
+from tfreg.io.folders.whole_file import whole_file
 from tfreg.report.slices import PLANES, contrast, plane_to_show, upright_slice
 from tfreg.transforms.transform import Transform
 

@@ -14,10 +14,10 @@ import numpy as np
 import tfreg
 from tfreg.config import Processing, SimulationOptions, checked
 from tfreg.errors import UserError, WorkError
+from tfreg.io.folders.result_folder import Kind, claimed_result
 from tfreg.io.formats import MAX_VOXELS, write_points, write_volume
 from tfreg.io.itk_transforms import write_displacement
-from tfreg.io.manifest import Subject, write_subjects
-from tfreg.io.result_folder import Kind, claimed_result
+from tfreg.io.tables.manifest import Subject, write_subjects
 from tfreg.runtime.progress import progress_bar
 from tfreg.simulation.subject import simulate_subject
 

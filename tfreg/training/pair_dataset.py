@@ -85,7 +85,7 @@ class PairDataset(keras.utils.PyDataset):
 
     Args:
         source: A `PairSource`.
-        pairs: List of `tfreg.io.manifest.PairFiles`, whose images the source knows.
+        pairs: List of `tfreg.io.tables.manifest.PairFiles`, whose images the source knows.
         batch_size: Pairs a batch.
         steps: Batches an epoch, drawn at random with replacement; None goes through the list in order.
         outputs: The network's output names.

@@ -5,9 +5,9 @@ import warnings
 
 from tfreg.config import dump_config
 from tfreg.errors import InputWarning, UserError
-from tfreg.io.folder_lock import LOCK
-from tfreg.io.input_digests import digest_of_pairs
-from tfreg.io.whole_file import whole_file
+from tfreg.io.folders.folder_lock import LOCK
+from tfreg.io.folders.input_digests import digest_of_pairs
+from tfreg.io.folders.whole_file import whole_file
 
 CONFIG, REPORT, INPUTS = "config.yaml", "report.json", "inputs.json"
 
@@ -46,7 +46,7 @@ def check_inputs(run, training, validation):
 
     Args:
         run: The run's `Path`.
-        training, validation: Lists of `tfreg.io.manifest.PairFiles`.
+        training, validation: Lists of `tfreg.io.tables.manifest.PairFiles`.
 
     Returns:
         The pairs' digests, a dictionary, to be given to `start_run`.

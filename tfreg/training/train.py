@@ -13,12 +13,12 @@ import numpy as np
 
 from tfreg.config import PhasePair
 from tfreg.errors import InputWarning, UserError, WorkError
-from tfreg.io.folder_lock import locked_folder
+from tfreg.io.folders.folder_lock import locked_folder
+from tfreg.io.folders.whole_file import whole_file
 from tfreg.io.formats import read_volume
-from tfreg.io.manifest import pairs_from_subjects, read_subjects
-from tfreg.io.same_files import check_subjects
-from tfreg.io.training_people import TrainingPeople
-from tfreg.io.whole_file import whole_file
+from tfreg.io.tables.manifest import pairs_from_subjects, read_subjects
+from tfreg.io.tables.same_files import check_subjects
+from tfreg.io.tables.training_people import TrainingPeople
 from tfreg.preprocessing.aligned_pair import normalised
 from tfreg.preprocessing.network_grid import network_grid
 from tfreg.runtime.keras_settings import own_keras_settings
@@ -172,11 +172,11 @@ def make_pairs(config, subjects, source="subjects"):
 
     Args:
         config: A `tfreg.config.Config`; its `pairs` and `phase` count.
-        subjects: List of `tfreg.io.manifest.Subject`.
+        subjects: List of `tfreg.io.tables.manifest.Subject`.
         source: What error messages call the subjects.
 
     Returns:
-        List of `tfreg.io.manifest.PairFiles`.
+        List of `tfreg.io.tables.manifest.PairFiles`.
     """
     if isinstance(config.pairs, PhasePair):
         return pairs_from_subjects(subjects, config.pairs.moving, config.pairs.fixed, source=source)
@@ -191,7 +191,7 @@ def pairs_by_split(config, data):
         data: Subjects manifest (CSV).
 
     Returns:
-        Two lists of `tfreg.io.manifest.PairFiles`.
+        Two lists of `tfreg.io.tables.manifest.PairFiles`.
 
     Raises:
         UserError: If the manifest cannot be read, makes no pairs of either kind, or has one image in two splits.

@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 
 from tfreg.errors import UserError
-from tfreg.io.whole_file import on_disk
+from tfreg.io.folders.whole_file import on_disk
 
 
 class TrainingState(keras.callbacks.Callback):

@@ -13,7 +13,7 @@ from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from tfreg.errors import UserError
-from tfreg.io.whole_file import whole_file
+from tfreg.io.folders.whole_file import whole_file
 
 PROJECT = "search"
 

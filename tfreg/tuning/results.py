@@ -5,8 +5,8 @@ import warnings
 
 from tfreg.config import SearchRange, config_with, dump_config
 from tfreg.errors import InputWarning
-from tfreg.io.csv_tables import table_text
-from tfreg.io.whole_file import whole_file
+from tfreg.io.folders.whole_file import whole_file
+from tfreg.io.tables.csv_tables import table_text
 from tfreg.report.drawing import optional_picture
 from tfreg.tuning.space import drawn_values, searched
 from tfreg.tuning.text import search_text

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from tfreg.errors import UserError
-from tfreg.io.result_folder import Kind, claim_folder
-from tfreg.io.whole_file import whole_file
+from tfreg.io.folders.result_folder import Kind, claim_folder
+from tfreg.io.folders.whole_file import whole_file
 
 SETTINGS, TRIALS, OUTCOMES = "search.json", "trials", "outcomes"
 SEARCH = Kind(
@@ -42,7 +42,7 @@ class SearchFolder:
         settings: A dictionary of what all trials of a search share.
         force: Deletes what an earlier search left there.
         inputs: Paths that are read; with `force` none of them may lie in the folder.
-        check: Called before anything is written; see `tfreg.io.folder_lock.locked_folder`.
+        check: Called before anything is written; see `tfreg.io.folders.folder_lock.locked_folder`.
 
     Raises:
         UserError: If the folder holds something else, or a search with other settings.

@@ -14,9 +14,9 @@ import numpy as np
 
 from tfreg.config import Config, dump_config
 from tfreg.errors import UserError
-from tfreg.io.folder_lock import LOCK
+from tfreg.io.folders.folder_lock import LOCK
+from tfreg.io.folders.whole_file import on_disk
 from tfreg.io.formats import read_points, read_volume
-from tfreg.io.whole_file import on_disk
 from tfreg.metrics.landmarks import landmark_errors_mm
 from tfreg.preprocessing.aligned_pair import prepare_pair
 from tfreg.registration.trained_run import load_run

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tfreg.config import TuningOptions, checked, config_with
 from tfreg.errors import UserError, WorkError
-from tfreg.io.folder_lock import LOCK, locked_folder
-from tfreg.io.input_digests import digest_of_pairs
+from tfreg.io.folders.folder_lock import LOCK, locked_folder
+from tfreg.io.folders.input_digests import digest_of_pairs
 from tfreg.runtime.keras_settings import load_keras
 from tfreg.runtime.native_output import silenced
 from tfreg.runtime.progress import progress_bar

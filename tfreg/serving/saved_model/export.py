@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from tfreg.config import ExportOptions, checked
 from tfreg.errors import UserError, WorkError
-from tfreg.io.folder_lock import FolderInUse
-from tfreg.io.result_folder import Kind, claimed_result
+from tfreg.io.folders.folder_lock import FolderInUse
+from tfreg.io.folders.result_folder import Kind, claimed_result
 from tfreg.ops.acceleration import portable
 from tfreg.ops.native_dilation import dilates_natively
 from tfreg.registration.trained_run import find_run, load_run

@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tfreg.errors import InputWarning, UserError
-from tfreg.io.csv_tables import read_table, table_columns
-from tfreg.io.dicom_series import split_choice
-from tfreg.io.manifest_checks import (
+from tfreg.io.dicom.series import split_choice
+from tfreg.io.tables.csv_tables import read_table, table_columns
+from tfreg.io.tables.manifest_checks import (
     check_cells,
     check_id,
     check_people,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tfreg.errors import UserError
-from tfreg.io.dicom_frames import ONE_ACQUISITION, OTHER_TIMES
+from tfreg.io.dicom.frames import ONE_ACQUISITION, OTHER_TIMES
 
 # Pixels may lie this share of the smallest distance between pixels away from where the affine puts them.
 MAX_DEVIATION = 0.1

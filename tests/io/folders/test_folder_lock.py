@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from tfreg.errors import UserError
-from tfreg.io import folder_lock as module
-from tfreg.io.folder_lock import LOCK, FolderInUse, locked_folder
+from tfreg.io.folders import folder_lock as module
+from tfreg.io.folders.folder_lock import LOCK, FolderInUse, locked_folder
 
 HOLD = """
 import sys
-from tfreg.io.folder_lock import locked_folder
+from tfreg.io.folders.folder_lock import locked_folder
 with locked_folder(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()

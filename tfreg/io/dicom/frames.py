@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tfreg.errors import UserError
-from tfreg.io.dicom_series import number_of_frames
+from tfreg.io.dicom.series import number_of_frames
 
 # Frames of one volume agree in these wherever they have them. Numbers may differ by a hundredth.
 ONE_ACQUISITION = (

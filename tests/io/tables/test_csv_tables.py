@@ -6,7 +6,7 @@ import io
 import pytest
 
 from tfreg.errors import InputWarning, UserError
-from tfreg.io.csv_tables import read_table, table_text
+from tfreg.io.tables.csv_tables import read_table, table_text
 
 
 def test_what_is_written_is_read(tmp_path):

@@ -13,8 +13,8 @@ from tfreg.evaluation.results import measurements
 from tfreg.evaluation.summary import summarise
 from tfreg.evaluation.text import evaluation_text
 from tfreg.evaluation.training_marks import marked
-from tfreg.io.manifest import PairFiles
-from tfreg.io.training_people import TrainingPeople, people_seen, seen_by, seen_in
+from tfreg.io.tables.manifest import PairFiles
+from tfreg.io.tables.training_people import TrainingPeople, people_seen, seen_by, seen_in
 from tfreg.report.table import Table
 
 

@@ -12,10 +12,10 @@ from dicom_files import MR, PIXELS, slice_of, write, write_slices
 from scipy.spatial.transform import Rotation
 
 from tfreg.errors import UserError
-from tfreg.io.dicom_series import content_files, is_dicom
+from tfreg.io.dicom.series import content_files, is_dicom
+from tfreg.io.folders.input_digests import digest_of
 from tfreg.io.formats import read_volume
-from tfreg.io.input_digests import digest_of
-from tfreg.io.manifest import PairFiles, read_subjects
+from tfreg.io.tables.manifest import PairFiles, read_subjects
 
 ARRAY = (np.arange(120).reshape(4, 5, 6) * 7 - 300).astype(np.int16)
 

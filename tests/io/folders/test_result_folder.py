@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tfreg.errors import UserError
-from tfreg.io import result_folder as module
-from tfreg.io.folder_lock import FolderInUse
-from tfreg.io.result_folder import Kind, check_free, claim_folder, claimed_result, result_folder
+from tfreg.io.folders import result_folder as module
+from tfreg.io.folders.folder_lock import FolderInUse
+from tfreg.io.folders.result_folder import Kind, check_free, claim_folder, claimed_result, result_folder
 
 MARKER = "report.json"
 KIND = Kind("a test's result", MARKER, (r"more\.txt", r"parts/\d+\.txt"))

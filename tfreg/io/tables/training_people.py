@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfreg.errors import InputWarning, UserError
-from tfreg.io.content import content_digest
-from tfreg.io.whole_file import whole_file
+from tfreg.io.folders.content import content_digest
+from tfreg.io.folders.whole_file import whole_file
 from tfreg.spelling import some_of
 
 FILE = "subjects.json"
@@ -68,7 +68,7 @@ class TrainingPeople:
         """Which people of some pairs the run has seen: anybody of whom it has seen an image, whatever it is called.
 
         Args:
-            pairs: List of `tfreg.io.manifest.PairFiles`.
+            pairs: List of `tfreg.io.tables.manifest.PairFiles`.
 
         Returns:
             Dictionary of a person to "train", or to "validation" for those on whom the best epoch was chosen.
@@ -106,7 +106,7 @@ def seen_in(people, pair):
 
     Args:
         people: What `TrainingPeople.among` finds, or None.
-        pair: A `tfreg.io.manifest.PairFiles`.
+        pair: A `tfreg.io.tables.manifest.PairFiles`.
 
     Returns:
         The part of `people` that is in the pair; None where nothing is known.
@@ -152,7 +152,7 @@ def seen_by(models, pairs):
 
     Args:
         models: Dictionary of a network's name to its file or run folder.
-        pairs: List of `tfreg.io.manifest.PairFiles`, all that it is measured on.
+        pairs: List of `tfreg.io.tables.manifest.PairFiles`, all that it is measured on.
 
     Returns:
         Dictionary of the name to what `TrainingPeople.among` finds, or to None where the run does not say.

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from tfreg.errors import UserError
-from tfreg.io.dicom_series import content_files, split_choice
+from tfreg.io.dicom.series import content_files, split_choice
 
 # Where the header of a volume names the file with its values.
 DATA_FILE = {".mhd": r"ElementDataFile\s*=\s*(.+)", ".nhdr": r"data ?file:\s*(.+)"}
@@ -36,7 +36,7 @@ def digest_of(pair):
     """A text that changes when the content of one of a pair's files does.
 
     Args:
-        pair: A `tfreg.io.manifest.PairFiles`.
+        pair: A `tfreg.io.tables.manifest.PairFiles`.
 
     Returns:
         16 hexadecimal digits, of the files' bytes; a copy elsewhere has the same.
@@ -49,7 +49,7 @@ def digest_of_pairs(pairs):
     """A text that changes when a file of one of the pairs does, or their order.
 
     Args:
-        pairs: List of `tfreg.io.manifest.PairFiles`.
+        pairs: List of `tfreg.io.tables.manifest.PairFiles`.
 
     Returns:
         16 hexadecimal digits.

@@ -91,7 +91,7 @@ def check_words(path, lines):
 
     Args:
         path: The manifest.
-        lines: List of (line, `tfreg.io.manifest.Subject`).
+        lines: List of (line, `tfreg.io.tables.manifest.Subject`).
 
     Raises:
         UserError: If there is one.
@@ -114,7 +114,7 @@ def check_people(path, lines):
 
     Args:
         path: The manifest.
-        lines: List of (line, `tfreg.io.manifest.Subject`).
+        lines: List of (line, `tfreg.io.tables.manifest.Subject`).
 
     Raises:
         UserError: If there is one.

@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 
 from tfreg.errors import UserError
-from tfreg.io.dicom_series import split_choice
-from tfreg.io.folder_lock import made_folders, refuse_home_sign
-from tfreg.io.whole_file import whole_file
+from tfreg.io.dicom.series import split_choice
+from tfreg.io.folders.folder_lock import made_folders, refuse_home_sign
+from tfreg.io.folders.whole_file import whole_file
 
 
 def check_file(path, extensions, force, inputs=(), make_folder=False):

@@ -7,7 +7,7 @@ import struct
 
 from isal import igzip, isal_zlib
 
-from tfreg.io.dicom_series import split_choice
+from tfreg.io.dicom.series import split_choice
 
 # Formats of which one file is the header, and another of the same name holds the voxels.
 HEADERS = (".hdr", ".mhd", ".nhdr")

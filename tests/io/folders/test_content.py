@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from tfreg.io.content import content_digest
+from tfreg.io.folders.content import content_digest
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tfreg.errors import InputWarning, UserError
-from tfreg.io.manifest import PairFiles, Subject
-from tfreg.io.same_files import check_pairs, check_subjects
+from tfreg.io.tables.manifest import PairFiles, Subject
+from tfreg.io.tables.same_files import check_pairs, check_subjects
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from tfreg.errors import InputWarning, UserError
-from tfreg.io.content import content_digest
+from tfreg.io.folders.content import content_digest
 from tfreg.spelling import some_of
 
 
@@ -35,7 +35,7 @@ def check_subjects(data, subjects):
 
     Args:
         data: The manifest.
-        subjects: List of `tfreg.io.manifest.Subject`.
+        subjects: List of `tfreg.io.tables.manifest.Subject`.
 
     Raises:
         UserError: If an image lies in two splits, or labels are an image of the table. What is only suspicious is told
@@ -49,7 +49,7 @@ def check_pairs(data, pairs):
 
     Args:
         data: The manifest.
-        pairs: List of `tfreg.io.manifest.PairFiles`.
+        pairs: List of `tfreg.io.tables.manifest.PairFiles`.
 
     Raises:
         UserError: If labels are an image of the table. What is only suspicious is told as an `InputWarning`.

@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import SoftFileLease, Timeout
 
 from tfreg.errors import UserError
-from tfreg.io.whole_file import found_no_room
+from tfreg.io.folders.whole_file import found_no_room
 
 # Inside a folder that work goes on in.
 LOCK = ".tfreg.lock"

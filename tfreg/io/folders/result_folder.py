@@ -11,9 +11,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from tfreg.errors import UserError
-from tfreg.io.dicom_series import split_choice
-from tfreg.io.folder_lock import LOCK, lock_file, made_folders, refuse_home_sign
-from tfreg.io.whole_file import found_no_room, on_disk
+from tfreg.io.dicom.series import split_choice
+from tfreg.io.folders.folder_lock import LOCK, lock_file, made_folders, refuse_home_sign
+from tfreg.io.folders.whole_file import found_no_room, on_disk
 
 # How names begin of what is hidden in a folder while a command works, the lock among it; and of a result half written.
 INSIDE, PARTIAL = ".tfreg", "partial-"

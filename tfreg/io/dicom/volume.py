@@ -5,10 +5,10 @@ import warnings
 
 import numpy as np
 
-from tfreg.io.dicom_frames import frames_of
-from tfreg.io.dicom_pixels import stored_values
-from tfreg.io.dicom_series import chosen_series
-from tfreg.io.dicom_stack import stacked
+from tfreg.io.dicom.frames import frames_of
+from tfreg.io.dicom.pixels import stored_values
+from tfreg.io.dicom.series import chosen_series
+from tfreg.io.dicom.stack import stacked
 from tfreg.io.header_checks import checked_lattice
 from tfreg.io.itk_images import LPS_TO_RAS, reading
 from tfreg.volumes.volume import Volume

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tfreg.errors import InputWarning, UserError
-from tfreg.io.manifest import (
+from tfreg.io.tables.manifest import (
     Pair,
     Subject,
     lists_pairs,

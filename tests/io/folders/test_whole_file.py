@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfreg.io.whole_file import whole_file
+from tfreg.io.folders.whole_file import whole_file
 
 
 @pytest.mark.parametrize("name", ["report.html", "image.nii.gz", "none"])

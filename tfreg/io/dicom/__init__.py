@@ -1,0 +1,1 @@
+"""DICOM, checked before its pixels are used."""
