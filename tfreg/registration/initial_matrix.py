@@ -8,6 +8,7 @@ from tfreg.errors import UserError
 from tfreg.io.input_files import path_kind
 from tfreg.io.itk_transforms import read_linear
 from tfreg.preprocessing.initial_alignment import KINDS
+from tfreg.spelling import is_meant
 
 
 def matrix_from_file(name):
@@ -27,7 +28,8 @@ def matrix_from_file(name):
     try:
         kind = path_kind(name)
     except UserError as error:
-        raise UserError(f"--init {name}: choose {', '.join(KINDS)}, or give an ITK transform file") from error
+        meant = is_meant(str(name), KINDS)
+        raise UserError(f"--init {name}: choose {', '.join(KINDS)}{meant}, or give an ITK transform file") from error
     if kind == "folder":
         raise UserError(f"--init {name}: is a folder; give an ITK transform file, such as the linear.tfm of a result")
     return read_linear(name)
