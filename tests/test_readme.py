@@ -56,6 +56,9 @@ def test_the_python_lines_run(folder):
     correlation, point = done.stdout.strip().splitlines()
     assert -1 <= float(correlation) <= 1
     assert len(re.findall(r"-?\d+\.\d*", point)) == 3
+    assert {path.name for path in (folder / "in_python").iterdir()} == {
+        path.name for path in (folder / "result").iterdir()
+    }
 
 
 def test_every_config_is_described():

@@ -6,7 +6,7 @@ import pytest
 
 from tfreg.errors import InputWarning, UserError
 from tfreg.io.tables.manifest import (
-    Pair,
+    PairFiles,
     Subject,
     lists_pairs,
     pairs_from_subjects,
@@ -20,7 +20,7 @@ def manifest(folder, content, files=("a.nii", "b.nii", "c.csv")):
     for name in files:
         (folder / name).touch()
     path = folder / "manifest.csv"
-    path.write_text(content)
+    path.write_text(content, encoding="utf-8")
     return path
 
 
@@ -40,7 +40,7 @@ def test_subjects(tmp_path):
 
 def test_pairs(tmp_path):
     path = manifest(tmp_path, "id,fixed,moving,fixed_points\np,a.nii,b.nii,c.csv\n")
-    assert read_pairs(path) == [Pair("p", tmp_path / "a.nii", tmp_path / "b.nii", fixed_points=tmp_path / "c.csv")]
+    assert read_pairs(path) == [PairFiles("p", tmp_path / "a.nii", tmp_path / "b.nii", fixed_points=tmp_path / "c.csv")]
 
 
 def test_paths_are_relative_to_the_file_or_absolute(tmp_path, monkeypatch):
@@ -106,7 +106,7 @@ def test_labels_and_points_stay_with_their_volume():
         Subject("2", "s", Path("2"), Path("2l"), None, "ES"),
     ]
     (pair,) = pairs_from_subjects(subjects, moving_phase="ED", fixed_phase="ES")
-    expected = Pair("1_to_2", Path("2"), Path("1"), Path("2l"), Path("1l"), None, Path("1p"), Path("1q"), "s", "s")
+    expected = PairFiles("1_to_2", Path("2"), Path("1"), Path("2l"), Path("1l"), None, Path("1p"), Path("1q"), "s", "s")
     assert pair == expected
 
 
@@ -114,7 +114,7 @@ def test_the_people_in_a_pair():
     people = hearts("a_ED", "a_ES", "b_ED", "b_ES")
     within, between = (pairs_from_subjects(people, *phases)[0] for phases in (("ED", "ES"), ()))
     assert (within.subjects, between.subjects) == (("a",), ("a", "b"))
-    assert Pair("p", Path("a"), Path("b")).subjects == ("p",)
+    assert PairFiles("p", Path("a"), Path("b")).subjects == ("p",)
 
 
 def test_labels_may_stand_in_another_column(tmp_path):
