@@ -13,7 +13,7 @@ import numpy as np
 from tfreg.io.tables.manifest import pairs_from_subjects, read_pairs, read_subjects
 from tfreg.io.transform_archive import load_transform, save_transform
 from tfreg.metrics.quality import displacement_quality
-from tfreg.registration.image_pair import Case, read_input
+from tfreg.registration.image_pair import ImagePair, read_input
 
 HIPPOCAMPUS_PAIRS = 60
 ROUND_TRIPS = 10_000
@@ -73,10 +73,10 @@ def quality(name, pair, fixed, displacement_mm):
         Dictionary of `dice` (mean over the labels), `dice_lobes` where there are lobes, `tre_mm` where there are
         landmarks, `folding_fraction`, and `sd_log_jacobian` inside the fixed labels.
     """
-    found, _ = displacement_quality(_case(pair, fixed), displacement_mm)
+    found, _ = displacement_quality(_image_pair(pair, fixed), displacement_mm)
     result = {"dice": found["mean_dice"]}
     if name == "lung_mri":
-        found, _ = displacement_quality(_case(_with_lobes(pair), fixed), displacement_mm)
+        found, _ = displacement_quality(_image_pair(_with_lobes(pair), fixed), displacement_mm)
         result["dice_lobes"] = found["mean_dice"]
     if "landmarks" in found:
         result["tre_mm"] = found["landmarks"]["mean_mm"]
@@ -120,8 +120,8 @@ def _with_lobes(pair):
     return replace(pair, fixed_labels=fixed, moving_labels=moving)
 
 
-def _case(pair, fixed):
+def _image_pair(pair, fixed):
     """The files of a pair, read."""
     names = ("moving", "fixed_labels", "moving_labels", "fixed_points", "moving_points")
     files = {name: getattr(pair, name) for name in names if getattr(pair, name) is not None}
-    return Case(fixed, **{name: read_input(name, file) for name, file in files.items()})
+    return ImagePair(fixed, **{name: read_input(name, file) for name, file in files.items()})
