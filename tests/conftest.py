@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -200,3 +201,27 @@ def data(tmp_path_factory):
         seed=1,
         progress=False,
     )
+
+
+BROWSER_OPTIONS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --window-size=1400,1000 --force-device-scale-factor=1"
+)
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory):
+    """A headless browser with an empty profile; tests that ask for it are skipped where there is none."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    browser, program = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (browser and program):
+        pytest.skip("no chromium, or no chromedriver, is on the PATH")
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for option in BROWSER_OPTIONS.split():
+        options.add_argument(option)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(program))
+    yield driver
+    driver.quit()

@@ -1,6 +1,5 @@
-"""A pair that looks different wherever it could be mixed up, and a browser."""
+"""A pair that looks different wherever it could be mixed up."""
 
-import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -43,27 +42,3 @@ def made_pair(orientation="RAS", turned=False, shape=(14, 10, 12), labelled=True
 def pair_of():
     """`pair_of(orientation, turned, shape, labelled)`: see `made_pair`."""
     return made_pair
-
-
-OPTIONS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1400,1000 --force-device-scale-factor=1"
-)
-
-
-@pytest.fixture(scope="session")
-def driver(tmp_path_factory):
-    """A headless browser with an empty profile; tests that ask for it are skipped where there is none."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    browser, program = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (browser and program):
-        pytest.skip("no chromium, or no chromedriver, is on the PATH")
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    for option in OPTIONS.split():
-        options.add_argument(option)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(program))
-    yield driver
-    driver.quit()
