@@ -16,7 +16,7 @@ class Refinement(Section):
     coarse_similarity: Similarity = "lncc+30*mind"  # of the levels before it
     window: Count = 9  # side of the window of lncc, voxels, odd
     smoothness: NotNegative = 0.35
-    steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (20, 15, 12)  # most steps, coarse to fine
+    steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (20, 15, 14)  # most steps, coarse to fine
     learning_rate: Positive = 0.3  # voxels a step
     tolerance: NotNegative = 2e-5  # a level stops when a step improves the loss by less
     most_voxels: Count = 4_000_000  # beyond, the finest level is coarser than the fixed image
