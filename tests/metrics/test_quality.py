@@ -11,7 +11,7 @@ from tfreg.metrics.overlap import surface_distances_by_label
 from tfreg.metrics.quality import displacement_quality
 from tfreg.metrics.volume_change import log_jacobian_summary
 from tfreg.registration.agreement import agreement
-from tfreg.registration.image_pair import Case
+from tfreg.registration.image_pair import ImagePair
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.volume import Volume
 
@@ -36,7 +36,7 @@ def case(tools):
     displacement_mm = (2.5 * noise / noise.std()).astype(np.float32)
     inside = rng.uniform(1, np.array(shapes[0]) - 2, (9, 3))
     fixed_points = images[0].lattice.to_world(inside)
-    return Case(*images, *labels, fixed_points, fixed_points + rng.normal(0, 2, (9, 3))), displacement_mm
+    return ImagePair(*images, *labels, fixed_points, fixed_points + rng.normal(0, 2, (9, 3))), displacement_mm
 
 
 def test_dice_and_tre_are_simpleitks(case):
@@ -70,7 +70,7 @@ def test_a_folding_displacement_is_seen(case):
 
 def test_without_labels_and_points_there_is_the_map_alone(case):
     case, displacement_mm = case
-    found, warped = displacement_quality(Case(case.fixed, case.moving), displacement_mm)
+    found, warped = displacement_quality(ImagePair(case.fixed, case.moving), displacement_mm)
     assert set(found) == {"folding_fraction", "log_jacobian"}
     assert set(found["log_jacobian"]) == {"all"}
     assert warped is None
@@ -81,7 +81,7 @@ def test_a_landmark_outside_takes_the_borders_displacement(case):
     outside = case.fixed.lattice.to_world([[-3.0, 5, 6]])
     moved = outside + displacement_mm[0, 5, 6]
     found, _ = displacement_quality(
-        Case(case.fixed, case.moving, fixed_points=outside, moving_points=moved), displacement_mm
+        ImagePair(case.fixed, case.moving, fixed_points=outside, moving_points=moved), displacement_mm
     )
     assert found["landmarks"]["mean_mm"] == pytest.approx(0, abs=1e-4)
 
@@ -191,7 +191,7 @@ def test_a_lost_structure_is_never_an_improvement(rng, lost):
 
     def quality(fixed, moving):
         volumes = [Volume(array, image.affine) for array in (fixed, moving)]
-        return displacement_quality(Case(image, image, *volumes), displacement_mm)[0]
+        return displacement_quality(ImagePair(image, image, *volumes), displacement_mm)[0]
 
     off = quality(fixed, far)
     assert off["lost_labels"] == []
@@ -210,7 +210,7 @@ def test_a_lost_structure_is_never_an_improvement(rng, lost):
     assert found["mean_hd95_mm"] > off["mean_hd95_mm"]
     assert found["mean_surface_mm"] > off["mean_surface_mm"]
     stages = agreement(
-        Case(image, image, Volume(fixed, image.affine), Volume(balls((16, 14, 13), None), image.affine)),
+        ImagePair(image, image, Volume(fixed, image.affine), Volume(balls((16, 14, 13), None), image.affine)),
         np.eye(4),
         Transform.identity(image.lattice),
         np.zeros((*image.shape, 3), np.float32),
@@ -222,7 +222,7 @@ def test_segmentations_without_labels_have_no_mean(rng):
     image = Volume(rng.random((6, 7, 8)).astype(np.float32), np.eye(4))
     empty = Volume(np.zeros((6, 7, 8), np.uint8), np.eye(4))
     stages = agreement(
-        Case(image, image, empty, empty), np.eye(4), Transform.identity(image.lattice), np.zeros((6, 7, 8, 3))
+        ImagePair(image, image, empty, empty), np.eye(4), Transform.identity(image.lattice), np.zeros((6, 7, 8, 3))
     ).metrics
     assert np.isnan(stages["after"]["mean_dice"])
     assert stages["after"]["lost_labels"] == []
