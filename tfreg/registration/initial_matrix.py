@@ -29,7 +29,7 @@ def matrix_from_file(name):
         kind = path_kind(name)
     except UserError as error:
         meant = is_meant(str(name), KINDS)
-        raise UserError(f"--init {name}: choose {', '.join(KINDS)}{meant}, or give an ITK transform file") from error
+        raise UserError(f"--init {name}: choose {', '.join(KINDS)}, or give an ITK transform file{meant}") from error
     if kind == "folder":
         raise UserError(f"--init {name}: is a folder; give an ITK transform file, such as the linear.tfm of a result")
     return read_linear(name)
