@@ -9,7 +9,7 @@ import pytest
 
 from tfreg.errors import InputWarning, UserError
 from tfreg.io.points import read_points
-from tfreg.io.tables.manifest import PAIR_COLUMNS, Subject, read_pairs, read_subjects
+from tfreg.io.tables.manifest import GIVEN_ALONE, PAIR_COLUMNS, Subject, read_pairs, read_subjects
 from tfreg.spelling import plain_spelling
 
 CASES = 160
@@ -133,9 +133,11 @@ def expected(kind, content, folder):
     known = {plain_spelling(name) for name in fields}
     for name in rows[0]:
         assert name in fields or plain_spelling(name) not in known, f"{name} was ignored"
+    never = {} if kind == "subjects" else dict.fromkeys(GIVEN_ALONE)
     words = ("id", "subject", "phase", "group", "split", "fixed_subject", "moving_subject")
     return [
         {name: (row[name] if name in words else folder / row[name]) if row.get(name) else None for name in fields}
+        | never
         for row in rows
     ]
 
