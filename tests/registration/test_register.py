@@ -294,6 +294,10 @@ def test_other_frames_are_refused(pair):
             {"initial_transform": np.eye(4), "init": "centre"},
             r"init 'centre' and initial_transform: give one of the two",
         ),
+        (
+            {"initial_transform": np.eye(4), "init": "rigid.tfm"},
+            r"init rigid.tfm and initial_transform: give one of the two",
+        ),
         ({"fixed_mask": np.ones((3, 4, 5))}, r"fixed mask: is no Volume; read it with `tfreg.read_volume`"),
         ({"fixed_points": [[0, 0]], "moving_points": [[0, 0]]}, r"fixed points: give \(n, 3\) finite numbers"),
         ({"fixed_points": np.zeros((0, 3)), "moving_points": np.zeros((0, 3))}, r"fixed points: give \(n, 3\) finite"),

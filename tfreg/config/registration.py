@@ -45,7 +45,7 @@ class RegistrationOptions(Section):
             UserError: If an option then takes no effect.
         """
         refine = not predicted if self.refine is None else self.refine
-        return checked(RegistrationOptions, **{**dict(self), "refine": refine})
+        return checked(RegistrationOptions, **dict(self) | {"refine": refine})
 
     def settings(self):
         """The `Refinement` that they ask for."""

@@ -58,11 +58,11 @@ class Stage:
         array = sample(self.pair.moving.array, self.positions, interpolation, background, self.moving_measured)
         return Volume(array, self.pair.fixed.affine, frame=self.pair.moving.frame)
 
-    def metrics(self, warped):
+    def metrics(self, warped=None):
         """How well the pair agrees.
 
         Args:
-            warped: The moving image on the fixed lattice, a `Volume`.
+            warped: The moving image on the fixed lattice as it is written, a `Volume`; None is `seen`.
 
         Returns:
             A dictionary: `correlation`, `outside_fraction`; with labels `dice`, `mean_dice` and `lost_labels`, those
@@ -71,11 +71,11 @@ class Stage:
         """
         pair = self.pair
         # What was not measured in either image is not compared.
-        considered = self.inside & self.fixed_measured & sample(self.moving_measured, self.positions, "nearest", False)
+        considered = self.fixed_measured & ~np.isnan(self.seen.array)
         if pair.fixed_mask is not None:
             considered &= pair.fixed_mask.array != 0
         result = {
-            "correlation": correlation(pair.fixed.array, warped.array, considered),
+            "correlation": correlation(pair.fixed.array, (self.seen if warped is None else warped).array, considered),
             "outside_fraction": float(1 - self.inside.mean()),
         }
         if pair.fixed_labels is not None and pair.moving_labels is not None:
@@ -120,15 +120,16 @@ def agreement(pair, init, transform, displacement_mm, interpolation="linear", ba
         An `Agreement`.
     """
     measured = tuple(measured_voxels(image.array)[0] for image in (pair.fixed, pair.moving))
-    identity = Transform.identity(pair.fixed.lattice)
-    # One stage at a time, because its positions take much memory.
-    stage = Stage(pair, identity, measured)
-    before = stage.metrics(stage.seen)
-    if not np.array_equal(init, identity.init):
-        stage = None
-        stage = Stage(pair, Transform.identity(pair.fixed.lattice, init), measured)
-    after_init, seen_before = stage.metrics(stage.seen), stage.seen
-    stage = None
+
+    def unregistered(world_map):
+        """Metrics and image of the stage that a matrix makes; its positions, which are many, are gone by the next."""
+        stage = Stage(pair, Transform.identity(pair.fixed.lattice, world_map), measured)
+        return stage.metrics(), stage.seen
+
+    before, seen_before = unregistered(np.eye(4))
+    after_init = before
+    if not np.array_equal(init, np.eye(4)):
+        after_init, seen_before = unregistered(init)
     stage = Stage(pair, transform, measured, displacement_mm)
     warped = stage.warped(interpolation, background)
     metrics = {"before": before, "after_init": after_init, "after": stage.metrics(warped)}

@@ -13,10 +13,7 @@ from tfreg.preprocessing.network_grid import network_grid
 from tfreg.preprocessing.pyramid import cube_lattice, onto_level
 from tfreg.refinement.refine import refine_pair, steps_of
 from tfreg.registration.agreement import agreement
-from tfreg.registration.image_pair import (
-    landmark_doubts,
-    notes_beside,
-)
+from tfreg.registration.image_pair import landmark_doubts, notes_beside
 from tfreg.registration.result import Registration
 from tfreg.registration.verdict import trust_figures, verdict
 from tfreg.runtime.progress import progress_bar

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tfreg.config import RegistrationOptions, checked
+from tfreg.errors import UserError
 from tfreg.registration.image_pair import INPUTS, ImagePair, read_input
 from tfreg.registration.initial_matrix import matrix_from_file, rule_or_file
 from tfreg.registration.register import register_pair
@@ -41,13 +42,12 @@ def register(fixed, moving, *, model=None, progress=False, **options):
             images.
         WorkError: If the transform that is found is not finite.
     """
-    inputs = {"fixed": fixed, "moving": moving}
-    inputs |= {name: options.pop(name) for name in INPUTS[2:] if options.get(name) is not None}
-    for name in INPUTS[2:]:
-        options.pop(name, None)
+    inputs = {"fixed": fixed, "moving": moving} | {name: options.pop(name, None) for name in INPUTS[2:]}
     matrix = options.pop("initial_transform", None)
     if isinstance(options.get("init"), str | Path):
         options["init"], file = rule_or_file(options["init"])
+        if file is not None and matrix is not None:
+            raise UserError(f"init {file} and initial_transform: give one of the two")
         matrix = matrix if file is None else matrix_from_file(file)
     options = checked(RegistrationOptions, **options).resolved(model is not None)
     files = {name: value for name, value in inputs.items() if isinstance(value, str | Path)}
