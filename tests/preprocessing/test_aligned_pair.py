@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
+from itk_reference import itk_resample
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
@@ -19,30 +19,6 @@ from tfreg.preprocessing.initial_alignment import initial_alignment
 from tfreg.preprocessing.network_grid import network_grid
 from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.volume import Volume
-
-ITK = {"nearest": sitk.sitkNearestNeighbor, "linear": sitk.sitkLinear, "cubic": sitk.sitkBSpline}
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-
-def itk_image(array, affine):
-    affine = LPS_TO_RAS @ affine
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
-    image.SetOrigin(affine[:3, 3].tolist())
-    return image
-
-
-def itk_resample(volume, lattice, interpolation, world_map, sigma_mm=None):
-    """The volume at the lattice's voxels by SimpleITK, 0 outside, smoothed first if asked."""
-    matrix = LPS_TO_RAS @ world_map @ LPS_TO_RAS
-    transform = sitk.AffineTransform(matrix[:3, :3].ravel().tolist(), matrix[:3, 3].tolist())
-    reference = itk_image(np.zeros(lattice.shape, np.float32), lattice.affine)
-    image = itk_image(volume.array, volume.affine)
-    if sigma_mm is not None:
-        image = sitk.DiscreteGaussian(image, np.square(sigma_mm).tolist(), 64, 1e-5)
-    return sitk.GetArrayFromImage(sitk.Resample(image, reference, transform, ITK[interpolation], 0.0)).T
 
 
 def placed(matrix, shape, centre_world):
@@ -132,7 +108,7 @@ def test_a_coarser_grid_is_anti_aliased_as_itk_smooths(oblique):
     steps = np.linalg.norm(voxel_map(moving, lattice, world_map)[:3, :3], axis=1)
     assert steps.min() > 1.5
     sigma_mm = moving.spacing * np.sqrt(steps**2 - 1) / 2
-    expected = itk_resample(moving, lattice, "linear", world_map, sigma_mm)
+    expected = itk_resample(moving, lattice, "linear", world_map, sigma_mm=sigma_mm)
     plain = itk_resample(moving, lattice, "linear", world_map)
     result = onto_network_grid(moving, lattice, world_map)
     inside = (result != 0) & (expected != 0)
@@ -192,7 +168,7 @@ def test_prepared_pair_is_itks(oblique, init, interpolation):
     for result, volume, world_map in ((pair.fixed, normal[0], np.eye(4)), (pair.moving, normal[1], pair.init)):
         steps = np.linalg.norm(voxel_map(volume, pair.lattice, world_map)[:3, :3], axis=1)
         sigma_mm = volume.spacing * np.sqrt(np.maximum(steps**2 - 1, 0)) / 2
-        expected = itk_resample(volume, pair.lattice, interpolation, world_map, np.maximum(sigma_mm, 1e-4))
+        expected = itk_resample(volume, pair.lattice, interpolation, world_map, sigma_mm=np.maximum(sigma_mm, 1e-4))
         assert (result.dtype, result.shape) == (np.float32, grid["shape"])
         inside = (result != 0) & (expected > 0)
         assert inside.any()

@@ -3,32 +3,12 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from itk_reference import itk_image, itk_resample
 from scipy.spatial.transform import Rotation
 
 from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.resampling import anti_aliased, resample, sample
 from tfreg.volumes.volume import Volume
-
-ITK = {"nearest": sitk.sitkNearestNeighbor, "linear": sitk.sitkLinear, "cubic": sitk.sitkBSpline}
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-
-def itk_image(array, affine):
-    affine = LPS_TO_RAS @ affine
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
-    image.SetOrigin(affine[:3, 3].tolist())
-    return image
-
-
-def itk_resample(volume, lattice, interpolation, world_map, fill):
-    matrix = LPS_TO_RAS @ world_map @ LPS_TO_RAS
-    transform = sitk.AffineTransform(matrix[:3, :3].ravel().tolist(), matrix[:3, 3].tolist())
-    reference = itk_image(np.zeros(lattice.shape, np.float32), lattice.affine)
-    image = itk_image(volume.array, volume.affine)
-    return sitk.GetArrayFromImage(sitk.Resample(image, reference, transform, ITK[interpolation], fill)).T
 
 
 @pytest.mark.parametrize("interpolation", ["linear", "cubic"])
