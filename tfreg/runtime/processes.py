@@ -1,9 +1,14 @@
 """Work in processes of which one may crash without the others."""
 
+import contextlib
 import functools
 import multiprocessing
 import os
-from concurrent.futures import as_completed
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, as_completed
+from dataclasses import replace
+from multiprocessing.connection import wait
 from pathlib import Path
 
 from tfreg.errors import UserError
@@ -13,39 +18,79 @@ from tfreg.runtime.resources import limit_native_threads
 SIZES_A_PROCESS = 10
 
 
-def in_processes(function, batches, resources, workers):
+def in_processes(function, batches, resources, workers=None):
     """Calls a function with every task in processes of their own.
 
     Args:
-        function: Called with a task and `resources`; a function of a module, because the processes import it anew.
+        function: Called with a task and `resources.of_each_process()`; a function of a module, because the processes
+            import it anew.
         batches: Iterable of lists of tasks; new processes start with each list.
         resources: A `tfreg.runtime.resources.Resources`.
-        workers: Processes side by side.
 
     Yields:
         (task, result) as they come. Where a process died, the result is a dictionary with `error`, one line;
         exceptions of the function are raised here.
     """
-    from pebble import ProcessExpired, ProcessPool
+    resources = replace(resources, workers=workers or resources.workers)
+    for batch in batches:
+        with process_pool(resources) as submit:
+            waiting = {submit(function, task): task for task in batch}
+            for future in as_completed(waiting):
+                yield waiting[future], result_of(future)
 
+
+@contextlib.contextmanager
+def process_pool(resources, tasks_a_process=0) -> Iterator:
+    """Processes side by side; they end at once where their command is stopped or killed.
+
+    Args:
+        resources: A `tfreg.runtime.resources.Resources`.
+        tasks_a_process: A process is replaced after so many; 0 for never.
+
+    Yields:
+        A function that takes a function of a module and a task, calls that with the task and
+        `resources.of_each_process()`, and returns a `Future` for `result_of`.
+    """
+    from pebble import ProcessPool
+
+    each = resources.of_each_process()
+    # Spawned, not forked: a fork of a process that holds TensorFlow's threads may hang.
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPool(resources.workers, tasks_a_process, initializer=_begin, initargs=(each,), context=spawn)
+    try:
+        yield lambda function, task: pool.schedule(function, args=(task, each))
+        pool.close()
+    except BaseException:
+        pool.stop()
+        raise
+    finally:
+        pool.join()
+
+
+def result_of(future: Future):
+    """What a task gave, or a dictionary with `error`, one line, where its process died."""
+    from pebble import ProcessExpired
+
+    try:
+        return future.result()
+    except ProcessExpired as error:
+        return {"error": end_of_process(error.exitcode)}
+
+
+def _begin(resources):
+    """What a process of a pool does first."""
     limit_native_threads(resources.threads)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    for batch in batches:
-        pool = ProcessPool(workers, context=multiprocessing.get_context("spawn"))
-        try:
-            waiting = {pool.schedule(function, args=(task, resources)): task for task in batch}
-            for future in as_completed(waiting):
-                try:
-                    result = future.result()
-                except ProcessExpired as error:
-                    result = {"error": end_of_process(error.exitcode)}
-                yield waiting[future], result
-            pool.close()
-        except BaseException:
-            pool.stop()
-            raise
-        finally:
-            pool.join()
+    if resources.workers > 1:
+        # Else the first one takes all memory of the GPU.
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    parent = multiprocessing.parent_process()
+
+    def watch():
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def end_of_process(exit_code):

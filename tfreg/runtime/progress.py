@@ -1,14 +1,83 @@
-"""Progress bars for long work."""
+"""How far long work has come: what the library tells, and the bar that the command line shows."""
 
+import contextlib
 import sys
+from collections.abc import Iterator
+from typing import Protocol
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+class Advance(Protocol):
+    """Tells that steps are done."""
+
+    def __call__(self, steps: int = 1, status: str = "") -> None:
+        """Tells that so many steps are done, and what is at hand."""
 
 
-def progress_bar(shown=True):
-    """A `rich.progress.Progress` on standard error; on anything but a terminal it stays silent."""
-    return Progress(
+class Progress(Protocol):
+    """Whom long work tells how far it is; an object with this method will do."""
+
+    def stage(self, name: str, total: int) -> contextlib.AbstractContextManager[Advance]:
+        """A part of the work; it is done where its context ends.
+
+        Args:
+            name: What is done, such as "refining".
+            total: How many steps it takes at most.
+
+        Returns:
+            A context that gives an `Advance`.
+        """
+
+
+class NoProgress:
+    """A `Progress` that shows nothing."""
+
+    @contextlib.contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Advance]:
+        """A stage of which nothing is shown."""
+        yield _nothing
+
+
+def _nothing(steps: int = 1, status: str = "") -> None:
+    pass
+
+
+NO_PROGRESS = NoProgress()
+
+
+class ProgressBar:
+    """A `Progress` with a bar for each stage on standard error; on anything but a terminal it stays silent."""
+
+    def __init__(self) -> None:
+        self._bars, self._open = None, 0
+
+    @contextlib.contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Advance]:
+        """A bar, below those of the stages within which it lies."""
+        if self._bars is None:
+            self._bars = _bars()
+            self._bars.start()
+        self._open += 1
+        bars, task = self._bars, self._bars.add_task(name, total=total, status="")
+
+        def advance(steps: int = 1, status: str | None = None) -> None:
+            bars.update(task, advance=steps, **({} if status is None else {"status": status}))
+
+        try:
+            yield advance
+            bars.update(task, completed=total)  # what converges early takes fewer steps
+        finally:
+            self._open -= 1
+            if not self._open:
+                self._bars = None
+                bars.stop()
+
+
+def _bars(shown=True):
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    return Bars(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -18,3 +87,6 @@ def progress_bar(shown=True):
         console=Console(stderr=True),
         disable=not (shown and sys.stderr is not None and sys.stderr.isatty()),
     )
+
+
+progress_bar = _bars

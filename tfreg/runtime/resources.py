@@ -3,54 +3,73 @@
 import contextlib
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tfreg.config import Processing, checked
 from tfreg.errors import UserError
 from tfreg.runtime.keras_settings import load_keras
 from tfreg.runtime.native_output import silenced
+from tfreg.runtime.threads import limited_threads, usable_cpus
 
 FLAGS = {"XLA_FLAGS", "TF_XLA_FLAGS"}
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a process may use: `seed`, `threads` and `device` as in `set_up`."""
+    """What a command or a call may use of the machine, and its seed.
+
+    Args:
+        seed: Seeds Python, NumPy and the backend, or None.
+        threads: Largest number of CPU threads, of each process; None for all.
+        device: "cpu" hides GPUs; "gpu" demands one; None takes what is there.
+        workers: Processes side by side, where a command has many pairs.
+
+    Raises:
+        UserError: If an option is not valid.
+    """
 
     seed: int | None = 0
     threads: int | None = None
     device: str | None = None
+    workers: int = 1
 
-    def set_up(self):
-        """Calls `set_up`."""
-        set_up(self.seed, self.threads, self.device)
+    def __post_init__(self):
+        for name, value in checked(Processing, **vars(self)):
+            object.__setattr__(self, name, value)
+
+    def set_up(self) -> None:
+        """Sets seeds and limits of this process, before the first tensor is made.
+
+        Raises:
+            UserError: If "gpu" is asked for and there is none, or the backend cannot be used.
+        """
+        limit_native_threads(self.threads)
+        # What TensorFlow tells its developers, such as which compiler it starts.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        load_keras()
+        import keras
+
+        if keras.backend.backend() == "tensorflow":
+            set_up_tensorflow(self.threads, self.device)
+        elif keras.backend.backend() == "jax":
+            _set_up_jax(self.device)
+        if self.seed is not None:
+            keras.utils.set_random_seed(self.seed)
+
+    def limited(self) -> contextlib.AbstractContextManager[None]:
+        """A context within which reading, resampling and writing keep to the threads."""
+        return limited_threads(self.threads)
+
+    def of_each_process(self) -> "Resources":
+        """The same with the machine's threads divided among the workers, where their number was not given."""
+        if self.workers == 1 or self.threads is not None:
+            return self
+        return replace(self, threads=max(1, usable_cpus() // self.workers))
 
 
 def set_up(seed=None, threads=None, device=None):
-    """Sets seeds and limits before the first tensor is made.
-
-    Args:
-        seed: Seeds Python, NumPy and the backend, or None.
-        threads: Largest number of CPU threads for an operation, or None for all.
-        device: "cpu" hides GPUs; "gpu" demands one; None takes what is there.
-
-    Raises:
-        UserError: If "gpu" is asked for and there is none, the backend cannot be used, or an option is not valid.
-    """
-    options = checked(Processing, seed=seed, threads=threads, device=device)
-    seed, threads = options.seed, options.threads
-    limit_native_threads(threads)
-    # What TensorFlow tells its developers, such as which compiler it starts.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    load_keras()
-    import keras
-
-    if keras.backend.backend() == "tensorflow":
-        set_up_tensorflow(threads, device)
-    elif keras.backend.backend() == "jax":
-        _set_up_jax(device)
-    if seed is not None:
-        keras.utils.set_random_seed(seed)
+    """`Resources.set_up` of these options."""
+    Resources(seed, threads, device).set_up()
 
 
 def limit_native_threads(threads):
@@ -65,7 +84,7 @@ def limit_native_threads(threads):
 
 
 def set_up_tensorflow(threads=None, device=None):
-    """The part of `set_up` that needs TensorFlow and not Keras; arguments and errors as there."""
+    """The part of `Resources.set_up` that needs TensorFlow and not Keras; arguments and errors as there."""
     import tensorflow as tf
 
     with silenced():
@@ -87,7 +106,7 @@ def set_up_tensorflow(threads=None, device=None):
 
 
 def _set_up_jax(device):
-    """The part of `set_up` for JAX; arguments and errors as there."""
+    """The part of `Resources.set_up` for JAX; arguments and errors as there."""
     import jax
 
     if device == "cpu":
@@ -101,7 +120,7 @@ def _set_up_jax(device):
         raise UserError("--device gpu: JAX sees no GPU here; install JAX for this GPU, or use --device cpu")
 
 
-def versions():
+def versions() -> dict[str, str]:
     """Dictionary of the versions that a result depends on; Keras' and TensorFlow's where they are in use."""
     import numpy
     import scipy

@@ -3,7 +3,9 @@
 import contextlib
 import math
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 
 # Voxels or points done at a time: their temporaries stay in the processor's cache.
@@ -11,6 +13,28 @@ PART_SIZE = 2**16
 
 # The CPU time that a container may use in so much time, in microseconds (cgroup v2).
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+_limit: ContextVar[int | None] = ContextVar("threads", default=None)
+
+
+@contextlib.contextmanager
+def limited_threads(threads: int | None) -> Iterator[None]:
+    """Within this context work takes no more threads.
+
+    Args:
+        threads: The largest number, or None for what holds already.
+    """
+    token = _limit.set(threads or _limit.get())
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
+def in_context(function):
+    """A function for another thread, where the limits of this one hold."""
+    context = copy_context()
+    return lambda *arguments: context.copy().run(function, *arguments)
 
 
 def in_threads(function, parts):
@@ -24,7 +48,7 @@ def in_threads(function, parts):
         A list of results, in the parts' order; the first error is raised.
     """
     with ThreadPoolExecutor(thread_count()) as pool:
-        return list(pool.map(function, parts))
+        return list(pool.map(in_context(function), parts))
 
 
 def in_slabs(function, lattice):
@@ -48,7 +72,10 @@ def in_slabs(function, lattice):
 
 
 def thread_count():
-    """As many as OMP_NUM_THREADS allows, which `--threads` sets, else one for each CPU that may be used."""
+    """As many as `limited_threads` or a person's OMP_NUM_THREADS allow, else one for each CPU that may be used."""
+    limit = _limit.get()
+    if limit is not None:
+        return limit
     allowed = os.environ.get("OMP_NUM_THREADS", "")
     return int(allowed) if allowed.isdecimal() and int(allowed) else usable_cpus()
 
