@@ -190,17 +190,11 @@ def pair(tools):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A manifest of six breathing people, three of them for validation."""
+    from tfreg.config import SimulationOptions
     from tfreg.simulation.data_set import simulate
 
-    return simulate(
-        tmp_path_factory.mktemp("data") / "chests",
-        subjects=6,
-        shape=(24, 20, 22),
-        spacing=(15, 16, 17),
-        splits=(0.5, 0.5, 0),
-        seed=1,
-        progress=False,
-    )
+    options = SimulationOptions(subjects=6, shape=(24, 20, 22), spacing=(15, 16, 17), splits=(0.5, 0.5, 0), seed=1)
+    return simulate(tmp_path_factory.mktemp("data") / "chests", options)
 
 
 BROWSER_OPTIONS = (

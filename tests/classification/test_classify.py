@@ -14,7 +14,7 @@ from tfreg.classification.classify import JUDGEMENT, evaluate_classifier, predic
 from tfreg.classification.cohort import read_cohort
 from tfreg.classification.features import residual_mm
 from tfreg.classification.trained_classifier import CLASSIFIER
-from tfreg.config import Classification, load_config, parse_section
+from tfreg.config import Classification, SimulationOptions, load_config, parse_section
 from tfreg.errors import UserError
 from tfreg.io.formats import read_volume, write_volume
 from tfreg.io.tables.manifest import read_subjects
@@ -23,7 +23,7 @@ from tfreg.registration import cohort as deformations
 from tfreg.registration.cohort import register_subjects
 from tfreg.simulation.data_set import DATA_SET, simulate
 
-SMALL = {"shape": (30, 24, 28), "spacing": (12.0, 11.5, 12.5), "diseased": 0.5, "progress": False}
+SMALL = {"shape": (30, 24, 28), "spacing": (12.0, 11.5, 12.5), "subjects": 16, "diseased": 0.5}
 CONFIG = """
 pairs: {moving: inhale, fixed: exhale}
 healthy: [healthy]
@@ -41,9 +41,9 @@ def chests(tmp_path_factory):
     """A training cohort, and two cohorts of the same other people: the ill as stiff as can be, and not at all."""
     folder = tmp_path_factory.mktemp("chests")
     (folder / "classify.yaml").write_text(CONFIG)
-    simulate(folder / "train", subjects=16, severity=(0.5, 1), seed=1, **SMALL)
+    simulate(folder / "train", SimulationOptions(severity=(0.5, 1), seed=1, **SMALL))
     for name, severity in (("strong", 1.0), ("none", 0.0)):
-        simulate(folder / name, subjects=16, severity=(severity, severity), seed=2, **SMALL)
+        simulate(folder / name, SimulationOptions(severity=(severity, severity), seed=2, **SMALL))
     return folder
 
 

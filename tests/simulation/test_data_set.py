@@ -1,7 +1,7 @@
 """`simulate` writes a data set that this and other software read, whole or not at all."""
 
 import csv
-import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -9,21 +9,25 @@ import pytest
 import SimpleITK as sitk
 
 import tfreg
+from tfreg.config import SimulationOptions, checked
 from tfreg.errors import UserError
 from tfreg.io.formats import read_points, read_volume
 from tfreg.io.tables.manifest import read_subjects
+from tfreg.runtime.resources import Resources
 from tfreg.simulation import data_set as workflow
-from tfreg.simulation.data_set import simulate
+from tfreg.simulation.data_set import SimulationRecord, simulate
 from tfreg.volumes.resampling import sample
 
-SMALL = {"shape": (30, 24, 28), "spacing": (12.0, 11.5, 12.5), "progress": False}
+SMALL = {"shape": (30, 24, 28), "spacing": (12.0, 11.5, 12.5)}
+FIVE = SimulationOptions(subjects=5, diseased=0.4, seed=3, orientation="LPS", **SMALL)
+ONE = SimulationOptions(subjects=1, **SMALL)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A data set of five subjects, two of them ill, in an orientation that is not RAS."""
     out = tmp_path_factory.mktemp("simulate") / "deep" / "chest"
-    simulate(out, subjects=5, diseased=0.4, seed=3, orientation="LPS", **SMALL)
+    simulate(out, FIVE)
     return out
 
 
@@ -48,23 +52,24 @@ def test_layout(data):
     for row in drawn:
         assert (float(row["severity"]) >= 0.5) == (row["group"] == "fibrosis")
         assert (float(row["severity"]) == 0) == (row["group"] == "healthy")
-    record = json.loads((data / "simulation.json").read_text())
-    assert record["tfreg"] == tfreg.__version__
-    assert record["arguments"]["seed"] == 3
+    record = SimulationRecord.read(data / "simulation.json")
+    assert (record.tfreg, record.arguments) == (tfreg.__version__, FIVE)
     assert [p.name for p in data.parent.iterdir()] == ["chest"]
 
 
 def test_splits_keep_their_shares_within_each_group(tmp_path):
-    tasks = workflow._cohort(tmp_path, 40, 0.5, (0.2, 0.9), (0.6, 0.2, 0.2), 0, {})
+    options = SimulationOptions(subjects=40, diseased=0.5, severity=(0.2, 0.9))
+    tasks = workflow._tasks(tmp_path, options)
     for group in ("healthy", "fibrosis"):
         splits = [t.split for t in tasks if t.group == group]
         assert [splits.count(s) for s in ("train", "validation", "test")] == [12, 4, 4]
-    assert {t.split for t in workflow._cohort(tmp_path, 3, 0, (0, 1), (1, 0, 0), 0, {})} == {"train"}
+    options = SimulationOptions(subjects=3, diseased=0, splits=(1, 0, 0))
+    assert {t.split for t in workflow._tasks(tmp_path, options)} == {"train"}
 
 
 def test_same_voxels_in_other_processes(data, tmp_path):
     again = tmp_path / "again"
-    simulate(again, subjects=5, diseased=0.4, seed=3, orientation="LPS", threads=2, **SMALL)
+    simulate(again, FIVE, Resources(threads=2))
     for file in sorted(p.relative_to(data) for p in data.rglob("*") if p.is_file()):
         if file.suffix == ".gz":
             first, second = (np.asarray(nib.load(root / file).dataobj) for root in (data, again))
@@ -100,20 +105,20 @@ def test_itk_reads_the_displacement(data):
 def test_an_existing_folder_is_refused(data, tmp_path):
     before = (data / "subjects.csv").read_bytes()
     with pytest.raises(UserError, match="already exists"):
-        simulate(data, **SMALL)
+        simulate(data, ONE)
     other = tmp_path / "thesis"
     other.mkdir()
     (other / "chapter.txt").write_text("precious")
     with pytest.raises(UserError, match="not a result of this command"):
-        simulate(other, force=True, **SMALL)
+        simulate(other, ONE, force=True)
     assert (other / "chapter.txt").read_text() == "precious"
     assert (data / "subjects.csv").read_bytes() == before
 
 
 def test_force_replaces_a_data_set(tmp_path):
     out = tmp_path / "chest"
-    simulate(out, subjects=2, **SMALL)
-    simulate(out, subjects=1, force=True, **SMALL)
+    simulate(out, SimulationOptions(subjects=2, **SMALL))
+    simulate(out, ONE, force=True)
     assert len(read_subjects(out / "subjects.csv")) == 2
     assert [p.name for p in tmp_path.iterdir()] == ["chest"]
 
@@ -124,8 +129,18 @@ def test_nothing_is_left_of_a_failure(tmp_path, monkeypatch):
 
     monkeypatch.setattr(workflow, "write_subjects", fail)
     with pytest.raises(UserError, match="No space left"):
-        simulate(tmp_path / "chest", subjects=1, **SMALL)
+        simulate(tmp_path / "chest", ONE)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_an_earlier_version_recorded_makes_its_voxels_again(tmp_path):
+    golden = Path(__file__).parents[1] / "goldens" / "data"
+    simulate(tmp_path / "chest", SimulationRecord.read(golden / "simulation.json").arguments)
+    files = sorted(path.relative_to(golden) for path in golden.rglob("*.nii.gz"))
+    assert len(files) > 10
+    for file in files:
+        first, second = (np.asarray(nib.load(root / file).dataobj) for root in (golden, tmp_path / "chest"))
+        np.testing.assert_allclose(first, second, rtol=0, atol=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +157,6 @@ def test_nothing_is_left_of_a_failure(tmp_path, monkeypatch):
         {"severity": (0.9, 0.2)},
         {"splits": (0.5, 0.5, 0.5)},
         {"seed": -1},
-        {"threads": 0},
         {"subjects": "many"},
         {"subjects": 2.5},
         {"spacing": (float("nan"), 1.0, 1.0)},
@@ -154,6 +168,6 @@ def test_nothing_is_left_of_a_failure(tmp_path, monkeypatch):
 )
 def test_bad_arguments(tmp_path, arguments):
     with pytest.raises(UserError, match=next(iter(arguments)).replace("_", "-")) as caught:
-        simulate(tmp_path / "chest", **{**SMALL, **arguments})
+        simulate(tmp_path / "chest", checked(SimulationOptions, **SMALL | arguments))
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,5 @@
-"""Commands for many volumes."""
+"""The command that compares methods on many pairs."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,37 +9,11 @@ from tfreg.cli.options import (
     Device,
     Force,
     Seed,
-    Threads,
     names_in,
 )
 from tfreg.errors import WorkError
 
 app = typer.Typer()
-
-
-@app.command()
-def train(
-    config: Annotated[Path, typer.Argument(help="YAML config, such as configs/demo.yaml.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, such as loss.beta=1e-5.")] = None,
-    data: Annotated[Path, typer.Option(help="Subjects manifest (CSV).")] = ...,
-    run: Annotated[Path, typer.Option(help="Folder of the run; an interrupted one is resumed.")] = ...,
-    several_gpus: Annotated[bool, typer.Option("--several-gpus", help="Split every batch over all GPUs.")] = False,
-    threads: Threads = None,
-    device: Device = None,
-):
-    """Train the network without ground truth; resumes an interrupted run."""
-    from tfreg.config import load_config
-    from tfreg.training.train import train as train_run
-
-    report = train_run(
-        load_config(config, overrides or ()), data, run, threads=threads, device=device, several_gpus=several_gpus
-    )
-    for text in report["warnings"]:
-        print(f"tfreg: warning: {text}", file=sys.stderr)
-    best = {
-        key: value for key, value in report["best"].items() if key in ("epoch", "val_loss", "val_displacement_dice")
-    }
-    print(f"{run}: {report['epochs']} epochs; best: " + ", ".join(f"{key} {value:g}" for key, value in best.items()))
 
 
 @app.command()
@@ -110,45 +83,3 @@ def evaluate(
             f"{failures} of {failures + measured} registrations failed; {out / TABLES} lists them, and its means are "
             "of the others"
         )
-
-
-@app.command()
-def simulate(
-    out: Annotated[Path, typer.Option(help="Folder for the data set.")],
-    subjects: Annotated[int, typer.Option(help="How many people.")] = 8,
-    shape: Annotated[tuple[int, int, int], typer.Option(help="Voxels along each axis.")] = (96, 96, 96),
-    spacing: Annotated[tuple[float, float, float], typer.Option(help="mm along each axis.")] = (3.75, 3.75, 3.75),
-    modality: Annotated[str, typer.Option(help="mr or ct.")] = "mr",
-    diseased: Annotated[float, typer.Option(help="Share of subjects with stiff lung bases, 0 to 1.")] = 0.3,
-    severity: Annotated[tuple[float, float], typer.Option(help="Range of their severity, 0 to 1.")] = (0.5, 1.0),
-    orientation: Annotated[str, typer.Option(help="Where the axes point, three letters such as RAS.")] = "RAS",
-    splits: Annotated[tuple[float, float, float], typer.Option(help="Shares of train, validation and test.")] = (
-        0.6,
-        0.2,
-        0.2,
-    ),
-    circular_fov: Annotated[bool, typer.Option("--circular-fov", help="CT only: pad outside a circle.")] = False,
-    seed: Seed = 0,
-    threads: Threads = None,
-    force: Force = False,
-):
-    """Write a breathing-chest data set with masks, landmarks, health labels and true deformations."""
-    from tfreg.simulation.data_set import simulate as simulate_cohort
-
-    print(
-        simulate_cohort(
-            out,
-            subjects=subjects,
-            shape=shape,
-            spacing=spacing,
-            modality=modality,
-            diseased=diseased,
-            severity=severity,
-            seed=seed,
-            orientation=orientation,
-            splits=splits,
-            circular_fov=circular_fov,
-            force=force,
-            threads=1 if threads is None else threads,
-        )
-    )

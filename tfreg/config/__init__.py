@@ -10,7 +10,6 @@ from tfreg.config.options import (
     ExportOptions,
     Processing,
     RequestOptions,
-    SimulationOptions,
     TuningOptions,
     checked,
 )
@@ -18,6 +17,7 @@ from tfreg.config.refinement import PRESETS, Refinement, refinement_settings
 from tfreg.config.registration import RegistrationOptions
 from tfreg.config.search import DEFAULT_SEARCH, SearchRange
 from tfreg.config.sections import SIMILARITIES
+from tfreg.config.simulation import SimulationOptions
 from tfreg.config.training_run import (
     Augmentation,
     Config,

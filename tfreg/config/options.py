@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError
 
-from tfreg.config.sections import Count, Positive, Section, not_a_truth_value, three_letters
+from tfreg.config.sections import Count, Positive, Section, not_a_truth_value
 from tfreg.errors import UserError
 from tfreg.spelling import is_meant
 
@@ -30,8 +30,6 @@ def words(*choices):
     return Annotated[str, BeforeValidator(check)]
 
 
-Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(not_a_truth_value)]
-Voxels = Annotated[int, Field(ge=16), BeforeValidator(not_a_truth_value)]
 Megabytes = Annotated[int, Field(gt=0, le=2047), BeforeValidator(not_a_truth_value)]  # gRPC counts bytes in 31 bits
 
 
@@ -75,31 +73,6 @@ class RequestOptions(Section):
     max_message_mb: Megabytes = 1024
     timeout: Positive = 300.0  # s
     retries: Annotated[int, Field(ge=0), BeforeValidator(not_a_truth_value)] = 10
-
-
-class SimulationOptions(Section):
-    """Simulated people and their images."""
-
-    subjects: Count
-    shape: tuple[Voxels, Voxels, Voxels]
-    spacing: tuple[Positive, Positive, Positive]  # mm
-    modality: words("mr", "ct")
-    orientation: Annotated[str, AfterValidator(three_letters)]
-    circular_fov: bool
-    diseased: Share
-    severity: tuple[Share, Share]
-    splits: tuple[Share, Share, Share]
-    seed: Annotated[int, Field(ge=0), BeforeValidator(not_a_truth_value)]
-
-    @model_validator(mode="after")
-    def _fits_together(self):
-        if self.severity[0] > self.severity[1]:
-            raise ValueError(f"--severity {self.severity}: give two rising numbers from 0 to 1")
-        if abs(sum(self.splits) - 1) > 1e-6:
-            raise ValueError(
-                f"--splits {self.splits}: give the shares of train, validation and test, which add up to 1"
-            )
-        return self
 
 
 def checked(section, **values):

@@ -1,24 +1,23 @@
 """`tfreg simulate`: a breathing-chest data set with masks, landmarks, health labels and the true deformations."""
 
-import concurrent.futures
-import contextlib
 import csv
-import json
 import math
-import multiprocessing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 import tfreg
-from tfreg.config import Processing, SimulationOptions, checked
+from tfreg.config import SimulationOptions
 from tfreg.errors import UserError, WorkError
 from tfreg.io.folders.result_folder import Kind, claimed_result
 from tfreg.io.formats import MAX_VOXELS, write_points, write_volume
 from tfreg.io.itk_transforms import write_displacement
+from tfreg.io.json_files import Record
 from tfreg.io.tables.manifest import Subject, write_subjects
-from tfreg.runtime.progress import progress_bar
+from tfreg.runtime.processes import process_pool, result_of
+from tfreg.runtime.progress import NO_PROGRESS, Progress
+from tfreg.runtime.resources import Resources
 from tfreg.simulation.subject import simulate_subject
 
 PHASES = ("inhale", "exhale")
@@ -52,6 +51,19 @@ No real person is shown.
 """
 
 
+class SimulationRecord(Record):
+    """What simulation.json says: the versions and the options that the data set was made with.
+
+    Args:
+        tfreg, numpy: Versions.
+        arguments: The `SimulationOptions`.
+    """
+
+    tfreg: str
+    numpy: str
+    arguments: SimulationOptions
+
+
 @dataclass(frozen=True)
 class _Task:
     """One subject to simulate; it travels to a worker process."""
@@ -62,117 +74,67 @@ class _Task:
     severity: float
     group: str
     split: str
-    image: dict
+    options: SimulationOptions
 
 
 def simulate(
-    out,
-    subjects=8,
-    shape=(96, 96, 96),
-    spacing=(3.75, 3.75, 3.75),
-    modality="mr",
-    diseased=0.3,
-    severity=(0.5, 1.0),
-    seed=0,
-    orientation="RAS",
-    splits=(0.6, 0.2, 0.2),
-    circular_fov=False,
-    force=False,
-    threads=1,
-    progress=True,
-):
+    out: str | Path,
+    options: SimulationOptions | None = None,
+    resources: Resources | None = None,
+    force: bool = False,
+    progress: Progress = NO_PROGRESS,
+) -> Path:
     """Writes a folder of simulated subjects at inhale and exhale.
 
     Args:
         out: The folder to make; it appears whole or not at all.
-        subjects: How many people.
-        shape: Voxels along each array axis, three integers.
-        spacing: mm along each array axis, three numbers.
-        modality: "mr" or "ct".
-        diseased: Share of the subjects that have stiff lung bases, 0 to 1, rounded to whole subjects.
-        severity: Range from which the severity of each diseased subject is drawn, two numbers in [0, 1].
-        seed: Equal seeds and arguments write equal voxels, whatever `threads` is.
-        orientation: Three letters, the directions in which the array axes grow.
-        splits: Shares of the training, validation and test subjects, kept within each group.
-        circular_fov: CT only: -1024 outside a circle, as scanners pad.
+        options: A `tfreg.config.SimulationOptions`, or None for the defaults. Equal options write equal voxels,
+            whatever the resources are.
+        resources: A `Resources`, or None for one process. A subject keeps one thread busy: without `workers`, so many
+            subjects as there may be `threads` are simulated side by side. The seed is that of the options.
         force: Replace `out` if it holds a simulated data set.
-        threads: Worker processes.
-        progress: Show a progress bar.
+        progress: Is told how many subjects are done.
 
     Returns:
         Path of the manifest, `out/subjects.csv`.
 
     Raises:
-        UserError: If an argument is out of range, or `out` exists and is not to be replaced.
+        UserError: If the images would be too large, or `out` exists and is not to be replaced.
+        WorkError: If a process is killed.
     """
-    out = Path(out)
-    asked = checked(
-        SimulationOptions,
-        subjects=subjects,
-        shape=shape,
-        spacing=spacing,
-        modality=modality,
-        diseased=diseased,
-        severity=severity,
-        seed=seed,
-        orientation=orientation,
-        splits=splits,
-        circular_fov=circular_fov,
-    )
-    subjects, diseased, severity, splits, seed = (
-        asked.subjects,
-        asked.diseased,
-        asked.severity,
-        asked.splits,
-        asked.seed,
-    )
-    if math.prod(asked.shape) > MAX_VOXELS:
-        raise UserError(f"--shape {asked.shape}: more than {MAX_VOXELS} voxels; give fewer, with a larger spacing")
-    threads = checked(Processing, threads=threads).threads or 1
-    image = {
-        "shape": asked.shape,
-        "spacing": asked.spacing,
-        "modality": modality,
-        "orientation": asked.orientation,
-        "circular_fov": asked.circular_fov,
-    }
-    arguments = {
-        "subjects": subjects,
-        **image,
-        "diseased": diseased,
-        "severity": list(severity),
-        "seed": seed,
-        "splits": list(splits),
-    }
+    out, options = Path(out), options or SimulationOptions()
+    if math.prod(options.shape) > MAX_VOXELS:
+        raise UserError(f"--shape {options.shape}: more than {MAX_VOXELS} voxels; give fewer, with a larger spacing")
     with claimed_result(out, DATA_SET, force) as written, written() as folder:
-        tasks = _cohort(folder, subjects, diseased, severity, splits, seed, image)
         rows, parameters = [], []
-        for pair, drawn in _run(tasks, threads, progress):
+        for pair, drawn in _run(_tasks(folder, options), resources or Resources(), progress):
             rows += pair
             parameters.append(drawn)
         write_subjects(folder / "subjects.csv", rows)
         _write_severity(folder / "severity.csv", parameters)
-        (folder / "README.txt").write_text(README.format(version=tfreg.__version__, modality=modality.upper()))
-        record = {"tfreg": tfreg.__version__, "numpy": np.__version__, "arguments": arguments}
-        (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+        readme = README.format(version=tfreg.__version__, modality=options.modality.upper())
+        (folder / "README.txt").write_text(readme, encoding="utf-8")
+        record = SimulationRecord(tfreg=tfreg.__version__, numpy=np.__version__, arguments=options)
+        (folder / RECORD).write_text(record.text(), encoding="utf-8")
     return out / "subjects.csv"
 
 
-def _cohort(folder, subjects, diseased, severity, splits, seed, image):
+def _tasks(folder, options):
     """The subjects' tasks: who is ill, how much, and in which split."""
-    root = np.random.SeedSequence(seed)
-    drawing, *seeds = root.spawn(subjects + 1)
+    count = options.subjects
+    root = np.random.SeedSequence(options.seed)
+    drawing, *seeds = root.spawn(count + 1)
     rng = np.random.default_rng(drawing)
-    order = rng.permutation(subjects)
-    ill = round(diseased * subjects)
-    severities, split = np.zeros(subjects), {}
-    severities[order[:ill]] = rng.uniform(*severity, ill)
-    ends = np.cumsum(splits) / np.sum(splits)
+    order = rng.permutation(count)
+    ill = round(options.diseased * count)
+    severities, split = np.zeros(count), {}
+    severities[order[:ill]] = rng.uniform(*options.severity, ill)
+    ends = np.cumsum(options.splits) / np.sum(options.splits)
     for members in (order[:ill], order[ill:]):
         for rank, index in enumerate(members):
             split[index] = SPLITS[int(np.searchsorted(ends, (rank + 0.5) / len(members)))]
     diseased_indices = set(order[:ill].tolist())
-    width = max(3, len(str(subjects)))
+    width = max(3, len(str(count)))
     return [
         _Task(
             folder=folder,
@@ -181,57 +143,69 @@ def _cohort(folder, subjects, diseased, severity, splits, seed, image):
             severity=float(severities[index]),
             group=GROUPS[index in diseased_indices],
             split=split[index],
-            image=image,
+            options=options,
         )
-        for index in range(subjects)
+        for index in range(count)
     ]
 
 
-def _run(tasks, threads, progress):
+def _run(tasks, resources, progress):
     """Results in the order of the tasks, from this process or from workers."""
     for name in ("images", "labels", "points", "displacement"):
         (tasks[0].folder / name).mkdir()
-    with contextlib.ExitStack() as stack:
-        bar = stack.enter_context(progress_bar(progress))
-        shown = bar.add_task("Simulating", total=len(tasks), status="")
-        if min(threads, len(tasks)) == 1:
-            results = map(_write_subject, tasks)
-        else:
-            # Spawned, not forked: a fork of a process that holds TensorFlow's threads may hang.
-            pool = concurrent.futures.ProcessPoolExecutor(
-                min(threads, len(tasks)), mp_context=multiprocessing.get_context("spawn")
-            )
-            results = stack.enter_context(pool).map(_write_subject, tasks)
-        done = []
-        try:
-            for result in results:
-                done.append(result)
-                bar.advance(shown)
-        except concurrent.futures.BrokenExecutor as error:
-            raise WorkError(
-                "a simulating process was killed, as where memory runs out; use fewer --threads or a smaller --shape"
-            ) from error
-    return done
+    if resources.workers == 1 and resources.threads:
+        resources = replace(resources, workers=resources.threads, threads=1)
+    resources = replace(resources, workers=min(resources.workers, len(tasks)))
+    with progress.stage("Simulating", len(tasks)) as advance:
+        for result in _results(tasks, resources):
+            yield result
+            advance()
 
 
-def _write_subject(task):
+def _results(tasks, resources):
+    """What `_write_subject` gives for each task."""
+    if resources.workers == 1:
+        yield from (_write_subject(task, resources) for task in tasks)
+        return
+    with process_pool(resources) as submit:
+        for future in [submit(_write_subject, task) for task in tasks]:
+            result = result_of(future)
+            if isinstance(result, dict):
+                raise WorkError(
+                    "a simulating process was killed, as where memory runs out; use fewer --threads or a smaller "
+                    "--shape"
+                )
+            yield result
+
+
+def _write_subject(task, resources):
     """Simulates one subject and writes its files.
 
     Returns:
         Its two manifest rows, and a dictionary of what was drawn for it.
     """
-    simulated = simulate_subject(np.random.default_rng(task.seed), severity=task.severity, **task.image)
-    rows = []
-    for phase in PHASES:
-        name = f"{task.name}_{phase}"
-        image, labels = task.folder / "images" / f"{name}.nii.gz", task.folder / "labels" / f"{name}.nii.gz"
-        points = task.folder / "points" / f"{name}.csv"
-        write_volume(image, getattr(simulated, phase))
-        write_volume(labels, getattr(simulated, f"{phase}_labels"))
-        write_points(points, getattr(simulated, f"{phase}_points"))
-        rows.append(Subject(name, task.name, image, labels, points, phase, task.group, task.split))
-    field = task.folder / "displacement" / f"{task.name}_exhale_to_inhale.nii.gz"
-    write_displacement(field, simulated.displacement_mm, simulated.exhale.affine)
+    options = task.options
+    with resources.limited():
+        simulated = simulate_subject(
+            np.random.default_rng(task.seed),
+            options.shape,
+            options.spacing,
+            options.modality,
+            task.severity,
+            options.orientation,
+            options.circular_fov,
+        )
+        rows = []
+        for phase in PHASES:
+            name = f"{task.name}_{phase}"
+            image, labels = task.folder / "images" / f"{name}.nii.gz", task.folder / "labels" / f"{name}.nii.gz"
+            points = task.folder / "points" / f"{name}.csv"
+            write_volume(image, getattr(simulated, phase))
+            write_volume(labels, getattr(simulated, f"{phase}_labels"))
+            write_points(points, getattr(simulated, f"{phase}_points"))
+            rows.append(Subject(name, task.name, image, labels, points, phase, task.group, task.split))
+        field = task.folder / "displacement" / f"{task.name}_exhale_to_inhale.nii.gz"
+        write_displacement(field, simulated.displacement_mm, simulated.exhale.affine)
     return rows, {"subject": task.name, "group": task.group, **simulated.parameters}
 
 
