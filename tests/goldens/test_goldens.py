@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from tfreg import load_run, load_transform, read_volume, register
-from tfreg.config import load_config
+from tfreg.config import TuningOptions, load_config
 from tfreg.evaluation.results import read_evaluation
 from tfreg.evaluation.write_page import write_cohort_page
 from tfreg.registration.page import write_pair_page
+from tfreg.runtime.resources import Resources
 from tfreg.tuning.tune import tune
 
 GOLDENS = Path(__file__).parent
@@ -99,6 +100,7 @@ def test_a_finished_search_is_known(tmp_path):
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "tuned" / "trials").rglob("*") if path.is_file()}
     best = load_config(tmp_path / "tuned" / "best.yaml")
     config = load_config(GOLDENS / "config.yaml")
-    tune(config, GOLDENS / "data" / "subjects.csv", tmp_path / "tuned", tuner="random", trials=2, threads=1)
+    options, resources = TuningOptions(tuner="random", trials=2), Resources(threads=1)
+    tune(config, GOLDENS / "data" / "subjects.csv", tmp_path / "tuned", options, resources)
     assert load_config(tmp_path / "tuned" / "best.yaml") == best
     assert {path: path.stat().st_mtime_ns for path in before} == before

@@ -5,19 +5,19 @@ import numpy as np
 import pytest
 
 from tfreg.tuning.chart import BEST, Axis, search_chart
-from tfreg.tuning.text import FIGURES, search_text
+from tfreg.tuning.outcome import TrialOutcome, TrialRow
+from tfreg.tuning.text import search_text
 
 ALPHA, BETA = Axis("loss.alpha", (1e-7, 1e-2), "log"), Axis("loss.beta", (1e-9, 1e-5), "log")
 SIMILARITY = Axis("loss.similarity", ('"mse"', '"lncc"'))
 BATCH = Axis("training.batch_size", (1, 4), "linear")
 
 
-def row(trial, objective, error=None, **values):
-    """A row as `tfreg.tuning.results.row_of` makes it; in keys, `_` stands for the dot."""
+def row(trial, objective, error=None, resumed=None, continues=None, **values):
+    """A trial with values; in their keys, `_` stands for the dot."""
     values = {key.replace("_", ".", 1): value for key, value in values.items()}
-    figures = dict.fromkeys(FIGURES) | {"dice": objective, "resumed_after_epoch": None, "continues": None}
-    status = "failed" if error else "running" if objective is None else "completed"
-    return {"trial": trial, "status": status, "values": values, "objective": objective, "error": error, **figures}
+    outcome = TrialOutcome(error=error, dice=objective, resumed_after_epoch=resumed)
+    return TrialRow(trial, values, outcome, objective, continues)
 
 
 ROWS = [
@@ -30,7 +30,7 @@ ROWS = [
 
 def points_of(panel, count):
     """The only group of so many points of a panel."""
-    (points,) = [found for found in panel.collections if len(found.get_offsets()) == count]
+    (points,) = [group for group in panel.collections if len(group.get_offsets()) == count]
     return points
 
 
@@ -49,12 +49,12 @@ def test_two_ranges_are_a_map(direction, brightest):
     completed.update_scalarmappable()
     luminance = completed.get_facecolors()[:, :3].sum(axis=1)
     assert int(np.argmax(luminance)) == brightest  # the better, the brighter
-    ring, cross = [found for found in panel.collections if len(found.get_offsets()) == 1][::-1]
-    np.testing.assert_allclose(ring.get_offsets()[0], [best["values"][key] for key in ("loss.alpha", "loss.beta")])
+    ring, cross = [group for group in panel.collections if len(group.get_offsets()) == 1][::-1]
+    np.testing.assert_allclose(ring.get_offsets()[0], [best.values[key] for key in ("loss.alpha", "loss.beta")])
     assert matplotlib.colors.to_hex(ring.get_edgecolors()[0]) == BEST
     np.testing.assert_allclose(cross.get_offsets(), [[1e-3, 1e-7]])
     texts = [text.get_text() for text in panel.get_legend().get_texts()]
-    assert texts == ["failed", f"best: trial {best['trial']}, validation Dice {best['objective']:.4g}"]
+    assert texts == ["failed", f"best: trial {best.trial}, validation Dice {best.objective:.4g}"]
     assert {text.get_text() for text in panel.texts} == {"0", "1", "2"}
 
 
@@ -68,10 +68,10 @@ def test_each_key_by_itself_beside_the_map():
     _, alpha, beta = figure_axes(search_chart(ROWS, [ALPHA, BETA], ROWS[1], "validation Dice", "max"))
     for panel, key in ((alpha, "loss.alpha"), (beta, "loss.beta")):
         assert panel.get_ylabel() == "validation Dice"
-        expected = [[found["values"][key], found["objective"]] for found in ROWS[:2]]
+        expected = [[trial.values[key], trial.objective] for trial in ROWS[:2]]
         np.testing.assert_allclose(points_of(panel, 2).get_offsets(), expected)
         (cross,) = panel.lines
-        assert cross.get_xdata()[0] == ROWS[2]["values"][key]
+        assert cross.get_xdata()[0] == ROWS[2].values[key]
 
 
 def test_other_keys_are_panels():
@@ -95,12 +95,13 @@ def test_a_search_in_which_all_failed_has_a_picture():
 
 
 def test_text():
-    rows = [*ROWS[:3], ROWS[0] | {"trial": "4", "resumed_after_epoch": 3}, ROWS[0] | {"trial": "5", "continues": "0"}]
+    values = {"loss_alpha": 1e-6, "loss_beta": 1e-8}
+    rows = [*ROWS[:3], row("4", 0.8, resumed=3, **values), row("5", 0.8, continues="0", **values)]
     text = search_text(rows, ROWS[1], "validation Dice", "tfreg tune a.yaml")
     assert "Command: `tfreg tune a.yaml`" in text
     assert "Best: trial 1 with `loss.alpha` 0.0001, `loss.beta` 1e-06: validation Dice 0.9." in text
     lines = text.splitlines()
-    assert "| trial | loss.alpha | loss.beta | Dice | status |" in lines  # columns without figures are left out
+    assert "| trial | loss.alpha | loss.beta | Dice | status |" in lines  # columns without metrics are left out
     assert "| 0 | 1e-06 | 1e-08 | 0.8000 | completed |" in lines
     assert "| 2 | 0.001 | 1e-07 | – | failed |" in lines
     assert "| 4 | 1e-06 | 1e-08 | 0.8000 | completed, resumed after epoch 3 |" in lines

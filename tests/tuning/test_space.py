@@ -165,7 +165,7 @@ def test_hyperband_chooses_the_epochs(refusal):
         ("dice", "preprocessing.network_grid.spacing: [2.0, 3.0]", "choose tre"),
     ],
 )
-def test_figures_that_cannot_be_compared_are_refused(refusal, objective, key, expected):
+def test_metrics_that_cannot_be_compared_are_refused(refusal, objective, key, expected):
     line = refusal(f"search: {{{key}}}", "--objective", objective)
     assert line.startswith(f"--objective {objective}: means another thing for every `{key.split(':')[0]}`")
     assert line.endswith(expected)
@@ -181,10 +181,10 @@ def test_what_the_objective_needs_must_be_there(refusal, data, tmp_path, objecti
     assert f"no validation pair has {column}" in line
 
 
-def test_every_objective_has_its_figure(data):
-    assert (OBJECTIVES["dice"].figure, OBJECTIVES["dice"].direction) == ("dice", "max")
-    assert (OBJECTIVES["tre"].figure, OBJECTIVES["tre"].direction) == ("tre_mm", "min")
-    assert (OBJECTIVES["loss"].figure, OBJECTIVES["loss"].direction) == ("similarity_loss", "min")
+def test_every_objective_has_its_metric(data):
+    assert (OBJECTIVES["dice"].metric, OBJECTIVES["dice"].direction) == ("dice", "max")
+    assert (OBJECTIVES["tre"].metric, OBJECTIVES["tre"].direction) == ("tre_mm", "min")
+    assert (OBJECTIVES["loss"].metric, OBJECTIVES["loss"].direction) == ("similarity_loss", "min")
     assert trial_config(Config(), "dice").training.monitor == "val_dice"
     assert trial_config(config_with(Config(), {"training.monitor": "val_dice"}, "a"), "loss") == Config()
     narrow = parse_config({"search": {"loss.beta": [1e-7, 1e-6]}})

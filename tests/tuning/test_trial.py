@@ -11,8 +11,9 @@ import pytest
 from tfreg.config import config_with, dump_config, parse_config
 from tfreg.io.formats import write_points, write_volume
 from tfreg.io.tables.manifest import PairFiles
+from tfreg.runtime.resources import Resources
 from tfreg.training.train import train
-from tfreg.tuning.trial import TrialTask, continue_run, run_trial, validation_figures
+from tfreg.tuning.trial import TrialTask, continue_run, run_trial, validation_metrics
 
 SETTINGS = {
     "preprocessing": {"network_grid": {"orientation": "RAS", "spacing": 20, "shape": (20, 16, 18)}, "init": "centre"},
@@ -26,6 +27,7 @@ SETTINGS = {
     },
     "training": {"learning_rate": 0.02, "steps_per_epoch": 2, "epochs": 3, "monitor": "val_dice"},
 }
+ONE_THREAD = Resources(threads=1)
 
 
 def history_of(run):
@@ -37,15 +39,15 @@ def test_a_continued_run_ends_as_one_that_was_long_from_the_start(data, tmp_path
     short = config_with(config, {"training.epochs": 1}, "short")
     train(short, data, tmp_path / "0", threads=1, progress=False)
     shutil.copytree(tmp_path / "0", tmp_path / "before")
-    figures = run_trial(TrialTask(config, data, tmp_path / "1", "dice", earlier=tmp_path / "0"))
-    assert (figures["resumed_after_epoch"], figures["epochs"]) == (1, 3)
+    outcome = run_trial(TrialTask(config, data, tmp_path / "1", "dice", earlier=tmp_path / "0"), ONE_THREAD)
+    assert (outcome.resumed_after_epoch, outcome.epochs) == (1, 3)
     train(config, data, tmp_path / "long", threads=1, progress=False)
     for ours, expected in zip(history_of(tmp_path / "1"), history_of(tmp_path / "long"), strict=True):
         for name, value in expected.items():
             assert float(ours[name]) == pytest.approx(float(value), rel=1e-3), name
     best = max(history_of(tmp_path / "1"), key=lambda epoch: float(epoch["val_displacement_dice"]))
-    assert figures["dice"] == float(best["val_displacement_dice"])
-    assert figures["similarity_loss"] == float(best["val_warped_loss"])
+    assert outcome.dice == float(best["val_displacement_dice"])
+    assert outcome.similarity_loss == float(best["val_warped_loss"])
     assert (tmp_path / "1/config.yaml").read_text() == dump_config(config)
     # The shorter one is left as it was.
     for file in (tmp_path / "before").rglob("*"):
@@ -53,7 +55,7 @@ def test_a_continued_run_ends_as_one_that_was_long_from_the_start(data, tmp_path
             assert (tmp_path / "0" / file.relative_to(tmp_path / "before")).read_bytes() == file.read_bytes()
     # A trial whose run is finished is measured, not trained.
     times = (tmp_path / "1/report.json").stat().st_mtime_ns
-    assert run_trial(TrialTask(config, data, tmp_path / "1", "dice", earlier=tmp_path / "0")) == figures
+    assert run_trial(TrialTask(config, data, tmp_path / "1", "dice", earlier=tmp_path / "0"), ONE_THREAD) == outcome
     assert (tmp_path / "1/report.json").stat().st_mtime_ns == times
 
 
@@ -73,24 +75,24 @@ def test_an_interrupted_copy_is_made_again(tmp_path):
 def test_a_training_without_a_finite_loss_says_so(data, tmp_path):
     changes = {"loss.beta": 3e38, "training.epochs": 1, "training.monitor": "val_loss"}  # float32 ends soon above
     config = config_with(parse_config(SETTINGS), changes, "wild")
-    error = run_trial(TrialTask(config, data, tmp_path / "0", "similarity_loss"))["error"]
+    error = run_trial(TrialTask(config, data, tmp_path / "0", "similarity_loss"), ONE_THREAD).error
     assert re.search(r"the training diverged in epoch 1: .*loss is (inf|nan)", error)
     assert str(tmp_path) not in error
 
 
 def test_reasons_name_no_folders(data, tmp_path):
     config = config_with(parse_config(SETTINGS), {"preprocessing.intensity.window": [5e4, 6e4]}, "dark")
-    error = run_trial(TrialTask(config, data, tmp_path / "0", "dice"))["error"]
+    error = run_trial(TrialTask(config, data, tmp_path / "0", "dice"), ONE_THREAD).error
     assert "give another intensity window" in error
     assert str(tmp_path) not in error
     assert str(data.parent) not in error
     (tmp_path / "1").mkdir()
     (tmp_path / "1/report.json").write_text("{}")
-    error = run_trial(TrialTask(config, data, tmp_path / "1", "dice"))["error"]
+    error = run_trial(TrialTask(config, data, tmp_path / "1", "dice"), ONE_THREAD).error
     assert error.startswith("KeyError: ")
     # What a power loss left of a report is no report: the run is trained.
     (tmp_path / "1/report.json").write_text("{")
-    error = run_trial(TrialTask(config, data, tmp_path / "1", "dice"))["error"]
+    error = run_trial(TrialTask(config, data, tmp_path / "1", "dice"), ONE_THREAD).error
     assert "give another intensity window" in error
 
 
@@ -109,9 +111,9 @@ def saved(pair, tmp_path):
 
 def test_landmarks_and_folds(saved, tools):
     still = tools.ChosenRun(np.eye(3, 4), scale=0)
-    figures = validation_figures(still, [saved[0], saved[1]])
-    assert figures == {"tre_mm": pytest.approx(4.0, abs=1e-4), "folding_fraction": 0.0}
-    assert validation_figures(still, [saved[1]])["tre_mm"] is None
+    metrics = validation_metrics(still, [saved[0], saved[1]])
+    assert metrics == {"tre_mm": pytest.approx(4.0, abs=1e-4), "folding_fraction": 0.0}
+    assert validation_metrics(still, [saved[1]])["tre_mm"] is None
     wild = tools.ChosenRun(np.eye(3, 4), scale=6, model={"integration": "axiswise"})
-    assert 0.01 < validation_figures(wild, [saved[1]])["folding_fraction"] < 1
-    assert json.dumps(figures)
+    assert 0.01 < validation_metrics(wild, [saved[1]])["folding_fraction"] < 1
+    assert json.dumps(metrics)

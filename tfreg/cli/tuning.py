@@ -36,34 +36,32 @@ def tune(
     device: Device = None,
 ):
     """Search alpha and beta, or any keys, for the best trained network; an interrupted search goes on."""
-    from tfreg.config import load_config
+    from tfreg.config import TuningOptions, checked, load_config
+    from tfreg.runtime.progress import ProgressBar
+    from tfreg.runtime.resources import Resources
     from tfreg.tuning.results import BEST, PICTURE, TEXT
+    from tfreg.tuning.tune import Origin
     from tfreg.tuning.tune import tune as search
 
     given = {"--tuner": tuner, "--trials": trials, "--objective": objective, "--seed": seed}
     given = {"--data": data.name, "--out": out.name, **{k: v for k, v in given.items() if v is not None}}
     words = [config.name, *(overrides or ()), *(str(word) for option in given.items() for word in option)]
-    found = search(
+    result = search(
         load_config(config, overrides or ()),
         data,
         out,
-        tuner=tuner,
-        trials=trials,
-        objective=objective,
-        seed=seed,
-        workers=workers,
-        threads=threads,
-        device=device,
-        force=force,
-        source=str(config),
-        command=shlex.join(["tfreg", "tune", *words]),
+        checked(TuningOptions, tuner=tuner, trials=trials, objective=objective),
+        Resources(seed, threads, device, workers),
+        force,
+        Origin(str(config), shlex.join(["tfreg", "tune", *words])),
+        ProgressBar(),
     )
-    if found["best"] is None:
+    if result.best is None:
         print("this process has run its trials; the chief writes the results")
         return
     print((out / TEXT).read_text(encoding="utf-8"))
-    failed = sum(row["status"] == "failed" for row in found["trials"])
+    failed = sum(row.status == "failed" for row in result.trials)
     if failed:
-        print(f"tfreg: warning: {failed} of {len(found['trials'])} trials failed; see {out / TEXT}", file=sys.stderr)
+        print(f"tfreg: warning: {failed} of {len(result.trials)} trials failed; see {out / TEXT}", file=sys.stderr)
     print(f"train with {out / BEST}")
     print(f"look at {out / PICTURE}")

@@ -10,12 +10,11 @@ from tfreg.config.options import (
     ExportOptions,
     Processing,
     RequestOptions,
-    TuningOptions,
     checked,
 )
 from tfreg.config.refinement import PRESETS, Refinement, refinement_settings
 from tfreg.config.registration import RegistrationOptions
-from tfreg.config.search import DEFAULT_SEARCH, SearchRange
+from tfreg.config.search import DEFAULT_SEARCH, DrawOptions, SearchRange, SearchSpace, TuningOptions
 from tfreg.config.sections import SIMILARITIES
 from tfreg.config.simulation import SimulationOptions
 from tfreg.config.training_run import (
@@ -38,6 +37,7 @@ __all__ = [
     "Classification",
     "ClassifierNetwork",
     "Config",
+    "DrawOptions",
     "EvaluationOptions",
     "ExportOptions",
     "Intensity",
@@ -53,6 +53,7 @@ __all__ = [
     "RequestOptions",
     "ResidualGrid",
     "SearchRange",
+    "SearchSpace",
     "SimulationOptions",
     "Training",
     "TuningOptions",

@@ -48,16 +48,6 @@ class EvaluationOptions(Processing):
     count: Count | None = None
 
 
-class TuningOptions(Processing):
-    """How a search goes."""
-
-    # Keras Tuner adds to it.
-    seed: Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(not_a_truth_value)] = 0
-    tuner: words("random", "bayesian", "hyperband") = "bayesian"
-    trials: Count | None = None
-    objective: words("dice", "tre", "loss") = "dice"
-
-
 class ExportOptions(Processing):
     """What an exported model is ready for."""
 

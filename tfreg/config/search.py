@@ -1,10 +1,11 @@
-"""The block `search:` of a config: what `tfreg tune` tries."""
+"""The block `search:` of a config: what `tfreg tune` tries, and how the search goes."""
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from tfreg.config.sections import Number, Section
+from tfreg.config.options import words
+from tfreg.config.sections import Count, Number, Section, not_a_truth_value
 
 
 class SearchRange(Section):
@@ -50,3 +51,26 @@ DEFAULT_SEARCH = {
     "loss.alpha": SearchRange(low=1e-7, high=1e-2, scale="log"),
     "loss.beta": SearchRange(low=1e-9, high=1e-5, scale="log"),
 }
+
+
+class TuningOptions(Section):
+    """How a search goes."""
+
+    tuner: words("random", "bayesian", "hyperband") = Field("bayesian", description="random, bayesian or hyperband.")
+    trials: Count | None = Field(
+        None, description="How many, 20 if not given; Hyperband's follow from training.epochs."
+    )
+    objective: words("dice", "tre", "loss") = Field(
+        "dice",
+        description="Of the validation pairs: dice, tre, or loss, which is the similarity alone: the whole loss, of "
+        "training or validation, contains the penalties that alpha and beta weigh, and is least without them.",
+    )
+
+
+class DrawOptions(Section):
+    """What a search draws by."""
+
+    # Keras Tuner adds to it.
+    seed: Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(not_a_truth_value)] = Field(
+        0, description="Seed of the draws; the trainings have the config's."
+    )

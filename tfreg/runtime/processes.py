@@ -126,9 +126,17 @@ def set_up_once(resources):
     resources.set_up()
 
 
-def error_text(error, pair):
-    """One line on what went wrong, with the names of the pair's files but not their folders."""
+def error_text(error, files, folders=()):
+    """One line on what went wrong, with the names of files but not their folders.
+
+    Args:
+        error: An exception.
+        files: An object some of whose attributes are `Path`s, such as a pair.
+        folders: More folders that are not named.
+    """
     text = " ".join(str(error).split()) or type(error).__name__
-    for path in (value for value in vars(pair).values() if isinstance(value, Path)):
+    for path in (value for value in vars(files).values() if isinstance(value, Path)):
         text = text.replace(str(path), path.name)
+    for folder in folders:
+        text = text.replace(f"{folder}/", "")
     return text[:400] if isinstance(error, UserError) else f"{type(error).__name__}: {text[:400]}"

@@ -16,12 +16,12 @@ class Advance(Protocol):
 class Progress(Protocol):
     """Whom long work tells how far it is; an object with this method will do."""
 
-    def stage(self, name: str, total: int) -> contextlib.AbstractContextManager[Advance]:
+    def stage(self, name: str, total: int | None) -> contextlib.AbstractContextManager[Advance]:
         """A part of the work; it is done where its context ends.
 
         Args:
             name: What is done, such as "refining".
-            total: How many steps it takes at most.
+            total: How many steps it takes at most; None where that is not known.
 
         Returns:
             A context that gives an `Advance`.
@@ -32,7 +32,7 @@ class NoProgress:
     """A `Progress` that shows nothing."""
 
     @contextlib.contextmanager
-    def stage(self, name: str, total: int) -> Iterator[Advance]:
+    def stage(self, name: str, total: int | None) -> Iterator[Advance]:
         """A stage of which nothing is shown."""
         yield _nothing
 
@@ -51,7 +51,7 @@ class ProgressBar:
         self._bars, self._open = None, 0
 
     @contextlib.contextmanager
-    def stage(self, name: str, total: int) -> Iterator[Advance]:
+    def stage(self, name: str, total: int | None) -> Iterator[Advance]:
         """A bar, below those of the stages within which it lies."""
         if self._bars is None:
             self._bars = _bars()

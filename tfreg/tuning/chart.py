@@ -1,9 +1,12 @@
 """The picture of a search: what every trial reached, over the values that it was given."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
+
+from tfreg.tuning.outcome import TrialRow
 
 FAILED, EDGE, BEST = "#9a9a9a", "#1d2b3f", "#d1495b"
 NAMES = {"loss.alpha": "α (loss.alpha)", "loss.beta": "β (loss.beta)"}
@@ -20,32 +23,34 @@ class Axis:
     """
 
     key: str
-    values: tuple
+    values: tuple[float | str, ...]
     scale: str | None = None
 
     @property
-    def title(self):
+    def title(self) -> str:
         """What the picture calls it."""
         return NAMES.get(self.key, self.key)
 
-    def place(self, row):
+    def place(self, row: TrialRow) -> float:
         """Where a trial's value lies on the axis."""
-        value = row["values"][self.key]
+        value = row.values[self.key]
         return value if self.scale else self.values.index(json.dumps(value))
 
 
-def search_chart(rows, axes, best, objective, direction):
+def search_chart(
+    rows: Sequence[TrialRow], axes: Sequence[Axis], best: TrialRow | None, objective: str, direction: str
+) -> Figure:
     """Draws the objective over the searched keys: two ranges as a map, and each key by itself.
 
     Args:
-        rows: Dictionaries, one a trial: `trial`, `status`, `values` and `objective`.
-        axes: List of `Axis`.
+        rows: One a trial.
+        axes: One a searched key.
         best: The best row, or None.
         objective: What it is called.
         direction: "max" or "min".
 
     Returns:
-        A `matplotlib.figure.Figure`.
+        The picture.
     """
     has_map = len(axes) == 2 and all(axis.scale for axis in axes)
     colours = "viridis" if direction == "max" else "viridis_r"
@@ -68,23 +73,23 @@ def search_chart(rows, axes, best, objective, direction):
 
 def _map(figure, panel, rows, axes, best, objective, colours):
     """The trials in the plane of both keys, coloured by objective."""
-    completed = [row for row in rows if row["status"] == "completed"]
+    completed = [row for row in rows if row.status == "completed"]
     places = [[axis.place(row) for row in completed] for axis in axes]
-    values = [row["objective"] for row in completed]
+    values = [row.objective for row in completed]
     points = panel.scatter(*places, c=values, cmap=colours, s=110, edgecolors=EDGE, linewidths=0.8, zorder=3)
     if completed:
         figure.colorbar(points, ax=panel, label=objective)
     for row in rows:
-        if row["status"] != "running":
+        if row.status != "running":
             place = [axis.place(row) for axis in axes]
-            panel.annotate(row["trial"], place, (9, 6), textcoords="offset points", fontsize=8, color=EDGE)
-    failed = [row for row in rows if row["status"] == "failed"]
+            panel.annotate(row.trial, place, (9, 6), textcoords="offset points", fontsize=8, color=EDGE)
+    failed = [row for row in rows if row.status == "failed"]
     if failed:
         places = [[axis.place(row) for row in failed] for axis in axes]
         panel.scatter(*places, marker="x", c=FAILED, s=60, linewidths=2, label="failed", zorder=2)
     if best is not None:
         place = [[axis.place(best)] for axis in axes]
-        text = f"best: trial {best['trial']}, {objective} {best['objective']:.4g}"
+        text = f"best: trial {best.trial}, {objective} {best.objective:.4g}"
         panel.scatter(*place, s=300, facecolors="none", edgecolors=BEST, linewidths=2.2, label=text, zorder=4)
         panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
     for name, axis in zip("xy", axes, strict=True):
@@ -95,15 +100,15 @@ def _map(figure, panel, rows, axes, best, objective, colours):
 
 def _line(panel, rows, axis, best, objective, colours):
     """The objective over one key, in the map's colours."""
-    completed = [row for row in rows if row["status"] == "completed"]
-    places, values = [axis.place(row) for row in completed], [row["objective"] for row in completed]
+    completed = [row for row in rows if row.status == "completed"]
+    places, values = [axis.place(row) for row in completed], [row.objective for row in completed]
     panel.scatter(places, values, c=values, cmap=colours, s=36, edgecolors=EDGE, linewidths=0.6, zorder=3)
     for row in rows:
-        if row["status"] == "failed":
+        if row.status == "failed":
             panel.plot(axis.place(row), 0.03, "x", color=FAILED, transform=panel.get_xaxis_transform(), zorder=2)
     if best is not None:
         panel.scatter(
-            [axis.place(best)], [best["objective"]], s=130, facecolors="none", edgecolors=BEST, linewidths=2, zorder=4
+            [axis.place(best)], [best.objective], s=130, facecolors="none", edgecolors=BEST, linewidths=2, zorder=4
         )
     _scaled(panel, "x", axis)
     panel.set_ylabel(objective)

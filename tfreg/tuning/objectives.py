@@ -4,32 +4,35 @@ Neither the training loss nor the whole validation loss can tell a good α or β
 penalties that α and β weigh, and are smallest where the penalties are switched off.
 """
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from tfreg.config import config_with
+from tfreg.config import Config, config_with
 from tfreg.errors import UserError
+from tfreg.io.tables.manifest import PairFiles
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A figure of a finished trial.
+    """A metric of a finished trial.
 
     Args:
-        figure: Its name among a trial's figures.
+        metric: Its name in `tfreg.tuning.outcome.METRICS`.
         title: What pictures and tables call it.
         direction: "max" or "min", as Keras Tuner says it.
         monitor: What the trials' `training.monitor` becomes, or None to leave it.
         spoiled_by: Searched keys under which it means another thing from trial to trial.
     """
 
-    figure: str
+    metric: str
     title: str
     direction: str
     monitor: str | None
     spoiled_by: tuple[str, ...] = ()
 
     @property
-    def choose(self):
+    def choose(self) -> Callable:
         """`max` or `min`."""
         return max if self.direction == "max" else min
 
@@ -48,11 +51,11 @@ OBJECTIVES = {
 }
 
 
-def trial_config(config, objective):
+def trial_config(config: Config, objective: str) -> Config:
     """The config from which trials are drawn.
 
     Args:
-        config: A `tfreg.config.Config`.
+        config: Of the search.
         objective: A name in `OBJECTIVES`.
 
     Returns:
@@ -62,13 +65,13 @@ def trial_config(config, objective):
     return config if monitor is None else config_with(config, {"training.monitor": monitor}, "config")
 
 
-def check_objective(objective, keys, pairs, data):
+def check_objective(objective: str, keys: Iterable[str], pairs: Sequence[PairFiles], data: str | Path) -> None:
     """Refuses an objective that cannot be measured, or not compared.
 
     Args:
         objective: A name in `OBJECTIVES`.
         keys: The searched keys.
-        pairs: List of validation `PairFiles`s.
+        pairs: The validation pairs.
         data: The manifest, for error messages.
 
     Raises:

@@ -14,6 +14,7 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 
 from tfreg.errors import UserError
 from tfreg.io.folders.whole_file import whole_file
+from tfreg.tuning.objectives import Objective
 
 PROJECT = "search"
 
@@ -64,17 +65,26 @@ class Oracle:
 
     Args:
         tuner: "random", "bayesian" or "hyperband".
-        space: A `keras_tuner.HyperParameters`.
-        objective: A `tfreg.tuning.objectives.Objective`.
+        space: What may be drawn.
+        objective: What is made as good as possible.
         folder: Of the search; what it knows from before is loaded.
         seed: Of the draws.
-        trials: How many there are; Hyperband's follow from `epochs`.
-        epochs: Most epochs of a trial.
+        trials: How many there are; None for Hyperband, whose trials follow from `epochs`.
+        epochs: The largest number of epochs of a trial.
     """
 
-    def __init__(self, tuner, space, objective, folder, seed, trials, epochs):
+    def __init__(
+        self,
+        tuner: str,
+        space: keras_tuner.HyperParameters,
+        objective: Objective,
+        folder: Path,
+        seed: int,
+        trials: int | None,
+        epochs: int,
+    ) -> None:
         options = {
-            "objective": keras_tuner.Objective(objective.figure, objective.direction),
+            "objective": keras_tuner.Objective(objective.metric, objective.direction),
             "hyperparameters": space,
             "allow_new_entries": False,
             "tune_new_entries": False,
@@ -88,50 +98,50 @@ class Oracle:
         oracle.verbose = 0
         with contextlib.redirect_stdout(io.StringIO()):  # "Reloading Tuner from"
             self._tuner = BaseTuner(oracle, directory=str(folder), project_name=PROJECT)
-        self._objective = objective
+        self._objective, self.max_trials = objective, trials
         if not self.is_remote:
             self._tuner.save()
 
     @property
-    def name(self):
+    def name(self) -> str:
         """What this process calls itself towards the oracle."""
         return self._tuner.tuner_id
 
     @property
-    def is_chief(self):
+    def is_chief(self) -> bool:
         """Whether this process answers others, which run the trials."""
         return "KERASTUNER_ORACLE_IP" in os.environ and "chief" in self.name
 
     @property
-    def is_remote(self):
+    def is_remote(self) -> bool:
         """Whether another process, the chief, chooses the trials and keeps their results."""
         return "KERASTUNER_ORACLE_IP" in os.environ and "chief" not in self.name
 
     @property
-    def trials(self):
+    def trials(self) -> list[Trial]:
         """All trials so far, in the order in which they were begun."""
         return list(self._tuner.oracle.trials.values())
 
-    def answer(self):
+    def answer(self) -> None:
         """As the chief: answers the other processes until none has a trial left."""
         with _without_warnings():
             self._tuner.search(verbose=0)
 
-    def ask(self, worker):
+    def ask(self, worker: str) -> tuple[Trial | None, bool]:
         """Asks for the next trial of a worker.
 
         Args:
             worker: Its name.
 
         Returns:
-            A `keras_tuner.engine.trial.Trial`, or None if there is none now, and whether there will be none any more.
+            A trial, or None if there is none now, and whether there will be none any more.
         """
         with _without_warnings():
             trial = self._tuner.oracle.create_trial(worker)
         runs = trial.status == TrialStatus.RUNNING
         return (trial if runs else None), trial.status == TrialStatus.STOPPED
 
-    def tell(self, trial, value):
+    def tell(self, trial: Trial, value: float | None) -> None:
         """Tells the result of a trial.
 
         Args:
@@ -142,7 +152,7 @@ class Oracle:
             if value is None:
                 trial.status = TrialStatus.FAILED
             else:
-                self._tuner.oracle.update_trial(trial.trial_id, {self._objective.figure: value})
+                self._tuner.oracle.update_trial(trial.trial_id, {self._objective.metric: value})
                 trial.status = TrialStatus.COMPLETED
             self._tuner.oracle.end_trial(trial)
 

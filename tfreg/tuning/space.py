@@ -1,9 +1,14 @@
 """What `tfreg tune` searches: keys of the config, and the values that they may take."""
 
 import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from tfreg.config import SearchRange, config_with
+from tfreg.config import Config, SearchRange, config_with
 from tfreg.errors import UserError
+
+if TYPE_CHECKING:
+    import keras_tuner
 
 # Keys that decide on what, or for how long, trials are measured; what they say does not make a training better.
 FORBIDDEN = {
@@ -19,25 +24,25 @@ WITHOUT_EFFECT = {"deformable": "loss.alpha", "linear": "loss.beta"}
 DIGITS = 4  # that drawn numbers keep
 
 
-def searched(config):
+def searched(config: Config) -> dict[str, SearchRange | tuple[Any, ...]]:
     """The keys that a search varies: those of the config, or α and β where the network has their branches.
 
     Args:
-        config: A `tfreg.config.Config`.
+        config: Of the search.
 
     Returns:
-        Dictionary of dotted key to a `tfreg.config.SearchRange` or a tuple of choices.
+        Dictionary of dotted key to a range or a tuple of choices.
     """
     if "search" in config.model_fields_set:
         return config.search
     return {key: values for key, values in config.search.items() if key != WITHOUT_EFFECT.get(config.model.transform)}
 
 
-def check_space(config, source):
+def check_space(config: Config, source: str) -> None:
     """Refuses a search in which any one value does not fit.
 
     Args:
-        config: A `tfreg.config.Config`.
+        config: Of the search.
         source: What error messages call it.
 
     Raises:
@@ -53,14 +58,14 @@ def check_space(config, source):
             config_with(config, {key: int(value) if whole else value}, f"{source}: search")
 
 
-def hyperparameters(config):
+def hyperparameters(config: Config) -> "keras_tuner.HyperParameters":
     """A search space as Keras Tuner wants it.
 
     Args:
-        config: A `tfreg.config.Config` that `check_space` has passed.
+        config: That `check_space` has passed.
 
     Returns:
-        A `keras_tuner.HyperParameters`.
+        The space.
     """
     import keras_tuner
 
@@ -76,12 +81,12 @@ def hyperparameters(config):
     return space
 
 
-def drawn_values(config, drawn):
+def drawn_values(config: Config, drawn: Mapping[str, Any]) -> dict[str, Any]:
     """What Keras Tuner drew, as values of the config.
 
     Args:
-        config: A `tfreg.config.Config`.
-        drawn: Dictionary of name to value; other names than the searched keys are left out.
+        config: Of the search.
+        drawn: Name to value; other names than the searched keys are left out.
 
     Returns:
         Dictionary of dotted key to value.
@@ -102,6 +107,6 @@ def drawn_values(config, drawn):
 def _is_count(config, key):
     """Whether a key's present value is a whole number."""
     value = config
-    for part in key.split("."):
-        value = getattr(value, part, None)
+    for name in key.split("."):
+        value = getattr(value, name, None)
     return isinstance(value, int) and not isinstance(value, bool)

@@ -1,13 +1,13 @@
 """The folder of a search: its settings and the outcome of every trial, safe against a kill."""
 
-import json
 import os
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tfreg.errors import UserError
-from tfreg.io.folders.result_folder import Kind, claim_folder
-from tfreg.io.folders.whole_file import whole_file
+from tfreg.io.folders.result_folder import Kind
+from tfreg.io.folders.workspace import Workspace
+from tfreg.tuning.outcome import SearchSettings, TrialOutcome
 
 SETTINGS, TRIALS, OUTCOMES = "search.json", "trials", "outcomes"
 SEARCH = Kind(
@@ -23,7 +23,7 @@ SEARCH = Kind(
 )
 
 
-def worker_name():
+def worker_name() -> str | None:
     """What this process is called if it only runs trials for a chief, in letters that a file's name may have; or None.
 
     Keras Tuner's environment variables tell.
@@ -34,12 +34,12 @@ def worker_name():
     return re.sub(r"\W", "_", name)
 
 
-class SearchFolder:
+class SearchFolder(Workspace):
     """A folder with everything that a search leaves.
 
     Args:
         folder: Made if it is not there.
-        settings: A dictionary of what all trials of a search share.
+        settings: What all trials of the search share.
         force: Deletes what an earlier search left there.
         inputs: Paths that are read; with `force` none of them may lie in the folder.
         check: Called before anything is written; see `tfreg.io.folders.folder_lock.locked_folder`.
@@ -48,51 +48,29 @@ class SearchFolder:
         UserError: If the folder holds something else, or a search with other settings.
     """
 
-    def __init__(self, folder, settings, force=False, inputs=(), check=lambda: None):
-        self.folder, self.check = Path(folder), check
-        if claim_folder(self.folder, SEARCH, force, inputs):
-            self._compare(settings)
-        try:
-            for part in (TRIALS, OUTCOMES):
-                (self.folder / part).mkdir(parents=True, exist_ok=True)
-            if not (self.folder / SETTINGS).is_file():
-                self.write(SETTINGS, json.dumps(settings, indent=2) + "\n")
-        except OSError as error:
-            raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another place") from error
+    def __init__(
+        self,
+        folder: str | Path,
+        settings: SearchSettings,
+        force: bool = False,
+        inputs: Iterable[str | Path | None] = (),
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(folder, SEARCH, force, inputs, check)
+        self.settled(settings)
+        for name in (TRIALS, OUTCOMES):
+            with self.writing():
+                (self.folder / name).mkdir(exist_ok=True)
 
-    def run(self, trial):
+    def run(self, trial: str) -> Path:
         """The folder of a trial's run."""
         return self.folder / TRIALS / trial
 
-    def outcome(self, trial):
-        """What is known of a finished or failed trial, a dictionary, or None."""
+    def outcome(self, trial: str) -> TrialOutcome | None:
+        """What is known of a finished or failed trial, or None."""
         file = self.folder / OUTCOMES / f"{trial}.json"
-        if not file.is_file():
-            return None
-        try:
-            return dict(json.loads(file.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{file}: is damaged; delete it, and the trial is measured again") from error
+        return TrialOutcome.read(file) if file.is_file() else None
 
-    def keep(self, trial, outcome):
+    def keep(self, trial: str, outcome: TrialOutcome) -> None:
         """Keeps the outcome of a trial."""
-        self.write(f"{OUTCOMES}/{trial}.json", json.dumps(outcome, indent=2) + "\n")
-
-    def write(self, name, text):
-        """Writes a text file of the folder whole or not at all."""
-        self.check()
-        with whole_file(self.folder / name, durable=True) as partial:
-            partial.write_text(text, encoding="utf-8")
-
-    def _compare(self, settings):
-        file = self.folder / SETTINGS
-        try:
-            known = json.loads(file.read_text(encoding="utf-8"))
-            differing = [name for name, value in settings.items() if known[name] != value]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{file}: is damaged; start anew with --force") from error
-        if differing:
-            raise UserError(
-                f"{self.folder}: was begun with another {', '.join(differing)}; name another folder, or start anew "
-                "with --force"
-            )
+        self.write(f"{OUTCOMES}/{trial}.json", outcome.text())

@@ -1,12 +1,14 @@
 """A search in words and a table."""
 
 import json
+from collections.abc import Sequence
 
 from tfreg.report.table import Table
+from tfreg.tuning.outcome import TrialRow
 
 NOTHING = "–"
-# A row's name: what the table calls it, and how many digits to show.
-FIGURES = {
+# A metric's name: what the table calls it, and how many digits it has there.
+COLUMNS = {
     "dice": ("Dice", "{:.4f}"),
     "tre_mm": ("TRE mm", "{:.2f}"),
     "similarity_loss": ("similarity loss", "{:.4g}"),
@@ -18,12 +20,11 @@ FIGURES = {
 }
 
 
-def search_text(rows, best, objective, command):
+def search_text(rows: Sequence[TrialRow], best: TrialRow | None, objective: str, command: str) -> str:
     """The Markdown text of a search.
 
     Args:
-        rows: Dictionaries, one a trial: `trial`, `status`, `values` (dotted key to value), the figures of `FIGURES`,
-            `resumed_after_epoch`, `continues` and `error`.
+        rows: One a trial.
         best: The best of them, or None.
         objective: What the search made as good as possible.
         command: The command line.
@@ -33,8 +34,8 @@ def search_text(rows, best, objective, command):
     """
     lines = [f"# Search for the best {objective}", "", f"Command: `{command}`", ""]
     if best is not None:
-        values = ", ".join(f"`{key}` {json.dumps(value)}" for key, value in best["values"].items())
-        lines += [f"Best: trial {best['trial']} with {values}: {objective} {best['objective']:.4g}.", ""]
+        values = ", ".join(f"`{key}` {json.dumps(value)}" for key, value in best.values.items())
+        lines += [f"Best: trial {best.trial} with {values}: {objective} {best.objective:.4g}.", ""]
     lines += trial_table(rows).markdown()
     lines += [
         "",
@@ -42,26 +43,22 @@ def search_text(rows, best, objective, command):
         "epoch's model; folds are the voxels of the network grid where a determinant of the displacement is not "
         "positive, before any damping. Seconds, GiB: of the trial's process; of a resumed trial, since the resume.",
     ]
-    failures = [f"- Trial {row['trial']} failed: {row['error']}." for row in rows if row["error"]]
+    failures = [f"- Trial {row.trial} failed: {row.outcome.error}." for row in rows if row.outcome.error]
     return "\n".join([*lines, *([""] if failures else []), *failures]) + "\n"
 
 
-def trial_table(rows):
-    """Every trial with its values and figures, as a `Table`; columns that say nothing are left out."""
-    keys = list(rows[0]["values"]) if rows else []
-    shown = {name: told for name, told in FIGURES.items() if any(row[name] is not None for row in rows)}
-    cells = [
-        (
-            row["trial"],
-            (
-                *(_value(row["values"][key]) for key in keys),
-                *(NOTHING if row[name] is None else form.format(row[name]) for name, (_, form) in shown.items()),
-                _status(row),
-            ),
-        )
-        for row in rows
-    ]
-    return Table((*keys, *(title for title, _ in shown.values()), "status"), tuple(cells), "trial")
+def trial_table(rows: Sequence[TrialRow]) -> Table:
+    """Every trial with its values and metrics; columns that say nothing are left out."""
+    keys = list(rows[0].values) if rows else []
+    columns = {
+        name: column for name, column in COLUMNS.items() if any(row.outcome.metric(name) is not None for row in rows)
+    }
+    cells = []
+    for row in rows:
+        metrics = {name: row.outcome.metric(name) for name in columns}
+        texts = (NOTHING if value is None else columns[name][1].format(value) for name, value in metrics.items())
+        cells.append((row.trial, (*(_value(row.values[key]) for key in keys), *texts, _status(row))))
+    return Table((*keys, *(title for title, _ in columns.values()), "status"), tuple(cells), "trial")
 
 
 def _value(value):
@@ -69,9 +66,9 @@ def _value(value):
 
 
 def _status(row):
-    text = row["status"]
-    if row["continues"] is not None:
-        text += f", continues {row['continues']}"
-    if row["resumed_after_epoch"] and row["continues"] is None:
-        text += f", resumed after epoch {row['resumed_after_epoch']}"
+    text = row.status
+    if row.continues is not None:
+        text += f", continues {row.continues}"
+    if row.outcome.resumed_after_epoch and row.continues is None:
+        text += f", resumed after epoch {row.outcome.resumed_after_epoch}"
     return text

@@ -1,14 +1,11 @@
 """What a process of `tfreg tune` does: one trial, an ordinary training, and its measures."""
 
-import json
 import math
-import multiprocessing
-import os
 import shutil
-import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,16 +14,20 @@ from tfreg.errors import UserError
 from tfreg.io.folders.folder_lock import LOCK
 from tfreg.io.folders.whole_file import on_disk
 from tfreg.io.formats import read_points, read_volume
+from tfreg.io.json_files import read_json
+from tfreg.io.tables.manifest import PairFiles
 from tfreg.metrics.landmarks import landmark_errors_mm
 from tfreg.preprocessing.aligned_pair import prepare_pair
 from tfreg.registration.trained_run import load_run
 from tfreg.runtime.native_output import STDERR, STDOUT, silenced
+from tfreg.runtime.processes import error_text
+from tfreg.runtime.resources import Resources
 from tfreg.training.train import pairs_by_split, train
 from tfreg.transforms.certificate import folding_fraction
+from tfreg.tuning.outcome import TrialOutcome
 
 # Of a run, what says that it is finished.
 FINISHED = ("report.json", "last.keras")
-LONGEST = 300  # characters of an error that are kept
 
 
 @dataclass(frozen=True)
@@ -37,47 +38,44 @@ class TrialTask:
         config: The `tfreg.config.Config` drawn for it.
         data: Subjects manifest.
         run: Folder of the run; an unfinished one goes on.
-        figure: Name of the figure that is the objective.
+        metric: Name of the metric that is the objective.
         earlier: The finished run with the same values and fewer epochs that it continues, or None.
-        threads, device: See `tfreg.runtime.resources.set_up`.
     """
 
     config: Config
     data: Path
     run: Path
-    figure: str
+    metric: str
     earlier: Path | None = None
-    threads: int | None = None
-    device: str | None = None
 
 
-def run_trial(task):
-    """Trains and measures; whatever goes wrong is in the result.
+def run_trial(task: TrialTask, resources: Resources) -> TrialOutcome:
+    """Trains and measures; whatever goes wrong is in the outcome.
 
     Args:
-        task: A `TrialTask`.
+        task: What is run.
+        resources: Of the training; its seed is the config's.
 
     Returns:
-        A dictionary that JSON holds: `error`, one line, or the figures of `trained_figures` and `validation_figures`.
+        The outcome: an error, or the metrics of `trained_metrics` and `validation_metrics`.
     """
-    _end_with_parent()
     try:
         with silenced(STDOUT, STDERR):
-            return _measured(task)
+            return _measured(task, resources)
     # One trial that fails, whatever the reason, must not cost the others.
     except Exception as error:
-        return {"error": _reason(error, task)}
+        return TrialOutcome(error=error_text(error, task, (task.run.parent, task.data.parent)))
 
 
-def trained_figures(report):
+def trained_metrics(report: dict[str, Any]) -> dict[str, Any]:
     """What a run's report says of a trial.
 
     Args:
-        report: The content of report.json.
+        report: What its report.json says.
 
     Returns:
-        A dictionary: `dice` (None without labels) and `similarity_loss` of the best epoch, `best_epoch`, `epochs`,
-        `seconds`, `peak_memory_gib` and `resumed_after_epoch`.
+        A dictionary of `dice` (None without labels) and `similarity_loss`, of the best epoch on the validation
+        pairs; `best_epoch`, counted from 1, and `epochs`, `seconds`, `peak_memory_gib` and `resumed_after_epoch`.
     """
     best = report["best"]
     return {
@@ -88,12 +86,12 @@ def trained_figures(report):
     }
 
 
-def validation_figures(run, pairs):
+def validation_metrics(run, pairs: Sequence[PairFiles]) -> dict[str, float | None]:
     """What a run's best model does to the validation pairs, beyond what training logs.
 
     Args:
         run: A `TrainedRun`.
-        pairs: List of `PairFiles`.
+        pairs: The validation pairs.
 
     Returns:
         A dictionary of means over the pairs: `tre_mm` (None where no pair has points), over each pair's landmarks, and
@@ -110,7 +108,7 @@ def validation_figures(run, pairs):
     return {"tre_mm": float(np.mean(errors)) if errors else None, "folding_fraction": float(np.mean(folds))}
 
 
-def continue_run(earlier, run, config):
+def continue_run(earlier: Path, run: Path, config: Config) -> None:
     """Makes an unfinished run of a finished one, with another number of epochs.
 
     Args:
@@ -127,43 +125,24 @@ def continue_run(earlier, run, config):
     partial.rename(run)
 
 
-def _measured(task):
+def _measured(task, resources):
     if task.earlier is not None and not task.run.exists():
         continue_run(task.earlier, task.run, task.config)
     report = _finished(task.run / "report.json")
     if report is None:
-        report = train(task.config, task.data, task.run, threads=task.threads, device=task.device, progress=False)
-    figures = trained_figures(report)
-    figures |= validation_figures(load_run(task.run), pairs_by_split(task.config, task.data)[1])
-    if not math.isfinite(figures[task.figure]):
-        raise FloatingPointError(f"{task.figure} is not finite")
-    return figures
+        limits = {"threads": resources.threads, "device": resources.device}
+        report = train(task.config, task.data, task.run, **limits, progress=False)
+    metrics = trained_metrics(report)
+    metrics |= validation_metrics(load_run(task.run), pairs_by_split(task.config, task.data)[1])
+    if not math.isfinite(metrics[task.metric]):
+        raise FloatingPointError(f"{task.metric} is not finite")
+    return TrialOutcome(**metrics)
 
 
 def _finished(file):
-    """The content of a run's report.json, or None where it is not there, or damaged: its end is trained again."""
+    """What a run's report.json says, or None where it is not there, or damaged: its end is trained again."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(file, "train again")
+    except UserError:
         file.unlink(missing_ok=True)
         return None
-
-
-def _end_with_parent():
-    """Ends this process when its parent is killed: nothing else may write to the run when the search goes on."""
-    parent = multiprocessing.parent_process()
-
-    def watch():
-        wait([parent.sentinel])
-        os._exit(1)
-
-    if parent is not None:
-        threading.Thread(target=watch, daemon=True).start()
-
-
-def _reason(error, task):
-    """One line on what went wrong, with the names of files but not their folders."""
-    text = " ".join(str(error).split())
-    for folder in (task.run.parent, task.data.parent):
-        text = text.replace(f"{folder}/", "")
-    return text[:LONGEST] if isinstance(error, UserError) else f"{type(error).__name__}: {text[:LONGEST]}"
