@@ -40,7 +40,7 @@ def exported(folder):
     """The export of an untrained network whose weights are not zero."""
     from tfreg.config import dump_config, parse_config
     from tfreg.serving.saved_model.export import export_run
-    from tfreg.training.train import build_model
+    from tfreg.training.build_model import build_model
 
     config = parse_config({"model": MODEL})
     run = folder / "run"

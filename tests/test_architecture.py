@@ -84,9 +84,10 @@ def part_of(path):
 
 
 def imports(path):
-    """(module, line, whether it is at the top of the file) of every import statement."""
+    """(module, line, whether it is done where the file is imported) of every import statement."""
     tree = ast.parse(path.read_text("utf-8"))
-    inside = {id(node) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for node in ast.walk(f)}
+    later = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) or _is_for_types(node)]
+    inside = {id(node) for block in later for node in ast.walk(block)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
@@ -100,10 +101,23 @@ def imports(path):
             yield module, node.lineno, id(node) not in inside
 
 
+def _is_for_types(node):
+    """Whether it is `if TYPE_CHECKING:`."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
 def test_the_checks_see_imports(tmp_path):
     path = tmp_path / "example.py"
-    path.write_text("from tfreg import cli\nimport keras.ops\ndef f():\n    import tensorflow as tf\n    return tf\n")
-    assert list(imports(path)) == [("tfreg.cli", 1, True), ("keras.ops", 2, True), ("tensorflow", 4, False)]
+    path.write_text(
+        "from tfreg import cli\nimport keras.ops\ndef f():\n    import tensorflow as tf\n    return tf\n"
+        "if TYPE_CHECKING:\n    import jax\n"
+    )
+    assert sorted(imports(path), key=lambda found: found[1]) == [
+        ("tfreg.cli", 1, True),
+        ("keras.ops", 2, True),
+        ("tensorflow", 4, False),
+        ("jax", 7, False),
+    ]
     assert len(FILES) > 50
 
 

@@ -30,7 +30,7 @@ from tfreg.io.tables.training_people import TrainingPeople
 from tfreg.metrics.overlap import dice_by_label
 from tfreg.registration.result import without_nan
 from tfreg.runtime.resources import Resources
-from tfreg.training.train import build_model
+from tfreg.training.build_model import build_model
 from tfreg.volumes.volume import Volume
 
 SHAPE = (24, 28, 20)

@@ -24,7 +24,7 @@ from tfreg.registration.register import NO_MODEL
 from tfreg.registration.register_volumes import register
 from tfreg.registration.result import REGISTRATION
 from tfreg.registration.trained_run import TrainedRun, load_run, predicted_transform
-from tfreg.training.train import build_model
+from tfreg.training.build_model import build_model
 from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.lattice import Lattice

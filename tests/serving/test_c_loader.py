@@ -19,7 +19,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from tfreg.registration.trained_run import load_run
 from tfreg.serving.saved_model.export import export_run
-from tfreg.training.train import build_model
+from tfreg.training.build_model import build_model
 
 SOURCE = Path(__file__).with_name("run_saved_model.c")
 SHAPE = (13, 10, 17)

@@ -30,7 +30,7 @@ from tfreg.serving.saved_model.export import claimed_version, export_run, next_v
 from tfreg.serving.saved_model.signatures import MOST_KEYS, NAMES
 from tfreg.serving.saved_model.warm_up import write_warm_up
 from tfreg.serving.server import loaded_model
-from tfreg.training.train import build_model
+from tfreg.training.build_model import build_model
 
 SMALL = {"encoder_filters": [4, 6], "encoder_dilations": [1, 3], "squeeze_ratio": 4, "decoder_filters": [5]}
 MODELS = {

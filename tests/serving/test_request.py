@@ -29,7 +29,7 @@ from tfreg.registration.trained_run import load_run
 from tfreg.serving.client.channel import Certificates, Patience, Refusal
 from tfreg.serving.client.client import Client
 from tfreg.serving.saved_model.export import export_run
-from tfreg.training.train import build_model
+from tfreg.training.build_model import build_model
 from tfreg.volumes.volume import Volume
 
 COMMAND = str(Path(sys.executable).with_name("tfreg"))

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from tfreg.config import parse_config
 from tfreg.registration.register_volumes import register
 from tfreg.registration.trained_run import TrainedRun
-from tfreg.training.train import build_model
+from tfreg.training.build_model import build_model
 from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.resampling import sample
 from tfreg.volumes.volume import Volume

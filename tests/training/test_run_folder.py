@@ -1,14 +1,16 @@
 """A run is gone on with where its config and the content of its data are the same, and its files whole."""
 
-import json
 import os
+from pathlib import Path
 
 import pytest
 
-from tfreg.config import dump_config, parse_config
+from tfreg.config import dump_config, load_written_config, parse_config
 from tfreg.errors import InputWarning, UserError
+from tfreg.io.folders.input_digests import file_digest
 from tfreg.io.tables.manifest import PairFiles
-from tfreg.training.run_folder import check_inputs, check_run, start_run
+from tfreg.training.run_folder import TrainingInputs, check_inputs, check_run, start_run
+from tfreg.training.run_report import TrainingReport
 
 CONFIG = parse_config({})
 
@@ -16,13 +18,13 @@ CONFIG = parse_config({})
 @pytest.fixture
 def pairs(tmp_path):
     """Three pairs of files."""
-    found = []
+    pairs = []
     for name in "abc":
         paths = [tmp_path / f"{name}_{side}.nii" for side in ("fixed", "moving", "labels")]
         for path in paths:
             path.write_text(path.name)
-        found.append(PairFiles(name, paths[0], paths[1], paths[2], paths[2]))
-    return found
+        pairs.append(PairFiles(name, paths[0], paths[1], paths[2], paths[2]))
+    return pairs
 
 
 @pytest.fixture
@@ -71,23 +73,22 @@ def test_one_byte_of_one_label(run, pairs):
 
 
 def test_an_older_run_says_nothing_of_its_data(run, pairs):
-    known = json.loads((run / "inputs.json").read_text())
+    earlier = TrainingInputs.read(run / "inputs.json")
     (run / "inputs.json").unlink()
     with pytest.warns(InputWarning, match="run: says nothing of the data that it was begun with"):
-        digests = check_inputs(run, pairs[:2], pairs[2:])
-    assert digests == known
-    start_run(run, CONFIG, digests)
-    assert json.loads((run / "inputs.json").read_text()) == known
+        inputs = check_inputs(run, pairs[:2], pairs[2:])
+    assert inputs == earlier
+    start_run(run, CONFIG, inputs)
+    assert TrainingInputs.read(run / "inputs.json") == earlier
 
 
 @pytest.mark.parametrize("content", ["", "\0\0\0\0", "[]", '{"training"'])
 def test_what_a_power_loss_damaged(run, pairs, content):
     (run / "inputs.json").write_text(content)
-    with pytest.raises(UserError, match=r"inputs\.json: is damaged; name another folder, or delete this run"):
+    with pytest.raises(UserError, match=r"inputs\.json: .*is damaged.*; name another folder, or delete this run"):
         check_inputs(run, pairs[:2], pairs[2:])
     (run / "report.json").write_text(content)
-    text = r"is a finished run" if content == "[]" else r"report\.json: is damaged; delete it, and the end"
-    with pytest.raises(UserError, match=text):
+    with pytest.raises(UserError, match=r"report\.json: .*is damaged.*; delete it, and the end"):
         check_run(run, CONFIG)
     (run / "config.yaml").write_text(content)
     text = r"config\.yaml: is empty, as after" if content in ("", "\0\0\0\0") else "is a run with another config"
@@ -99,3 +100,13 @@ def test_the_config_is_written_last(run):
     """It is what tells a run."""
     assert (run / "config.yaml").read_text() == dump_config(CONFIG)
     assert (run / "inputs.json").stat().st_mtime_ns <= (run / "config.yaml").stat().st_mtime_ns
+
+
+def test_what_an_earlier_version_wrote_is_read(pairs, tmp_path):
+    golden = Path(__file__).parents[1] / "goldens" / "run"
+    assert TrainingInputs.read(golden / "inputs.json").training.pairs == 3
+    report = TrainingReport.read(golden / "report.json")
+    assert report.model_sha256 == file_digest(golden / "model.keras")
+    assert report.best["epoch"] == 1
+    with pytest.raises(UserError, match="is a finished run"):
+        check_run(golden, load_written_config(golden / "config.yaml"))

@@ -19,7 +19,7 @@ tf.config.set_logical_device_configuration(
 import keras
 
 from tfreg.config import Config, Loss, Model
-from tfreg.training.train import build_model
+from tfreg.training.build_model import build_model
 
 keras.utils.set_random_seed(0)
 rng = np.random.default_rng(0)

@@ -37,11 +37,11 @@ def history_of(run):
 def test_a_continued_run_ends_as_one_that_was_long_from_the_start(data, tmp_path):
     config = parse_config(SETTINGS)
     short = config_with(config, {"training.epochs": 1}, "short")
-    train(short, data, tmp_path / "0", threads=1, progress=False)
+    train(short, data, tmp_path / "0", resources=ONE_THREAD)
     shutil.copytree(tmp_path / "0", tmp_path / "before")
     outcome = run_trial(TrialTask(config, data, tmp_path / "1", "dice", earlier=tmp_path / "0"), ONE_THREAD)
     assert (outcome.resumed_after_epoch, outcome.epochs) == (1, 3)
-    train(config, data, tmp_path / "long", threads=1, progress=False)
+    train(config, data, tmp_path / "long", resources=ONE_THREAD)
     for ours, expected in zip(history_of(tmp_path / "1"), history_of(tmp_path / "long"), strict=True):
         for name, value in expected.items():
             assert float(ours[name]) == pytest.approx(float(value), rel=1e-3), name
@@ -87,13 +87,11 @@ def test_reasons_name_no_folders(data, tmp_path):
     assert str(tmp_path) not in error
     assert str(data.parent) not in error
     (tmp_path / "1").mkdir()
-    (tmp_path / "1/report.json").write_text("{}")
-    error = run_trial(TrialTask(config, data, tmp_path / "1", "dice"), ONE_THREAD).error
-    assert error.startswith("KeyError: ")
     # What a power loss left of a report is no report: the run is trained.
-    (tmp_path / "1/report.json").write_text("{")
-    error = run_trial(TrialTask(config, data, tmp_path / "1", "dice"), ONE_THREAD).error
-    assert "give another intensity window" in error
+    for content in ("{}", "{"):
+        (tmp_path / "1/report.json").write_text(content)
+        error = run_trial(TrialTask(config, data, tmp_path / "1", "dice"), ONE_THREAD).error
+        assert "give another intensity window" in error
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def test_best_yaml_is_the_best_trials_and_trains(killed, data, tmp_path):
     assert printed.rstrip().endswith(f"look at {out / 'search.png'}")
 
     short = config_with(config, {"training.epochs": 1, "training.steps_per_epoch": 1}, "best.yaml")
-    assert train(short, data, tmp_path / "run", progress=False)["epochs"] == 1
+    assert train(short, data, tmp_path / "run").epochs == 1
 
 
 def test_table_and_picture(killed):

@@ -9,6 +9,8 @@ import typer
 from tfreg.cli.options import Device, Threads
 
 app = typer.Typer()
+# Columns of the best epoch that are printed.
+SHOWN = ("epoch", "val_displacement_dice", "val_loss")
 
 
 @app.command()
@@ -23,14 +25,19 @@ def train(
 ):
     """Train the network without ground truth; resumes an interrupted run."""
     from tfreg.config import load_config
+    from tfreg.runtime.progress import ProgressBar, ProgressLines
+    from tfreg.runtime.resources import Resources
     from tfreg.training.train import train as train_run
 
     report = train_run(
-        load_config(config, overrides or ()), data, run, threads=threads, device=device, several_gpus=several_gpus
+        load_config(config, overrides or ()),
+        data,
+        run,
+        resources=Resources(threads=threads, device=device),
+        several_gpus=several_gpus,
+        progress=ProgressBar() if sys.stderr.isatty() else ProgressLines(),
     )
-    for text in report["warnings"]:
+    for text in report.warnings:
         print(f"tfreg: warning: {text}", file=sys.stderr)
-    best = {
-        key: value for key, value in report["best"].items() if key in ("epoch", "val_loss", "val_displacement_dice")
-    }
-    print(f"{run}: {report['epochs']} epochs; best: " + ", ".join(f"{key} {value:g}" for key, value in best.items()))
+    best = ", ".join(f"{name} {report.best[name]:g}" for name in SHOWN if name in report.best)
+    print(f"{run}: {report.epochs} epochs; best: {best}")

@@ -72,6 +72,20 @@ class ProgressBar:
                 bars.stop()
 
 
+class ProgressLines:
+    """A `Progress` for logs: every status is a line on standard error, and steps are not shown."""
+
+    @contextlib.contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Advance]:
+        """A stage of which each status is a line."""
+        yield _line
+
+
+def _line(steps: int = 1, status: str = "") -> None:
+    if status:
+        print(status, file=sys.stderr, flush=True)
+
+
 def _bars(shown=True):
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn

@@ -1,28 +1,75 @@
 """What a run says of its training: its history, epoch by epoch, and its report."""
 
 import csv
-import hashlib
 import math
+import resource
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
+from tfreg.config import Config
 from tfreg.errors import UserError
+from tfreg.io.folders.input_digests import file_digest
+from tfreg.io.json_files import Measured, Record
+from tfreg.io.tables.manifest import PairFiles
 from tfreg.runtime.resources import versions
 
-HISTORY, MODEL = "history.csv", "model.keras"
+if TYPE_CHECKING:
+    import keras
+
+HISTORY, MODEL, LAST, REPORT = "history.csv", "model.keras", "last.keras", "report.json"
 METRICS = {"val_loss": "val_loss", "val_dice": "val_displacement_dice"}
+FIRST_IS_BEST = "No epoch was better than the first; see history.csv, and lower training.learning_rate."
 
 
-def read_history(run, config):
+class TrainingReport(Record):
+    """What a finished run's report.json says.
+
+    Args:
+        versions: Of tfreg and the packages that the result depends on.
+        seed: Of everything random.
+        parameters: How many weights the network has.
+        epochs: How many were trained.
+        best: The best epoch's columns of history.csv, with `epoch` from 0 on.
+        model_sha256: Of model.keras.
+        training_pairs, validation_pairs: How many.
+        seconds: Since the last resume.
+        cpu_seconds: Of the process, since the last resume.
+        peak_memory_gib: Of the process.
+        resumed_after_epoch: How many epochs were done before the last resume, or None.
+        warnings: One line each.
+    """
+
+    CURE: ClassVar[str] = "delete it, and the end of the training is done again"
+
+    versions: dict[str, str]
+    seed: int
+    parameters: int
+    epochs: int
+    best: dict[str, Measured]
+    model_sha256: str
+    training_pairs: int
+    validation_pairs: int
+    seconds: float
+    cpu_seconds: float
+    peak_memory_gib: float
+    resumed_after_epoch: int | None
+    warnings: tuple[str, ...]
+
+
+def read_history(run: Path, config: Config) -> tuple[list[dict[str, float]], dict[str, float]]:
     """Reads how a training went.
 
     Args:
-        run: The run's `Path`.
-        config: Its `tfreg.config.Config`.
+        run: Folder of the run.
+        config: Its config.
 
     Returns:
-        The epochs, a list of dictionaries of figure to number, and the best of them by `training.monitor`.
+        The epochs, dictionaries of metric to number, and the best of them by `training.monitor`.
 
     Raises:
-        UserError: If the file is missing or damaged, or no epoch has a finite figure.
+        UserError: If the file is missing or damaged, or no epoch has a finite metric.
     """
     file, metric = run / HISTORY, METRICS[config.training.monitor]
     try:
@@ -36,16 +83,23 @@ def read_history(run, config):
         ) from error
 
 
-def run_report(run, config, model):
-    """What report.json says of the model and its history.
+def report_of(
+    run: Path,
+    config: Config,
+    model: "keras.Model",
+    pairs: tuple[Sequence[PairFiles], Sequence[PairFiles]],
+    seconds: float,
+    resumed_after_epoch: int | None,
+) -> TrainingReport:
+    """The report of a training that has just ended in this process.
 
     Args:
-        run: The run's `Path`.
-        config: Its `tfreg.config.Config`.
-        model: The `keras.Model`.
-
-    Returns:
-        A dictionary.
+        run: Folder of the run.
+        config: Its config.
+        model: The network.
+        pairs: Those to learn from, and those to be measured on.
+        seconds: That it took.
+        resumed_after_epoch: How many epochs were done before it, or None.
 
     Raises:
         UserError: If the history or the best model is missing or damaged.
@@ -53,11 +107,18 @@ def run_report(run, config, model):
     rows, best = read_history(run, config)
     if not (run / MODEL).is_file():
         raise UserError(f"{run / MODEL}: is missing; train into another folder")
-    return {
-        "versions": versions(),
-        "seed": config.seed,
-        "parameters": model.count_params(),
-        "epochs": len(rows),
-        "best": best,
-        "model_sha256": hashlib.sha256((run / MODEL).read_bytes()).hexdigest(),
-    }
+    return TrainingReport(
+        versions=versions(),
+        seed=config.seed,
+        parameters=model.count_params(),
+        epochs=len(rows),
+        best=best,
+        model_sha256=file_digest(run / MODEL),
+        training_pairs=len(pairs[0]),
+        validation_pairs=len(pairs[1]),
+        seconds=round(seconds, 1),
+        cpu_seconds=round(time.process_time(), 1),
+        peak_memory_gib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        resumed_after_epoch=resumed_after_epoch,
+        warnings=(FIRST_IS_BEST,) if len(rows) > 1 and best["epoch"] == 0 else (),
+    )

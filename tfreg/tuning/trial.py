@@ -14,7 +14,6 @@ from tfreg.errors import UserError
 from tfreg.io.folders.folder_lock import LOCK
 from tfreg.io.folders.whole_file import on_disk
 from tfreg.io.formats import read_points, read_volume
-from tfreg.io.json_files import read_json
 from tfreg.io.tables.manifest import PairFiles
 from tfreg.metrics.landmarks import landmark_errors_mm
 from tfreg.preprocessing.aligned_pair import prepare_pair
@@ -22,7 +21,9 @@ from tfreg.registration.trained_run import load_run
 from tfreg.runtime.native_output import STDERR, STDOUT, silenced
 from tfreg.runtime.processes import error_text
 from tfreg.runtime.resources import Resources
-from tfreg.training.train import pairs_by_split, train
+from tfreg.training.run_report import TrainingReport
+from tfreg.training.splits import pairs_by_split
+from tfreg.training.train import train
 from tfreg.transforms.certificate import folding_fraction
 from tfreg.tuning.outcome import TrialOutcome
 
@@ -67,22 +68,22 @@ def run_trial(task: TrialTask, resources: Resources) -> TrialOutcome:
         return TrialOutcome(error=error_text(error, task, (task.run.parent, task.data.parent)))
 
 
-def trained_metrics(report: dict[str, Any]) -> dict[str, Any]:
+def trained_metrics(report: TrainingReport) -> dict[str, Any]:
     """What a run's report says of a trial.
 
     Args:
-        report: What its report.json says.
+        report: Its `TrainingReport`.
 
     Returns:
         A dictionary of `dice` (None without labels) and `similarity_loss`, of the best epoch on the validation
         pairs; `best_epoch`, counted from 1, and `epochs`, `seconds`, `peak_memory_gib` and `resumed_after_epoch`.
     """
-    best = report["best"]
+    best = report.best
     return {
         "dice": best.get("val_displacement_dice"),
         "similarity_loss": best["val_warped_loss"],
         "best_epoch": int(best["epoch"]) + 1,
-        **{name: report[name] for name in ("epochs", "seconds", "peak_memory_gib", "resumed_after_epoch")},
+        **{name: getattr(report, name) for name in ("epochs", "seconds", "peak_memory_gib", "resumed_after_epoch")},
     }
 
 
@@ -130,8 +131,7 @@ def _measured(task, resources):
         continue_run(task.earlier, task.run, task.config)
     report = _finished(task.run / "report.json")
     if report is None:
-        limits = {"threads": resources.threads, "device": resources.device}
-        report = train(task.config, task.data, task.run, **limits, progress=False)
+        report = train(task.config, task.data, task.run, resources=resources)
     metrics = trained_metrics(report)
     metrics |= validation_metrics(load_run(task.run), pairs_by_split(task.config, task.data)[1])
     if not math.isfinite(metrics[task.metric]):
@@ -140,9 +140,9 @@ def _measured(task, resources):
 
 
 def _finished(file):
-    """What a run's report.json says, or None where it is not there, or damaged: its end is trained again."""
+    """A run's `TrainingReport`, or None where it is not there, or damaged: its end is trained again."""
     try:
-        return read_json(file, "train again")
+        return TrainingReport.read(file)
     except UserError:
         file.unlink(missing_ok=True)
         return None

@@ -12,7 +12,7 @@ from tfreg.runtime.keras_settings import load_keras
 from tfreg.runtime.native_output import silenced
 from tfreg.runtime.progress import NO_PROGRESS, Progress
 from tfreg.runtime.resources import Resources
-from tfreg.training.train import pairs_by_split
+from tfreg.training.splits import pairs_by_split
 from tfreg.tuning.objectives import OBJECTIVES, Objective, check_objective, trial_config
 from tfreg.tuning.outcome import SearchSettings, TrialOutcome, TrialRow
 from tfreg.tuning.results import SearchResult, best_of, write_search
