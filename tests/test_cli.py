@@ -20,6 +20,7 @@ from tfreg import cli
 from tfreg.errors import WorkError
 from tfreg.io.formats import read_volume, write_points, write_volume
 from tfreg.io.transform_archive import save_transform
+from tfreg.metrics.quality import Quality
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.volume import Volume
 
@@ -429,9 +430,9 @@ def test_an_evaluation_with_failures_ends_with_one(run, folder, monkeypatch):
 
     def measured(task, resources):
         bad = "truncated" in str(task.pair.fixed)
-        return {"error": "it is torn"} if bad else {"quality": {"folding_fraction": 0.0}, "seconds": 1.0}
+        return task.row(error="it is torn") if bad else task.row(quality=Quality(folding_fraction=0.0), seconds=1.0)
 
-    def here(function, batches, resources, workers):
+    def here(function, batches, resources):
         for batch in batches:
             yield from ((task, function(task, resources)) for task in batch)
 

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfreg.evaluation.page import Measured, cohort_page
-from tfreg.evaluation.summary import summarise
+from tfreg.evaluation.page import cohort_page
+from tfreg.evaluation.row import Row
+from tfreg.evaluation.summarise import summarise
+from tfreg.evaluation.summary import EvaluationSummary
 from tfreg.io.tables.manifest import PairFiles
+from tfreg.metrics.quality import LabelQuality, Quality
 from tfreg.report.page import render
 
 METHODS = ("initial", "ours", "theirs")
@@ -23,31 +26,26 @@ def dice_of(pair, method):
 @pytest.fixture(scope="module")
 def html():
     """Twenty pairs by three methods; one failed, one asks for a review, one has an odd name in its error."""
-    rows, measured = [], []
+    rows = []
     for pair in PAIRS:
         for method in METHODS:
-            dice = dice_of(pair, method)
-            row = {"experiment": "lungs", "pair": pair, "method": method, "seconds": 1.0}
-            if (pair, method) == ("p03", "theirs"):
-                row["error"] = "<script>alert(1)</script> & more"
-            else:
-                row["quality"] = {"dice": {"1": dice}, "mean_dice": dice, "folding_fraction": 0.0}
+            values = {"error": "<script>alert(1)</script> & more"}
+            if (pair, method) != ("p03", "theirs"):
+                values = {"quality": Quality({"1": LabelQuality(dice_of(pair, method))}, folding_fraction=0.0)}
             if method == "ours":
-                row |= {"verdict": "review" if pair == "p05" else "pass", "certified": True, "damping": 1.0}
-            rows.append(row)
-            figures = {"dice": None if "error" in row else dice, "tre_mm": None}
-            reasons = ("too odd",) if row.get("verdict") == "review" else ()
-            measured.append(Measured(pair, method, figures, row.get("verdict"), reasons, row.get("error")))
+                values |= {"verdict": "review" if pair == "p05" else "pass", "certified": True, "damping": 1.0}
+                values["reasons"] = ("too odd",) if pair == "p05" else ()
+            rows.append(Row(experiment="lungs", pair=pair, method=method, digest="0", seconds=1.0, **values))
     pairs = [PairFiles(name, None, None, fixed_subject=name, moving_subject=name) for name in PAIRS]
-    found = {
-        "experiments": summarise(rows, {"lungs": pairs}, METHODS, "ours"),
-        "reference": "ours",
-        "init": "centre",
-        "workers": 2,
-        "threads": 1,
-        "methods": {name: f"settings of {name}" for name in METHODS},
-        "versions": {"tfreg": "0.1.0"},
-    }
+    summary = EvaluationSummary(
+        experiments={"lungs": summarise(rows, pairs, dict.fromkeys(METHODS), "ours")},
+        reference="ours",
+        init="centre",
+        workers=2,
+        threads=1,
+        methods={name: f"settings of {name}" for name in METHODS},
+        versions={"tfreg": "0.1.0"},
+    )
 
     def picture(pair):
         if pair == "p11":
@@ -56,7 +54,7 @@ def html():
         Image.fromarray(np.full((8, 24, 3), 10 * int(pair[1:]), np.uint8)).save(stream, "PNG")
         return stream.getvalue()
 
-    return cohort_page(found, {"lungs": measured}, picture)
+    return cohort_page(summary, {"lungs": rows}, picture)
 
 
 def test_what_failed_is_told_and_escaped(html):

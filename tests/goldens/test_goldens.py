@@ -80,11 +80,11 @@ def test_an_evaluation_says_what_it_said():
     with open(GOLDENS / "evaluation" / "measurements.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     (experiment,) = measured
-    dice = {(entry.pair, entry.method): entry.figures["dice"] for entry in measured[experiment]}
+    dice = {(row.pair, row.method): row.metric("dice") for row in measured[experiment]}
     assert len(dice) == len(rows) == 2
     for row in rows:
         assert dice[row["pair"], row["method"]] == pytest.approx(float(row["dice"]), abs=1e-6)
-    assert set(summary["experiments"][experiment]["methods"]) == {row["method"] for row in rows}
+    assert set(summary.experiments[experiment].methods) == {row["method"] for row in rows}
 
 
 def test_an_export_answers_as_it_did(batch):

@@ -7,9 +7,10 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from tfreg.io.itk_images import to_itk
+from tfreg.metrics.landmarks import LandmarkErrors
 from tfreg.metrics.overlap import surface_distances_by_label
 from tfreg.metrics.quality import displacement_quality
-from tfreg.metrics.volume_change import log_jacobian_summary
+from tfreg.metrics.volume_change import VolumeChange, log_jacobian_summary
 from tfreg.registration.agreement import agreement
 from tfreg.registration.image_pair import ImagePair
 from tfreg.transforms.transform import Transform
@@ -51,28 +52,29 @@ def test_dice_and_tre_are_simpleitks(case):
     assert np.mean(sitk.GetArrayFromImage(theirs).transpose(2, 1, 0) == warped.array) > 0.999
     overlap = sitk.LabelOverlapMeasuresImageFilter()
     overlap.Execute(to_itk(case.fixed_labels.array, case.fixed_labels.affine), theirs)
-    assert set(found["dice"]) == {"2", "5", "7"}
-    for label, value in found["dice"].items():
-        assert value == pytest.approx(overlap.GetDiceCoefficient(int(label)), abs=2e-3)
-    assert 0.2 < found["mean_dice"] < 0.95
-    assert found["mean_dice"] == pytest.approx(np.mean(list(found["dice"].values())))
+    assert set(found.labels) == {"2", "5", "7"}
+    for label, entry in found.labels.items():
+        assert entry.dice == pytest.approx(overlap.GetDiceCoefficient(int(label)), abs=2e-3)
+    assert 0.2 < found.mean_dice < 0.95
+    assert found.mean_dice == pytest.approx(np.mean([entry.dice for entry in found.labels.values()]))
     mapped = np.array([transform.TransformPoint(tuple(point * FLIP)) for point in case.fixed_points]) * FLIP
     differences = mapped - case.moving_points
-    assert found["landmarks"]["mean_mm"] == pytest.approx(np.linalg.norm(differences, axis=1).mean(), abs=1e-4)
-    assert found["landmarks"]["dy_mm"] == pytest.approx(np.abs(differences[:, 1]).mean(), abs=1e-4)
+    assert found.landmarks.mean_mm == pytest.approx(np.linalg.norm(differences, axis=1).mean(), abs=1e-4)
+    assert found.landmarks.dy_mm == pytest.approx(np.abs(differences[:, 1]).mean(), abs=1e-4)
 
 
 def test_a_folding_displacement_is_seen(case):
     case, displacement_mm = case
-    assert displacement_quality(case, 0 * displacement_mm)[0]["folding_fraction"] == 0
-    assert displacement_quality(case, 6 * displacement_mm)[0]["folding_fraction"] > 0.01
+    assert displacement_quality(case, 0 * displacement_mm)[0].folding_fraction == 0
+    assert displacement_quality(case, 6 * displacement_mm)[0].folding_fraction > 0.01
 
 
 def test_without_labels_and_points_there_is_the_map_alone(case):
     case, displacement_mm = case
     found, warped = displacement_quality(ImagePair(case.fixed, case.moving), displacement_mm)
-    assert set(found) == {"folding_fraction", "log_jacobian"}
-    assert set(found["log_jacobian"]) == {"all"}
+    assert (found.labels, found.landmarks, found.labelled) == (None, LandmarkErrors(), VolumeChange())
+    assert found.everywhere.volume_ml > 0
+    assert found.folding_fraction is not None
     assert warped is None
 
 
@@ -83,7 +85,7 @@ def test_a_landmark_outside_takes_the_borders_displacement(case):
     found, _ = displacement_quality(
         ImagePair(case.fixed, case.moving, fixed_points=outside, moving_points=moved), displacement_mm
     )
-    assert found["landmarks"]["mean_mm"] == pytest.approx(0, abs=1e-4)
+    assert found.landmarks.mean_mm == pytest.approx(0, abs=1e-4)
 
 
 def test_the_change_of_volume_is_the_closed_forms(rng):
@@ -194,7 +196,7 @@ def test_a_lost_structure_is_never_an_improvement(rng, lost):
         return displacement_quality(ImagePair(image, image, *volumes), displacement_mm)[0]
 
     off = quality(fixed, far)
-    assert off["lost_labels"] == []
+    assert off.lost_labels == ()
     if lost == "in the fixed image":
         found = quality(balls((15, 14, 13), None), far)
     elif lost == "in the moving image":
@@ -203,12 +205,12 @@ def test_a_lost_structure_is_never_an_improvement(rng, lost):
         displacement_mm[fixed == 2] = (500, 0, 0)  # label 2 is read outside the moving image,
         displacement_mm[far == 2] = (500, 0, 0)  # wherever it lies
         found = quality(fixed, far)
-    assert found["lost_labels"] == ["2"]
-    assert found["dice"]["2"] == 0
-    assert set(found["dice"]) == set(found["hd95_mm"]) == set(found["surface_mm"]) == {"1", "2"}
-    assert found["mean_dice"] == pytest.approx(found["dice"]["1"] / 2)
-    assert found["mean_hd95_mm"] > off["mean_hd95_mm"]
-    assert found["mean_surface_mm"] > off["mean_surface_mm"]
+    assert found.lost_labels == ("2",)
+    assert found.labels["2"].dice == 0
+    assert set(found.labels) == {"1", "2"}
+    assert found.mean_dice == pytest.approx(found.labels["1"].dice / 2)
+    assert found.mean_hd95_mm > off.mean_hd95_mm
+    assert found.mean_surface_mm > off.mean_surface_mm
     stages = agreement(
         ImagePair(image, image, Volume(fixed, image.affine), Volume(balls((16, 14, 13), None), image.affine)),
         np.eye(4),

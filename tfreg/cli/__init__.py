@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tfreg import __version__
-from tfreg.cli import classification, cohorts, registration, report, serving, simulation, training, tuning
+from tfreg.cli import classification, evaluation, registration, report, serving, simulation, training, tuning
 from tfreg.cli.process import Stops, end, ignore_warning_options, lost_output, open_streams
 from tfreg.errors import InputWarning, UserError
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     add_completion=False,
     help="Registers 3D medical volumes: linear and deformable part in one forward pass. Not a medical device.",
 )
-for commands in (registration, report, training, cohorts, simulation, classification, tuning, serving):
+for commands in (registration, report, training, evaluation, simulation, classification, tuning, serving):
     app.add_typer(commands.app)
 
 

@@ -4,9 +4,9 @@ A config file names only what it changes; an unknown key or a wrong type is one 
 """
 
 from tfreg.config.classification import Classification, ClassifierNetwork, PairRegistration, ResidualGrid
+from tfreg.config.evaluation import EvaluationOptions
 from tfreg.config.files import config_with, dump_config, load_config, load_written_config, parse_config, parse_section
 from tfreg.config.options import (
-    EvaluationOptions,
     ExportOptions,
     Processing,
     RequestOptions,

@@ -42,12 +42,6 @@ class Processing(Section):
     device: words("cpu", "gpu") | None = None
 
 
-class EvaluationOptions(Processing):
-    """How many pairs are measured, and with what."""
-
-    count: Count | None = None
-
-
 class ExportOptions(Processing):
     """What an exported model is ready for."""
 
@@ -89,6 +83,8 @@ def checked(section, **values):
         if first["type"] == "extra_forbidden":
             raise UserError(f"{option}: no such option{is_meant(name, section.model_fields)}; leave it out") from error
         given = values[name]
+        if first["loc"][1:] and isinstance(given, list | tuple) and isinstance(given[first["loc"][1]], str):
+            given = given[first["loc"][1]]
         given = given if isinstance(given, str) and given else repr(given)
         raise UserError(f"{option} {given}: {_cure(first)}") from error
 

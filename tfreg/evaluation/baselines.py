@@ -128,10 +128,10 @@ def elastix(fixed, moving, init, threads):
     maps.AddParameterMap(bspline)
     started = time.perf_counter()
     # Not number_of_threads=2, which crashes (ITKElastix issue 160): the environment limits ITK's threads.
-    _, found = itk.elastix_registration_method(*images, parameter_object=maps, log_to_console=False)
+    _, result = itk.elastix_registration_method(*images, parameter_object=maps, log_to_console=False)
     seconds = time.perf_counter() - started
     with tempfile.TemporaryDirectory() as folder:  # which it fills, wanted or not
-        whole = itk.transformix_deformation_field(images[1], found, output_directory=folder)
+        whole = itk.transformix_deformation_field(images[1], result, output_directory=folder)
     return _to_ras(itk.array_from_image(whole).transpose(2, 1, 0, 3)), seconds
 
 

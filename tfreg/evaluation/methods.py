@@ -1,16 +1,44 @@
-"""The ways of registering a pair that `tfreg evaluate` compares."""
+"""The methods of registering a pair that `tfreg evaluate` compares."""
 
 import importlib.metadata
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
-from tfreg.config import RegistrationOptions, checked
+from tfreg.config import EvaluationOptions, RegistrationOptions
 from tfreg.errors import UserError
 from tfreg.evaluation.baselines import BASELINES, check_baselines
 from tfreg.io.folders.input_digests import file_digest
 from tfreg.registration.trained_run import find_run
 
-INITIAL, READERS, REFINED = "initial", "inter-observer", "refined"
+PARTS = {"linear": "linear part only", "deformable": "deformable part only", "both": "both parts"}
+INITIAL, OBSERVERS, REFINED = "initial", "inter-observer", "refined"
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What must be the same for two results to be of one method; where the model lies is not.
+
+    Args:
+        kind: "initial", "tfreg", "baseline", or "observers" for the distance between two people's landmarks.
+        options: Of tfreg's own, without `init`, which all methods share; else None.
+        model_sha256, config_sha256: Of the model's file and of the config beside it, or None.
+        version: Of a baseline's package, or None.
+    """
+
+    kind: str
+    options: RegistrationOptions | None = None
+    model_sha256: str | None = None
+    config_sha256: str | None = None
+    version: str | None = None
+
+    def differences(self, other: "Definition") -> list[str]:
+        """Names of what differs between the two."""
+        names = [
+            f.name for f in fields(self) if f.name != "options" and getattr(self, f.name) != getattr(other, f.name)
+        ]
+        if self.options is None or other.options is None:
+            return names if self.options == other.options else [*names, "options"]
+        return names + [name for name, value in self.options if value != getattr(other.options, name)]
 
 
 @dataclass(frozen=True)
@@ -19,104 +47,92 @@ class Method:
 
     Args:
         name: What tables and files call it.
-        kind: "initial", "tfreg", "baseline", or "readers" for the distance between two readers' landmarks.
+        kind: See `Definition`.
+        options: A `RegistrationOptions`; `init` is from where every method starts, the others are tfreg's own.
         model: The model's file, or None.
-        model_sha256, model_config: Of that file and of the config beside it, or None.
-        refine: Whether the transform is optimised for each pair.
-        preset, similarity, smoothness: Of the refinement, or None.
-        transform: "linear", "deformable" or "both", of tfreg's own.
+        model_sha256, config_sha256: Of that file and of the config beside it, or None.
         version: Of a baseline's package, or None.
     """
 
     name: str
     kind: str
+    options: RegistrationOptions
     model: str | None = None
     model_sha256: str | None = None
-    model_config: str | None = None
-    refine: bool = False
-    preset: str | None = None
-    similarity: str | None = None
-    smoothness: float | None = None
-    transform: str = "both"
+    config_sha256: str | None = None
     version: str | None = None
 
-    def definition(self):
-        """What must be the same for two results to be of one method, a dictionary; where the model lies is not."""
-        return {name: value for name, value in asdict(self).items() if name not in ("name", "model")}
+    def definition(self) -> Definition:
+        """What results of the method have in common."""
+        options = self.options.model_copy(update={"init": None}) if self.kind == "tfreg" else None
+        return Definition(self.kind, options, self.model_sha256, self.config_sha256, self.version)
 
-    def settings(self):
+    def settings(self) -> str:
         """One line for people."""
         if self.kind == "baseline":
             return f"{BASELINES[self.name].settings} ({BASELINES[self.name].package} {self.version})"
         if self.kind == "initial":
             return "the initial alignment alone"
-        if self.kind == "readers":
+        if self.kind == "observers":
             return "distance between the moving landmarks of two readers"
-        parts = [{"linear": "linear part only", "deformable": "deformable part only"}.get(self.transform, "both parts")]
+        options = self.options
+        words = [
+            {"linear": "linear part only", "deformable": "deformable part only"}.get(options.transform, "both parts")
+        ]
         if self.model is not None:
-            parts.append(f"network {self.model_sha256[:12]}")
-        if self.refine:
+            words.append(f"network {self.model_sha256[:12]}")
+        if options.refine:
             start = "from nothing" if self.model is None else "from the network's prediction"
-            parts.append(f"refined {start}, preset {self.preset}")
-            parts += [f"similarity {self.similarity}"] if self.similarity else []
-            parts += [f"smoothness {self.smoothness:g}"] if self.smoothness is not None else []
-        return ", ".join(parts)
+            words.append(f"refined {start}, preset {options.preset}")
+            words += [f"similarity {options.similarity}"] if options.similarity else []
+            words += [f"smoothness {options.smoothness:g}"] if options.smoothness is not None else []
+        return ", ".join(words)
 
 
-def plan_methods(
-    models=(), refine=False, refine_models=False, transforms=("both",), baselines=(), preset="quality", **refinement
-):
+def plan_methods(options: EvaluationOptions) -> list[Method]:
     """The methods that are asked for, the initial alignment first.
 
     Args:
-        models: Run folders or .keras files; each gives a method named after its run's folder.
-        refine: Adds the refinement from nothing.
-        refine_models: Adds the refinement from each model's prediction.
-        transforms: Which parts are used, each a method of its own.
-        baselines: Names in `tfreg.evaluation.baselines.BASELINES`.
-        preset: Of the refinement; `refinement` may hold its `similarity` and `smoothness`.
+        options: Says which; a network's method is named after its run's folder.
 
     Returns:
-        A list of `Method`.
+        A list of `Method`, all with the same `options.init`.
 
     Raises:
-        UserError: If a model cannot be found, an option is not valid, a name occurs twice, or a baseline is missing.
+        UserError: If a model is missing, a name occurs twice, or a baseline is not known or not installed.
     """
-    for transform in transforms:
-        checked(RegistrationOptions, transform=transform, preset=preset, **refinement)
-    if not transforms:
-        raise UserError("--transforms: choose some of linear, deformable, both")
-    if not (refine or (refine_models and models)) and any(value is not None for value in refinement.values()):
-        name = next(name for name, value in refinement.items() if value is not None)
-        raise UserError(f"--{name}: is of the refinement, which is not asked for; add --refine, or leave it out")
-    check_baselines(baselines)
-    optimised = {"refine": True, "preset": preset, **refinement}
-    found = [Method(INITIAL, "initial")]
-    for model in models:
-        file, _ = find_run(model)
+    check_baselines(options.baselines)
+    runs = [find_run(model) for model in options.networks]
+    rule = options.init or (runs[0][1].preprocessing.init if runs else "header")
+    plain = RegistrationOptions(init=rule, refine=False)
+    refined = plain.model_copy(
+        update={name: getattr(options, name) for name in ("preset", "similarity", "smoothness")} | {"refine": True}
+    )
+    methods = [Method(INITIAL, "initial", plain)]
+    for file, _ in runs:
         name = file.absolute().parent.name
         network = {"model": str(file.absolute()), "model_sha256": file_digest(file)}
-        network["model_config"] = file_digest(file.with_name("config.yaml"))
-        found += _each_part(name, transforms, **network)
-        if refine_models:
-            found += _each_part(f"{name}-{REFINED}", transforms, **network, **optimised)
-    if refine:
-        found += _each_part(REFINED, transforms, **optimised)
-    for name in baselines:
+        network["config_sha256"] = file_digest(file.with_name("config.yaml"))
+        methods += _each_part(name, plain, options.parts, **network)
+        if options.refine_models:
+            methods += _each_part(f"{name}-{REFINED}", refined, options.parts, **network)
+    if options.refines_from_nothing:
+        methods += _each_part(REFINED, refined, options.parts)
+    for name in options.baselines:
         version = importlib.metadata.version(BASELINES[name].package)
-        found.append(Method(name, "baseline", version=version))
-    names = [method.name for method in found]
+        methods.append(Method(name, "baseline", plain, version=version))
+    names = [method.name for method in methods]
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"{name}: names two methods; rename a run's folder")
         if not re.fullmatch(r"[\w.+-]+", name):
             raise UserError(f"{name}: methods name files; give the run's folder a name of letters, digits, -, _ and .")
-    if len(found) == 1:
+    if len(methods) == 1 and not options.models:
         raise UserError("nothing to evaluate; give --model RUN, --refine or --baselines syn,greedy")
-    return found
+    return methods
 
 
-def reference_of(methods, name=None):
+def reference_of(methods: list[Method], name: str | None = None) -> str:
     """The method that the others are compared with: the one named, else the refinement, else the first network.
 
     Raises:
@@ -127,10 +143,11 @@ def reference_of(methods, name=None):
         raise UserError(f"--reference {name}: choose {', '.join(names)}")
     if name is not None:
         return name
-    return REFINED if REFINED in names else names[1]
+    return REFINED if REFINED in names else names[min(1, len(names) - 1)]
 
 
-def _each_part(name, transforms, **options):
+def _each_part(name, options, parts, **network):
     """One method for each of the parts; that of both has the bare name."""
-    for transform in transforms:
-        yield Method(name if transform == "both" else f"{name}-{transform}", "tfreg", transform=transform, **options)
+    for part in parts:
+        own = options.model_copy(update={"transform": part})
+        yield Method(name if part == "both" else f"{name}-{part}", "tfreg", own, **network)

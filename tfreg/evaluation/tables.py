@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tfreg.evaluation.summary import Distribution, Experiment
 from tfreg.evaluation.training_marks import marked
 from tfreg.report.table import Table
 
@@ -21,124 +22,125 @@ LANDMARKS = {
     "tre_p95_mm": "95 %",
     "tre_max_mm": "largest",
 }
+NONE = "–"
 
 
-def overlap_table(summary):
-    """Table 1: Dice, surfaces, folds and seconds of every method, an experiment after the other.
+def overlap_table(experiments: dict[str, Experiment]) -> Table:
+    """Table 1: Dice, surfaces, lost structures and seconds of every method, an experiment after the other.
 
     Args:
-        summary: From `tfreg.evaluation.summary.summarise`.
-
-    Returns:
-        A `Table`.
+        experiments: Dictionary of name to `Experiment`.
     """
-    experiments = {name: part for name, part in summary.items() if _any(part, "dice")}
+    several = len(experiments) > 1
+    experiments = {
+        name: experiment
+        for name, experiment in experiments.items()
+        if any(method.metrics.dice for method in experiment.methods.values())
+    }
     header = []
     for name in experiments:
-        begin = f"{name}: " if len(summary) > 1 else ""
+        begin = f"{name}: " if several else ""
         header += [f"{begin}Dice % (mean ± sd)", "95 % interval", "HD95 mm", "surface mm", "lost structures"]
     header.append("s a pair (median)")
+    names = {
+        name: None
+        for experiment in experiments.values()
+        for name, method in experiment.methods.items()
+        if method.metrics.dice
+    }
     rows = []
-    for method in _methods(experiments, "dice"):
-        cells = []
-        for part in experiments.values():
-            found = part["methods"].get(method, {})
-            figures = found.get("figures", {})
-            cells += [
-                _mean_sd(figures.get("dice"), 100.0),
-                _interval(figures.get("dice"), 100.0),
-                _mean_sd(figures.get("hd95_mm")),
-                _mean_sd(figures.get("surface_mm")),
-                _share(found.get("lost_structures"), found.get("structures")),
-            ]
-        cells.append(_seconds(part["methods"].get(method) for part in experiments.values()))
-        rows.append((method, tuple(cells)))
+    for name in names:
+        methods = [experiment.methods.get(name) for experiment in experiments.values()]
+        cells = [cell for method in methods for cell in ([NONE] * 5 if method is None else _overlap(method))]
+        rows.append((name, (*cells, _seconds([method for method in methods if method is not None]))))
     return marked(_table(header, rows), experiments.values())
 
 
-def experiment_tables(part, reference):
+def _overlap(method):
+    """The cells of one method in one experiment."""
+    metrics = method.metrics
+    lost = NONE if method.lost_structures is None else f"{method.lost_structures} of {method.structures}"
+    return [
+        _mean_sd(metrics.dice, 100.0),
+        _interval(metrics.dice, 100.0),
+        _mean_sd(metrics.hd95_mm),
+        _mean_sd(metrics.surface_mm),
+        lost,
+    ]
+
+
+def experiment_tables(experiment: Experiment, reference: str) -> dict[str, Table]:
     """All tables of one experiment but the first, those without rows left out.
 
     Args:
-        part: An experiment of the summary.
+        experiment: The experiment.
         reference: The method that the others are compared with.
 
     Returns:
         Dictionary of title to `Table`.
     """
-    found = {
-        "Table 2: landmark errors, mm": landmark_table(part),
-        "Dice % of each label": label_table(part),
-        f"Paired differences to {reference}": comparison_table(part),
-        f"Change of volume by {reference}": volume_table(part, reference),
-        "Safety": safety_table(part),
+    tables = {
+        "Table 2: landmark errors, mm": landmark_table(experiment),
+        "Dice % of each label": label_table(experiment),
+        f"Paired differences to {reference}": comparison_table(experiment),
+        f"Change of volume by {reference}": volume_table(experiment, reference),
+        "Safety": safety_table(experiment),
     }
-    return {title: marked(table, [part]) for title, table in found.items() if table.rows}
+    return {title: marked(table, [experiment]) for title, table in tables.items() if table.rows}
 
 
-def landmark_table(part):
-    """Table 2: errors of landmarks along each axis and their length, in mm, of one experiment.
-
-    Args:
-        part: An experiment of the summary.
-
-    Returns:
-        A `Table`.
-    """
-    rows = [
-        (
-            method,
-            tuple(_number(found["figures"][key], "{:.2f}") + _counted(found["figures"][key]) for key in LANDMARKS),
-        )
-        for method, found in part["methods"].items()
-        if found["figures"]["tre_mm"] is not None
-    ]
+def landmark_table(experiment: Experiment) -> Table:
+    """Table 2: errors of landmarks along each axis and their length, in mm, of one experiment."""
+    rows = []
+    for name, method in experiment.methods.items():
+        if method.metrics.tre_mm is not None:
+            errors = [getattr(method.metrics, key) for key in LANDMARKS]
+            rows.append((name, tuple(_mean(error) + _counted(error) for error in errors)))
     return _table(LANDMARKS.values(), rows)
 
 
-def safety_table(part):
+def safety_table(experiment: Experiment) -> Table:
     """How many pairs failed, fold or ask for a review, and how the volume changes, of one experiment."""
     header = ["pairs", "failed", "fold", "folded voxels", "certified", "review", "SD log J"]
     rows = []
-    for method, found in part["methods"].items():
-        if found["figures"]["folding_fraction"] is None and not found["failures"]:
+    for name, method in experiment.methods.items():
+        fraction = method.metrics.folding_fraction
+        if fraction is None and not method.failures:
             continue
-        fraction = found["figures"]["folding_fraction"]
         cells = (
-            str(found["measured"]),
-            str(len(found["failures"])),
-            str(found["folding"]),
-            "–" if fraction is None else f"{fraction['mean']:.4%}",
-            "–" if found["certified"] is None else str(found["certified"]),
-            "–" if found["review"] is None else str(found["review"]),
-            _mean_sd(found["figures"]["log_jacobian_sd"], form="{:.3f}"),
+            str(method.measured),
+            str(len(method.failures)),
+            str(method.folding),
+            NONE if fraction is None else f"{fraction.mean:.4%}",
+            NONE if method.certified is None else str(method.certified),
+            NONE if method.review is None else str(method.review),
+            _mean_sd(method.metrics.log_jacobian_sd, form="{:.3f}"),
         )
-        rows.append((method, cells))
+        rows.append((name, cells))
     return _table(header, rows)
 
 
-def label_table(part, name="dice"):
-    """A figure of every label, one column each, of one experiment; no rows for fewer than two labels."""
-    labels = sorted({label for found in part["methods"].values() for label in found["labels"]}, key=int)
-    _, scale, form = SIGNS[name]
+def label_table(experiment: Experiment) -> Table:
+    """Dice of every label, one column each, of one experiment; no rows for fewer than two labels."""
+    labels = sorted({label for method in experiment.methods.values() for label in method.labels}, key=int)
     rows = [
-        (
-            method,
-            tuple(
-                _mean_sd(found["labels"].get(label, {}).get(name), scale, form)
-                + (f", {lost} lost" if (lost := found["labels"].get(label, {}).get("lost")) else "")
-                for label in labels
-            ),
-        )
-        for method, found in part["methods"].items()
-        if found["labels"] and len(labels) > 1
+        (name, tuple(_of_label(method.labels.get(label)) for label in labels))
+        for name, method in experiment.methods.items()
+        if method.labels and len(labels) > 1
     ]
     return _table([f"label {label}" for label in labels], rows)
 
 
-def volume_table(part, method):
+def _of_label(metrics):
+    """The cell of one label."""
+    if metrics is None:
+        return NONE
+    _, scale, form = SIGNS["dice"]
+    return _mean_sd(metrics.dice, scale, form) + (f", {metrics.lost} lost" if metrics.lost else "")
+
+
+def volume_table(experiment: Experiment, name: str) -> Table:
     """What one method says of each label's change of volume: the numbers that clinicians read."""
-    found = part["methods"].get(method, {"labels": {}})
     columns = {
         "volume_ml": "fixed ml",
         "mapped_volume_ml": "moving ml",
@@ -147,21 +149,25 @@ def volume_table(part, method):
         "log_jacobian_sd": "SD log J",
     }
     forms = ("{:.1f}", "{:.1f}", "{:.1f}", "{:.3f}", "{:.3f}")
+    labels = experiment.methods[name].labels if name in experiment.methods else {}
     rows = [
-        (label, tuple(_mean_sd(figures[key], form=form) for key, form in zip(columns, forms, strict=True)))
-        for label, figures in found["labels"].items()
+        (
+            label,
+            tuple(_mean_sd(getattr(metrics, key), form=form) for key, form in zip(columns, forms, strict=True)),
+        )
+        for label, metrics in labels.items()
     ]
     return _table(columns.values(), rows, "label")
 
 
-def comparison_table(part):
+def comparison_table(experiment: Experiment) -> Table:
     """Paired differences to the reference method with their intervals and p values, of one experiment."""
-    figures = list(dict.fromkeys(test["figure"] for test in part["comparisons"]))
-    tests = {(test["method"], test["figure"]): test for test in part["comparisons"]}
-    header = [title for name in figures for title in (SIGNS[name][0], "p")]
+    metrics = list(dict.fromkeys(test.metric for test in experiment.comparisons))
+    tests = {(test.method, test.metric): test for test in experiment.comparisons}
+    header = [title for name in metrics for title in (SIGNS[name][0], "p")]
     rows = []
     for method in dict.fromkeys(method for method, _ in tests):
-        cells = [_difference(tests.get((method, name)), *SIGNS[name][1:]) for name in figures]
+        cells = [_difference(tests.get((method, name)), *SIGNS[name][1:]) for name in metrics]
         rows.append((method, tuple(cell for pair in cells for cell in pair)))
     return _table(header, rows)
 
@@ -169,62 +175,46 @@ def comparison_table(part):
 def _difference(test, scale, form):
     """Two cells: a paired difference with its interval, and its adjusted p value."""
     if test is None:
-        return ["–", "–"]
+        return [NONE, NONE]
     interval = ""
-    if test["interval"] is not None:
-        interval = f" ({' to '.join(_signed(bound * scale, form) for bound in test['interval'])})"
-    p = test["p_holm"]
-    shown = "–" if p is None or np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
-    return [_signed(test["difference"] * scale, form) + interval + _counted(test), shown]
+    if test.interval is not None:
+        interval = f" ({' to '.join(_signed(bound * scale, form) for bound in test.interval)})"
+    p = test.p_holm
+    words = NONE if p is None or np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return [_signed(test.difference * scale, form) + interval + _counted(test), words]
 
 
-def _any(part, name):
-    return any(found["figures"][name] is not None for found in part["methods"].values())
-
-
-def _methods(experiments, name):
-    """The methods that have a figure in any experiment, in order."""
-    found = {}
-    for part in experiments.values():
-        found |= {method: None for method, entry in part["methods"].items() if entry["figures"][name] is not None}
-    return list(found)
-
-
-def _seconds(entries):
+def _seconds(methods):
     """The median seconds of all experiments' pairs, as a range where they differ."""
-    medians = [entry["figures"]["seconds"]["median"] for entry in entries if entry and entry["figures"]["seconds"]]
+    medians = [method.metrics.seconds.median for method in methods if method.metrics.seconds]
     if not medians:
-        return "–"
+        return NONE
     low, high = f"{min(medians):.2f}", f"{max(medians):.2f}"
     return low if low == high else f"{low} to {high}"
 
 
-def _mean_sd(distribution, scale=1.0, form="{:.2f}"):
+def _mean_sd(distribution: Distribution | None, scale: float = 1.0, form: str = "{:.2f}") -> str:
     if distribution is None:
-        return "–"
-    spread = "" if distribution["sd"] is None else f" ± {form.format(distribution['sd'] * scale)}"
-    return form.format(distribution["mean"] * scale) + spread + _counted(distribution)
+        return NONE
+    spread = "" if distribution.sd is None else f" ± {form.format(distribution.sd * scale)}"
+    return form.format(distribution.mean * scale) + spread + _counted(distribution)
 
 
 def _counted(distribution):
-    """Over how many pairs a mean is, where it is not over all that it could be."""
-    if distribution is None or distribution["pairs"] == distribution["of"]:
+    """Over how many pairs a mean or a difference is, where it is not over all that it could be."""
+    if distribution is None or distribution.pairs == distribution.of:
         return ""
-    return f" [{distribution['pairs']} of {distribution['of']}]"
-
-
-def _share(part, whole):
-    return "–" if part is None else f"{part} of {whole}"
+    return f" [{distribution.pairs} of {distribution.of}]"
 
 
 def _interval(distribution, scale):
-    if distribution is None or distribution["interval"] is None:
-        return "–"
-    return " to ".join(f"{bound * scale:.2f}" for bound in distribution["interval"])
+    if distribution is None or distribution.interval is None:
+        return NONE
+    return " to ".join(f"{bound * scale:.2f}" for bound in distribution.interval)
 
 
-def _number(distribution, form):
-    return "–" if distribution is None else form.format(distribution["mean"])
+def _mean(distribution):
+    return NONE if distribution is None else f"{distribution.mean:.2f}"
 
 
 def _signed(value, form):

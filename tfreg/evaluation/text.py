@@ -1,54 +1,47 @@
 """An evaluation's tables as one Markdown text."""
 
+from tfreg.evaluation.summary import EvaluationSummary, Experiment
 from tfreg.evaluation.tables import experiment_tables, overlap_table
 from tfreg.evaluation.training_marks import training_notes
 
 
-def evaluation_text(found):
-    """The text of an evaluation.
-
-    Args:
-        found: What summary.json says: `experiments` (see `tfreg.evaluation.summary.summarise`),
-            `reference`, `init`, `workers`, `threads`, and `methods`, names and settings in words.
-
-    Returns:
-        Markdown, a string.
-    """
-    experiments = found["experiments"]
+def evaluation_text(summary: EvaluationSummary) -> str:
+    """The text of an evaluation, Markdown."""
+    experiments = summary.experiments
     lines = [
-        explanation(found),
+        explanation(summary),
         "",
-        *(f"- {name}: {text}." for name, text in found["methods"].items()),
+        *(f"- {name}: {text}." for name, text in summary.methods.items()),
         "",
     ]
     lines += _section("Table 1: overlap", overlap_table(experiments))
-    for name, part in experiments.items():
+    for name, experiment in experiments.items():
         suffix = f" ({name})" if len(experiments) > 1 else ""
-        lines += [f"{headline(name, part)}.", ""]
-        lines += [line for note in training_notes(part) for line in (f"**{note}**", "")]
-        for title, table in experiment_tables(part, found["reference"]).items():
+        lines += [f"{headline(name, experiment)}.", ""]
+        lines += [line for note in training_notes(experiment) for line in (f"**{note}**", "")]
+        for title, table in experiment_tables(experiment, summary.reference).items():
             lines += _section(title + suffix, table)
         failures = [
-            f"- {method} failed on {pair}: {error}"
-            for method, figures in part["methods"].items()
-            for pair, error in figures["failures"].items()
+            f"- {name} failed on {pair}: {error}"
+            for name, method in experiment.methods.items()
+            for pair, error in method.failures.items()
         ]
         lines += [*failures, ""] if failures else []
     return "\n".join(lines).rstrip() + "\n"
 
 
-def explanation(found):
-    """How the figures were measured, in a few sentences."""
+def explanation(summary: EvaluationSummary) -> str:
+    """How the metrics were measured, in a few sentences."""
     peaks = [
-        figures["figures"]["peak_mb"]["max"]
-        for part in found["experiments"].values()
-        for figures in part["methods"].values()
-        if figures["figures"]["peak_mb"]
+        method.metrics.peak_mb.max
+        for experiment in summary.experiments.values()
+        for method in experiment.methods.values()
+        if method.metrics.peak_mb
     ]
-    processes = "One process" if found["workers"] == 1 else f"{found['workers']} processes"
-    threads = "one thread" if found["threads"] == 1 else f"{found['threads']} threads"
+    processes = "One process" if summary.workers == 1 else f"{summary.workers} processes"
+    threads = "one thread" if summary.threads == 1 else f"{summary.threads} threads"
     return (
-        f"Every method starts from the initial alignment `{found['init']}`. {processes} of {threads}"
+        f"Every method starts from the initial alignment `{summary.init}`. {processes} of {threads}"
         + (f"; the largest took {max(peaks):.0f} MB. " if peaks else ". ")
         + "All methods are measured alike, by their displacement on the fixed image's lattice: labels warped with "
         "nearest neighbour; HD95 and mean distance of the labels' surfaces; folds by the ten determinants of a digital "
@@ -59,11 +52,11 @@ def explanation(found):
     )
 
 
-def headline(name, part):
+def headline(name: str, experiment: Experiment) -> str:
     """An experiment's name and size."""
-    people = "person" if part["subjects"] == 1 else "people"
-    pairs = "pair" if part["pairs"] == 1 else "pairs"
-    return f"{name[0].upper()}{name[1:]}: {part['pairs']} {pairs} of {part['subjects']} {people}"
+    people = "person" if experiment.subjects == 1 else "people"
+    pairs = "pair" if experiment.pairs == 1 else "pairs"
+    return f"{name[0].upper()}{name[1:]}: {experiment.pairs} {pairs} of {experiment.subjects} {people}"
 
 
 def _section(title, table):

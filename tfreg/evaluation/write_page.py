@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from tfreg.errors import UserError
-from tfreg.evaluation.results import PICTURES, SUMMARY, read_evaluation
+from tfreg.evaluation.results import PICTURES, read_evaluation
 from tfreg.io.folders.result_file import check_file, written_files
 from tfreg.registration.page import PAGE, PAGE_EXTENSIONS
 from tfreg.report.drawing import own_drawing_settings
 
 
-def write_cohort_page(folder, out=None, force=False):
+def write_cohort_page(folder: Path, out: Path | None = None, force: bool = False) -> Path:
     """Writes the page of an evaluation.
 
     Args:
@@ -26,7 +25,7 @@ def write_cohort_page(folder, out=None, force=False):
     folder = Path(folder)
     out = folder / PAGE if out is None else Path(out)
     check_file(out, PAGE_EXTENSIONS, force)
-    summary, measured = read_evaluation(folder)
+    summary, rows = read_evaluation(folder)
     # Pictures take a second to import, and wrong input is told before.
     from tfreg.evaluation.page import cohort_page
 
@@ -35,13 +34,7 @@ def write_cohort_page(folder, out=None, force=False):
         return file.read_bytes() if file.is_file() else None
 
     with own_drawing_settings():
-        try:
-            page = cohort_page(summary, measured, picture)
-        # Whatever a summary that is JSON, but not of this version, makes it raise.
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise UserError(
-                f"{folder / SUMMARY}: is damaged, or of another version of tfreg; run `tfreg evaluate` again"
-            ) from error
+        page = cohort_page(summary, rows, picture)
         with written_files([out], force) as (partial,):
             partial.write_text(page, encoding="utf-8")
     return out

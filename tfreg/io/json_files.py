@@ -114,6 +114,10 @@ class Record(BaseModel):
         """The text of its file; what is not known is left out."""
         return json_text(self.model_dump(mode="json", exclude_unset=False))
 
+    def line(self) -> str:
+        """The same in one line, for files of many records; what has its default is left out."""
+        return json.dumps(_finite(self.model_dump(mode="json", exclude_defaults=True)))
+
     def changed(self, **values: Any) -> Self:
         """The same with other values of some fields."""
         return self.model_copy(update=values)

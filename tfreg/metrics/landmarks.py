@@ -1,6 +1,30 @@
 """Distances of landmarks."""
 
+from dataclasses import dataclass
+
 import numpy as np
+
+
+@dataclass(frozen=True)
+class LandmarkErrors:
+    """Landmark errors in mm; None where there are no landmarks.
+
+    Args:
+        count: How many landmarks.
+        mean_mm, sd_mm, median_mm, p75_mm, p95_mm, max_mm: Of their distances.
+        dx_mm, dy_mm, dz_mm: Mean absolute error along each axis.
+    """
+
+    count: int | None = None
+    mean_mm: float | None = None
+    sd_mm: float | None = None
+    median_mm: float | None = None
+    p75_mm: float | None = None
+    p95_mm: float | None = None
+    max_mm: float | None = None
+    dx_mm: float | None = None
+    dy_mm: float | None = None
+    dz_mm: float | None = None
 
 
 def landmark_errors_mm(transform, fixed_points, moving_points):

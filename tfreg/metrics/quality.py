@@ -1,18 +1,88 @@
-"""What a registration achieved, in figures."""
+"""What a registration achieved: overlap, distances, folds and changes of volume, whatever tool made it."""
+
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from tfreg.metrics.landmarks import landmark_errors_mm, summary_of_errors
+from tfreg.metrics.landmarks import LandmarkErrors, landmark_errors_mm, summary_of_errors
 from tfreg.metrics.overlap import dice_by_label, labels_in, lost_labels, surface_distances_by_label
-from tfreg.metrics.volume_change import log_jacobian_summary
+from tfreg.metrics.volume_change import VolumeChange, log_jacobian_summary
 from tfreg.transforms.certificate import folding_fraction
 from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.resampling import sample
 
 
-def displacement_quality(pair, displacement_mm):
-    """How well a displacement aligns a pair, and how it treats space, whatever tool found it.
+@dataclass(frozen=True)
+class LabelQuality:
+    """How well one label is aligned.
+
+    Args:
+        dice: Its Dice coefficient.
+        hd95_mm: The 95th percentile of its surfaces' distance.
+        surface_mm: The mean of its surfaces' distance.
+        lost: Whether it is missing in the fixed or in the warped segmentation.
+        volume: How its volume changes.
+    """
+
+    dice: float | None = None
+    hd95_mm: float | None = None
+    surface_mm: float | None = None
+    lost: bool = False
+    volume: VolumeChange = field(default_factory=VolumeChange)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How well a displacement aligns a pair, and how it treats space; None where there is nothing to measure it on.
+
+    Args:
+        labels: Dictionary of each label, as a string, to a `LabelQuality`, in numerical order; None without
+            segmentations.
+        landmarks: A `LandmarkErrors`.
+        folding_fraction: Of the fixed lattice's voxels those at which the displacement folds.
+        everywhere: The `VolumeChange` of the fixed field of view.
+        labelled: That of all labels together.
+    """
+
+    labels: dict[str, LabelQuality] | None = None
+    landmarks: LandmarkErrors = field(default_factory=LandmarkErrors)
+    folding_fraction: float | None = None
+    everywhere: VolumeChange = field(default_factory=VolumeChange)
+    labelled: VolumeChange = field(default_factory=VolumeChange)
+
+    @property
+    def mean_dice(self) -> float | None:
+        """The mean Dice of all labels."""
+        return self._mean("dice")
+
+    @property
+    def mean_hd95_mm(self) -> float | None:
+        """The mean `hd95_mm` of all labels."""
+        return self._mean("hd95_mm")
+
+    @property
+    def mean_surface_mm(self) -> float | None:
+        """The mean `surface_mm` of all labels."""
+        return self._mean("surface_mm")
+
+    @property
+    def lost_labels(self) -> tuple[str, ...]:
+        """The labels that are missing in the fixed or in the warped segmentation."""
+        return tuple(label for label, entry in (self.labels or {}).items() if entry.lost)
+
+    def of_label(self, label: str) -> LabelQuality:
+        """That of a label; an empty one where it is in neither segmentation."""
+        return self.labels[label] if self.labels and label in self.labels else LabelQuality()
+
+    def _mean(self, name):
+        values = [getattr(entry, name) for entry in (self.labels or {}).values()]
+        values = [value for value in values if value is not None]
+        return float(np.mean(values)) if values else None
+
+
+def displacement_quality(pair, displacement_mm: np.ndarray):
+    """How well a displacement aligns a pair, and how it treats space, whatever tool made it.
 
     Labels are warped with nearest neighbour; landmarks are moved by the displacement interpolated linearly, outside
     the lattice by its border's. Every label of either segmentation counts: one that is missing after warping has Dice
@@ -23,39 +93,63 @@ def displacement_quality(pair, displacement_mm):
         displacement_mm: `(i, j, k, 3)` on the fixed lattice, RAS+ mm, the whole transform.
 
     Returns:
-        A dictionary: with labels `dice`, `hd95_mm` and `surface_mm`, each a dictionary of label to figure, their
-        means over the labels, `mean_dice`, `mean_hd95_mm`, `mean_surface_mm`, and `lost_labels`, those of them that
-        are missing in the fixed or in the warped segmentation; with landmarks `landmarks`
-        (see `summary_of_errors`); `folding_fraction`; `log_jacobian` (see `log_jacobian_summary`). And the warped
-        labels, a `Volume`, or None.
+        A `Quality`. And the warped labels, a `Volume`, or None.
     """
-    lattice, result, warped = pair.fixed.lattice, {}, None
+    lattice, labels, warped, landmarks = pair.fixed.lattice, None, None, LandmarkErrors()
+    logarithm = log_jacobian(displacement_mm, lattice.affine)
+    volumes = log_jacobian_summary(logarithm, lattice.affine, pair.fixed_labels)
+    volumes = {region: VolumeChange(**entry) for region, entry in volumes.items()}
     if pair.fixed_labels is not None:
         warped = Transform.identity(lattice).warp(pair.moving_labels, lattice, "nearest", 0, displacement_mm)
-        both = pair.fixed_labels.array, warped.array
-        labels = labels_in(pair.fixed_labels.array, pair.moving_labels.array)
-        surfaces = surface_distances_by_label(*both, pair.fixed.spacing, labels)
-        result |= over_labels("dice", dice_by_label(*both, labels))
-        result |= over_labels("hd95_mm", {label: found["hd95_mm"] for label, found in surfaces.items()})
-        result |= over_labels("surface_mm", {label: found["mean_mm"] for label, found in surfaces.items()})
-        result["lost_labels"] = [str(label) for label in lost_labels(*both, labels)]
+        labels = labels_quality(pair, warped, volumes)
     if pair.fixed_points is not None:
         differences = landmark_errors_mm(
             lambda points: points + _at_points(displacement_mm, lattice, points), pair.fixed_points, pair.moving_points
         )
-        result["landmarks"] = summary_of_errors(differences)
-    result["folding_fraction"] = folding_fraction(displacement_mm, lattice.affine)
-    logarithm = log_jacobian(displacement_mm, lattice.affine)
-    result["log_jacobian"] = log_jacobian_summary(logarithm, lattice.affine, pair.fixed_labels)
-    return result, warped
+        landmarks = LandmarkErrors(**summary_of_errors(differences))
+    quality = Quality(
+        labels,
+        landmarks,
+        folding_fraction(displacement_mm, lattice.affine),
+        volumes["all"],
+        volumes.get("labels", VolumeChange()),
+    )
+    return quality, warped
+
+
+def labels_quality(pair, warped, volumes: dict[str, VolumeChange]) -> dict[str, LabelQuality]:
+    """How well each label is aligned.
+
+    Args:
+        pair: An `ImagePair` with segmentations.
+        warped: The moving one on the fixed lattice, a `Volume`.
+        volumes: Dictionary of a label, as a string, to its `VolumeChange`.
+
+    Returns:
+        Dictionary of each label of either segmentation, as a string, to a `LabelQuality`.
+    """
+    both = pair.fixed_labels.array, warped.array
+    labels = labels_in(pair.fixed_labels.array, pair.moving_labels.array)
+    dice, lost = dice_by_label(*both, labels), lost_labels(*both, labels)
+    surfaces = surface_distances_by_label(*both, pair.fixed.spacing, labels)
+    return {
+        str(label): LabelQuality(
+            dice[label],
+            surfaces[label]["hd95_mm"],
+            surfaces[label]["mean_mm"],
+            label in lost,
+            volumes.get(str(label), VolumeChange()),
+        )
+        for label in labels
+    }
 
 
 def over_labels(name, values):
-    """A figure of every label, and its mean over all of them.
+    """A metric of every label, and its mean over all of them.
 
     Args:
-        name: What the figure is called.
-        values: Dictionary of label to figure.
+        name: What the metric is called.
+        values: Dictionary of label to metric.
 
     Returns:
         A dictionary of `name` to the dictionary, its labels as strings, and of `mean_` and the name to the mean.

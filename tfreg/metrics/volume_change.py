@@ -1,6 +1,31 @@
 """How volumes change from the fixed to the moving image."""
 
+from dataclasses import dataclass
+
 import numpy as np
+
+
+@dataclass(frozen=True)
+class VolumeChange:
+    """How a region's volume changes; None where there is no such region.
+
+    Args:
+        mean, sd, min, max, p5, median, p95: Of the log Jacobian.
+        volume_ml: Of the region.
+        mapped_volume_ml: Of what it is mapped to in the moving image.
+        volume_change_percent: From the one to the other.
+    """
+
+    mean: float | None = None
+    sd: float | None = None
+    min: float | None = None
+    max: float | None = None
+    p5: float | None = None
+    median: float | None = None
+    p95: float | None = None
+    volume_ml: float | None = None
+    mapped_volume_ml: float | None = None
+    volume_change_percent: float | None = None
 
 
 def log_jacobian_summary(logarithm, affine, labels):

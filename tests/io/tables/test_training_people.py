@@ -4,18 +4,11 @@ import json
 import shutil
 import warnings
 
-import numpy as np
 import pytest
 
 from tfreg.errors import InputWarning, UserError
-from tfreg.evaluation.page import cohort_page
-from tfreg.evaluation.results import measurements
-from tfreg.evaluation.summary import summarise
-from tfreg.evaluation.text import evaluation_text
-from tfreg.evaluation.training_marks import marked
 from tfreg.io.tables.manifest import PairFiles
-from tfreg.io.tables.training_people import TrainingPeople, people_seen, seen_by, seen_in
-from tfreg.report.table import Table
+from tfreg.io.tables.training_people import TrainingPeople, seen_by, seen_in
 
 
 def pair(folder, person, *others):
@@ -80,43 +73,3 @@ def test_what_is_not_known(run, tmp_path):
         (run / "subjects.json").write_text(text)
         with pytest.raises(UserError, match=r"subjects.json: is damaged"):
             TrainingPeople.of_run(run)
-
-
-def test_the_tables_mark_what_was_seen(run):
-    folder = run.parent
-    experiments = {"pairs": [pair(folder, name) for name in "acde"]}
-    seen = {"pairs": {"a_pair": {"a": "train"}, "c_pair": {"c": "validation"}, "d_pair": {}, "e_pair": {}}}
-    rows = [
-        {"experiment": "pairs", "pair": one.id, "method": method, "digest": "0", "fixed_subject": one.fixed_subject}
-        | {"moving_subject": one.moving_subject, "quality": {"mean_dice": 0.5, "dice": {"1": 0.5}}}
-        | ({"seen": seen["pairs"][one.id]} if method == "run" else {})
-        for one in experiments["pairs"]
-        for method in ("initial", "run", "old")
-    ]
-    summary = summarise(rows, experiments, ["initial", "run", "old"], "run")
-    people_seen(summary, rows, experiments, {"initial": {}, "run": {"model_sha256": "1"}, "old": {"model_sha256": "2"}})
-    methods = summary["pairs"]["methods"]
-    assert methods["initial"]["seen"] is None
-    assert methods["run"]["seen"] == {"people": 4, "train": 1, "validation": 1, "unknown": False}
-    assert methods["old"]["seen"] == {"people": 4, "train": 0, "validation": 0, "unknown": True}
-    found = {"experiments": summary, "reference": "run", "init": "header", "workers": 1, "threads": 1, "methods": {}}
-    text = evaluation_text(found)
-    assert "\n| run † | 50.00" in text
-    assert "\n| old ‡ | 50.00" in text
-    assert "\n| initial | 50.00" in text
-    assert "† run was trained on 1 of the 4 people measured here and had its best epoch chosen on 1 of the 4" in text
-    assert "‡ old: its folder holds no subjects.json" in text
-    page = cohort_page(found | {"versions": {"tfreg": "0"}}, {}, lambda pair: None)
-    assert "<li>† run was trained on 1 of the 4 people measured here" in page
-    assert '<th scope="row">run †</th>' in page
-    table = {tuple(line.split(",")[1:3]): line for line in measurements(rows).splitlines()}
-    column = table["method", "pair"].split(",").index("seen_in_training")
-    told = {key: line.split(",")[column] for key, line in table.items()}
-    assert [told["run", f"{name}_pair"] for name in "acde"] == ["train", "validation", "no", "no"]
-    assert {told[method, f"{name}_pair"] for name in "acde" for method in ("initial", "old")} == {""}
-
-
-def test_marks_stand_in_tables_alone():
-    table = marked(Table(("Dice",), (("run", ("1",)), ("other", ("2",)))), [{"methods": {"run": {}, "other": {}}}])
-    assert table.markdown()[2:] == ["| run | 1 |", "| other | 2 |"]
-    assert np.all([table.marked(name) == name for name in ("run", "other")])

@@ -114,39 +114,6 @@ def seen_in(people, pair):
     return None if people is None else {person: people[person] for person, _ in people_of(pair) if person in people}
 
 
-def people_seen(summary, rows, experiments, methods):
-    """Adds to each network of a summary how many people it had seen.
-
-    Args:
-        summary: From `tfreg.evaluation.summary.summarise`; its methods get `seen`: None where there is no
-            network, else a dictionary of `people`, `train` and `validation` (how many), and `unknown` (whether some
-            rows do not say).
-        rows: The rows, with `seen` as `seen_in` makes it.
-        experiments: Dictionary of an experiment's name to its `PairFiles`s.
-        methods: Dictionary of a method's name to its definition.
-    """
-    rows = list(rows)
-    for experiment, part in summary.items():
-        pairs = {pair.id: pair for pair in experiments[experiment]}
-        for name, figures in part["methods"].items():
-            figures["seen"] = None
-            if not methods.get(name, {}).get("model_sha256"):
-                continue
-            own = [
-                row
-                for row in rows
-                if row["experiment"] == experiment and row["method"] == name and row["pair"] in pairs
-            ]
-            seen = [row.get("seen") for row in own]
-            splits = {person: split for found in seen for person, split in (found or {}).items()}
-            figures["seen"] = {
-                "people": len({person for row in own for person, _ in people_of(pairs[row["pair"]])}),
-                TRAIN: list(splits.values()).count(TRAIN),
-                VALIDATION: list(splits.values()).count(VALIDATION),
-                "unknown": None in seen,
-            }
-
-
 def seen_by(models, pairs):
     """Which people the networks have seen; what is known of it is told as an `InputWarning`.
 

@@ -5,12 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tfreg.cli.options import (
-    Device,
-    Force,
-    Seed,
-    names_in,
-)
+from tfreg.cli.options import Device, Force, Seed, names_in
 from tfreg.errors import WorkError
 
 app = typer.Typer()
@@ -20,12 +15,20 @@ app = typer.Typer()
 def evaluate(
     data: Annotated[Path, typer.Option(help="Manifest of pairs or of subjects (CSV).")],
     out: Annotated[Path, typer.Option(help="Folder of the evaluation; an interrupted one goes on.")],
-    model: Annotated[list[str] | None, typer.Option(help="A run folder; may be repeated.")] = None,
-    refine: Annotated[bool, typer.Option("--refine", help="Add the refinement from nothing.")] = False,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="A run folder, or none: no network, the refinement alone; may be repeated."),
+    ] = None,
+    refine: Annotated[
+        bool | None,
+        typer.Option("--refine/--no-refine", help="Add the refinement from nothing; with --model none, by itself."),
+    ] = None,
     refine_models: Annotated[
         bool, typer.Option("--refine-models", help="Add the refinement from each model's prediction.")
     ] = False,
-    transforms: Annotated[str, typer.Option(help="Parts to compare: linear,deformable,both.")] = "both",
+    parts: Annotated[
+        str, typer.Option("--parts", "--transforms", help="Parts to compare: linear,deformable,both.")
+    ] = "both",
     baselines: Annotated[str, typer.Option(help="Classical tools: syn,greedy,greedy_r4,elastix,demons.")] = "",
     preset: Annotated[str, typer.Option(help="fast or quality, of the refinement.")] = "quality",
     similarity: Annotated[str | None, typer.Option(help="Of the refinement, as in `tfreg register`.")] = None,
@@ -48,16 +51,18 @@ def evaluate(
     device: Device = None,
 ):
     """Compare models, the refinement and classical tools on many pairs: the paper's Tables 1 and 2."""
+    from tfreg.config import EvaluationOptions, checked
     from tfreg.evaluation.evaluate import evaluate as evaluate_pairs
     from tfreg.evaluation.results import TABLES
+    from tfreg.runtime.progress import ProgressBar
+    from tfreg.runtime.resources import Resources
 
-    summary = evaluate_pairs(
-        data,
-        out,
+    options = checked(
+        EvaluationOptions,
         models=model or (),
         refine=refine,
         refine_models=refine_models,
-        transforms=names_in(transforms),
+        parts=names_in(parts),
         baselines=names_in(baselines),
         preset=preset,
         similarity=similarity,
@@ -68,18 +73,12 @@ def evaluate(
         count=count,
         labels=labels,
         reference=reference,
-        workers=workers,
-        threads=threads,
-        seed=seed,
-        device=device,
-        force=force,
     )
+    summary = evaluate_pairs(data, out, options, Resources(seed, threads, device, workers), force, ProgressBar())
     print((out / TABLES).read_text(encoding="utf-8"))
-    failures = sum(len(found["failures"]) for part in summary.values() for found in part["methods"].values())
     print(f"look at {out / TABLES}")
-    if failures:
-        measured = sum(found["measured"] for part in summary.values() for found in part["methods"].values())
+    if summary.failures:
         raise WorkError(
-            f"{failures} of {failures + measured} registrations failed; {out / TABLES} lists them, and its means are "
-            "of the others"
+            f"{summary.failures} of {summary.failures + summary.measured} registrations failed; {out / TABLES} lists "
+            "them, and its means are of the others"
         )

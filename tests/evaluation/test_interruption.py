@@ -1,0 +1,132 @@
+"""What a kill, a crash, a lock and files that change do to an evaluation."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from tfreg.config import EvaluationOptions
+from tfreg.errors import UserError
+from tfreg.evaluation.evaluate import evaluate
+from tfreg.evaluation.experiments import plan_experiments
+from tfreg.evaluation.measure import Task, measure
+from tfreg.evaluation.methods import plan_methods
+from tfreg.io.folders.folder_lock import locked_folder
+from tfreg.io.folders.input_digests import digest_of
+from tfreg.io.tables.manifest import PairFiles
+from tfreg.runtime.resources import Resources
+
+ONE = EvaluationOptions(pairs=("ED:ES",), count=1)
+
+
+def test_killed_half_way_it_goes_on_where_it_was(people, tmp_path, demons_command):
+    out = tmp_path / "out"
+    process = subprocess.Popen(demons_command(out), start_new_session=True)
+    rows = out / "rows.jsonl"
+    deadline = time.monotonic() + 120
+    while not (rows.exists() and len(rows.read_text(encoding="utf-8").splitlines()) >= 6):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    with open(rows, "a") as file:
+        file.write('{"experiment": "all combinations, ED", "pair": "p0_')  # a line cut short by the kill
+    before = rows.read_text(encoding="utf-8").splitlines()[:-1]
+    assert 6 <= len(before) < 90
+    assert not (out / "tables.md").exists()
+    done = subprocess.run(demons_command(out), capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    after = rows.read_text(encoding="utf-8").splitlines()
+    assert after[: len(before)] == before
+    keys = [tuple(json.loads(line)[key] for key in ("experiment", "pair", "method")) for line in after]
+    assert len(keys) == len(set(keys)) == 3 * 6 * 5
+    assert not any("error" in json.loads(line) for line in after)
+
+
+def test_a_process_that_dies_costs_one_pair(people, tmp_path, monkeypatch):
+    """One file makes the worker end at once, as a crash in a library would."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "def crash(event, arguments):\n"
+        "    if event == 'open' and str(arguments[0]).endswith('p2_ES.nii.gz'):\n"
+        "        os._exit(7)\n"
+        "if 'spawn' in ' '.join(sys.orig_argv):\n"
+        "    sys.addaudithook(crash)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("tfreg.evaluation.evaluate.header_size", lambda path: ())
+    summary = evaluate(
+        people / "subjects.csv",
+        tmp_path / "out",
+        EvaluationOptions(baselines=("demons",), pairs=("ED:ES",)),
+        Resources(threads=1, workers=2),
+    )
+    methods = summary.experiments["within subjects, ED to ES"].methods
+    for name in ("initial", "demons"):
+        assert methods[name].failures == {"p2_ED_to_p2_ES": "the process ended with exit code 7"}
+        assert methods[name].measured == 5
+
+
+def test_an_evaluation_in_use_is_refused(people, tmp_path):
+    options = EvaluationOptions(baselines=("demons",), pairs=("ED:ES",))
+    with locked_folder(tmp_path / "out"), pytest.raises(UserError, match="out: is in use by process"):
+        evaluate(people / "subjects.csv", tmp_path / "out", options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_that_change_while_they_are_measured_are_not_kept_as_the_old_ones(people, tmp_path, monkeypatch):
+    shutil.copytree(people, tmp_path / "copy")
+    (pair, *_) = plan_experiments(tmp_path / "copy" / "subjects.csv", ONE, 0).popitem()[1]
+    initial, _ = plan_methods(EvaluationOptions(refine=True))
+    task = Task("e", pair, initial, digest_of(pair))
+    assert measure(task, Resources()).error is None
+    pair.fixed_labels.write_bytes(pair.fixed_labels.read_bytes() + b"x")
+    assert "files changed while they were measured" in measure(task, Resources()).error
+
+
+def test_changed_content_is_measured_again(people, tmp_path):
+    """A copy elsewhere, and a file touched, are the same; a changed byte is not."""
+    shutil.copytree(people, tmp_path / "copy")
+    (known,) = plan_experiments(people / "subjects.csv", ONE, 0).popitem()[1]
+    (pair,) = plan_experiments(tmp_path / "copy" / "subjects.csv", ONE, 0).popitem()[1]
+    before = digest_of(known)
+    assert digest_of(pair) == before
+    stat = pair.fixed_labels.stat()
+    os.utime(pair.fixed_labels, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    assert digest_of(pair) == before
+    content = bytearray(pair.fixed_labels.read_bytes())
+    content[-9] ^= 1
+    pair.fixed_labels.write_bytes(content)
+    os.utime(pair.fixed_labels, ns=(stat.st_atime_ns, stat.st_mtime_ns + 2))
+    assert digest_of(pair) != before
+    pair.fixed_labels.unlink()
+    assert digest_of(pair) != before
+
+
+def test_volumes_of_several_files_are_known_by_all_of_them(tmp_path):
+    def digest(path):
+        return digest_of(PairFiles("a", path, path))
+
+    rng = np.random.default_rng(0)
+    image = sitk.GetImageFromArray(rng.random((4, 5, 6)).astype(np.float32))
+    for name in ("a.mhd", "a.nhdr", "a.hdr", "a.img"):
+        sitk.WriteImage(image, str(tmp_path / name))
+        before = digest(tmp_path / name)
+        (data,) = (path for path in tmp_path.iterdir() if path.suffix in (".raw", ".gz", ".img"))
+        assert digest(tmp_path / name) == before
+        data.write_bytes(data.read_bytes()[:-1] + bytes([data.read_bytes()[-1] ^ 1]))
+        assert digest(tmp_path / name) != before
+        for path in tmp_path.iterdir():
+            path.unlink()
+    for name in ("1.dcm", "2.dcm"):
+        (tmp_path / name).write_bytes(bytes(128) + b"DICM" + name.encode())
+    before = digest(tmp_path / "1.dcm")
+    (tmp_path / "2.dcm").write_bytes(bytes(128) + b"DICM another slice")
+    assert digest(tmp_path / "1.dcm") != before

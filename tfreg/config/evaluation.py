@@ -1,0 +1,59 @@
+"""The options of an evaluation."""
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from tfreg.config.options import words
+from tfreg.config.refinement import PRESETS
+from tfreg.config.registration import Parts, Start
+from tfreg.config.sections import Count, NotNegative, Section, Similarity
+
+# What stands for a model where no network is to predict anything.
+NO_NETWORK = Path("none")
+
+
+class EvaluationOptions(Section):
+    """What `tfreg evaluate` compares, and on which pairs."""
+
+    models: tuple[Path, ...] = Field(
+        (), description="A run folder, or none: no network, the refinement alone; may be repeated."
+    )
+    refine: bool | None = Field(None, description="Add the refinement from nothing; with --model none, by itself.")
+    refine_models: bool = Field(False, description="Add the refinement from each model's prediction.")
+    parts: tuple[Parts, ...] = Field(("both",), description="Parts to compare: linear,deformable,both.")
+    baselines: tuple[str, ...] = Field((), description="Classical tools: syn,greedy,greedy_r4,elastix,demons.")
+    preset: words(*PRESETS) = Field("quality", description="fast or quality, of the refinement.")
+    similarity: Similarity | None = Field(None, description="Of the refinement, as in `tfreg register`.")
+    smoothness: NotNegative | None = Field(None, description="Of the refinement, as in `tfreg register`.")
+    init: Start | None = Field(None, description="header, centre or moments for all methods; without it, the model's.")
+    pairs: tuple[str, ...] = Field(
+        ("all",),
+        description="Pairs made of subjects: MOVING:FIXED phases, all, all:PHASE or images; may be repeated.",
+    )
+    split: str | None = Field(None, description="Only subjects of this split.")
+    count: Count | None = Field(None, description="Only so many random pairs of each kind.")
+    labels: str = Field("labels", description="Column of the manifest with the segmentations.")
+    reference: str | None = Field(None, description="The method that the others are compared with.")
+
+    @property
+    def networks(self) -> tuple[Path, ...]:
+        """The models that are networks."""
+        return tuple(model for model in self.models if model != NO_NETWORK)
+
+    @property
+    def refines_from_nothing(self) -> bool:
+        """Whether the refinement from nothing is one of the methods."""
+        return NO_NETWORK in self.models if self.refine is None else self.refine
+
+    @model_validator(mode="after")
+    def _takes_effect(self):
+        if not self.parts:
+            raise ValueError("--parts: choose some of linear, deformable, both")
+        refines = self.refines_from_nothing or (self.refine_models and self.networks)
+        unused = [name for name in ("similarity", "smoothness") if getattr(self, name) is not None]
+        if unused and not refines:
+            raise ValueError(
+                f"--{unused[0]}: is of the refinement, which is not asked for; add --refine, or leave it out"
+            )
+        return self

@@ -1,0 +1,66 @@
+"""The pairs of an evaluation: made of subjects or listed, one experiment each."""
+
+from pathlib import Path
+
+import numpy as np
+
+from tfreg.config import EvaluationOptions
+from tfreg.errors import UserError
+from tfreg.io.tables.manifest import PairFiles, lists_pairs, pairs_from_subjects, read_pairs, read_subjects
+from tfreg.io.tables.manifest_checks import SPLITS
+from tfreg.spelling import is_meant
+
+
+def plan_experiments(data: Path, options: EvaluationOptions, seed: int | None) -> dict[str, list[PairFiles]]:
+    """The pairs of each experiment.
+
+    Args:
+        data: Manifest of pairs or of subjects.
+        options: Their `pairs` say how pairs are made of subjects, one experiment each: "ED:ES" (within each subject,
+            moving and fixed phase), "all" or "all:ED" (every ordered pair of different subjects, of a phase), "images"
+            (every ordered pair of different images). And `split`, `count` and `labels`.
+        seed: Of the choice of `count` pairs.
+
+    Returns:
+        Dictionary of name to list of `PairFiles`.
+
+    Raises:
+        UserError: If the manifest is bad or no pair can be made.
+    """
+    if lists_pairs(data):
+        if options.split is not None:
+            raise UserError(f"--split {options.split}: {data} lists pairs, which have no split; leave the option out")
+        experiments = {"pairs": read_pairs(data, options.labels, must_exist=False)}
+    else:
+        experiments = _of_subjects(data, options)
+    if options.count is not None:
+        rng = np.random.default_rng(seed)
+        experiments = {
+            name: [pairs[i] for i in rng.permutation(len(pairs))[: options.count]]
+            for name, pairs in experiments.items()
+        }
+    return experiments
+
+
+def _of_subjects(data, options):
+    """The pairs of each experiment, made of a manifest of subjects."""
+    subjects, split = read_subjects(data, options.labels, must_exist=False), options.split
+    if split is not None:
+        subjects = [subject for subject in subjects if subject.split == split]
+        if not subjects:
+            raise UserError(f"{data}: no subject has split {split!r}{is_meant(split, SPLITS)}; choose another --split")
+    experiments = {}
+    for text in options.pairs:
+        first, colon, second = text.partition(":")
+        if first in ("all", "images") and bool(colon) == bool(second):
+            name = "all combinations" + (f", {second}" if second else "")
+            name = name if first == "all" else name.replace("all", "all images'")
+            experiments[name] = pairs_from_subjects(
+                subjects, phase=second or None, same_subject=first == "images", source=data
+            )
+        elif first and second:
+            name = f"within subjects, {first} to {second}"
+            experiments[name] = pairs_from_subjects(subjects, first, second, source=data)
+        else:
+            raise UserError(f"--pairs {text}: give MOVING:FIXED phases such as ED:ES, all, all:PHASE or images")
+    return experiments

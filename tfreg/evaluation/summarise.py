@@ -1,0 +1,173 @@
+"""From the rows of an evaluation to the metrics of its tables."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from tfreg.evaluation.methods import OBSERVERS, Definition
+from tfreg.evaluation.row import LABEL_METRICS, METRICS, Row
+from tfreg.evaluation.summary import (
+    Comparison,
+    Distribution,
+    Experiment,
+    LabelMetrics,
+    MethodSummary,
+    Metrics,
+    Seen,
+)
+from tfreg.io.tables.manifest import PairFiles
+from tfreg.io.tables.training_people import TRAIN, VALIDATION, people_of
+from tfreg.metrics.statistics import bootstrap_interval, holm, paired_test
+
+COMPARED = ("dice", "hd95_mm", "tre_mm")
+
+
+def summarise(
+    rows: list[Row], pairs: list[PairFiles], methods: dict[str, Definition | None], reference: str
+) -> Experiment:
+    """The metrics of one experiment's tables.
+
+    Args:
+        rows: Its rows; those of other pairs are left out.
+        pairs: Its pairs.
+        methods: Dictionary of name to definition, in the tables' order.
+        reference: The method that the others are compared with.
+
+    Returns:
+        An `Experiment`, with the methods of which there are rows.
+    """
+    people = {pair.id: pair.subjects for pair in pairs}
+    by_method = {
+        method: {row.pair: row for row in rows if row.method == method and row.pair in people} for method in methods
+    }
+    by_method = {method: own for method, own in by_method.items() if own}
+    summaries = {}
+    for method, own in by_method.items():
+        # Two observers' landmarks are compared where there are two, the other methods everywhere.
+        measurable = _Measurable(by_method, [pair for pair in pairs if method != OBSERVERS or pair.id in own])
+        summaries[method] = replace(_of_method(own, measurable, people), seen=_people_seen(own, pairs, methods[method]))
+    subjects = {subject for names in people.values() for subject in names}
+    return Experiment(len(pairs), len(subjects), summaries, tuple(_comparisons(by_method, reference, people)))
+
+
+class _Measurable:
+    """On how many pairs a metric could be measured.
+
+    Args:
+        by_method: Dictionary of method to a dictionary of pair to row.
+        pairs: The pairs that count.
+    """
+
+    def __init__(self, by_method, pairs):
+        self.rows = [row for rows in by_method.values() for row in rows.values()]
+        self.read = {row.pair for row in self.rows if row.error is None}
+        self.pairs = pairs
+
+    def count(self, name, label=None):
+        """Of a metric, or of a label's."""
+        measured = {row.pair for row in self.rows if _value(row, name, label) is not None}
+        return sum(
+            pair.id in measured or (pair.id not in self.read and label is None and _has_files(pair, METRICS[name]))
+            for pair in self.pairs
+        )
+
+
+def _has_files(pair, place):
+    """Whether a pair that every method failed on has the files for a metric."""
+    if not place.startswith("quality") or "folding_fraction" in place:
+        return True
+    return (pair.fixed_points if "landmarks" in place else pair.fixed_labels) is not None
+
+
+def _value(row, name, label=None):
+    return row.metric(name) if label is None else row.label_metric(name, label)
+
+
+def _of_method(own, measurable, people):
+    """The `MethodSummary` of one method's rows by pair."""
+    good = {pair: row for pair, row in own.items() if row.error is None}
+    labels = sorted({label for row in good.values() for label in row.labels}, key=int)
+    lost = [label for row in good.values() for label in row.quality.lost_labels]
+    warped = any(row.quality.labels is not None for row in good.values())
+    return MethodSummary(
+        measured=len(good),
+        failures={pair: row.error for pair, row in own.items() if row.error is not None},
+        folding=sum(bool(row.metric("folding_fraction")) for row in good.values()),
+        certified=_count([row.certified for row in good.values()], True),
+        review=_count([row.verdict for row in good.values()], "review"),
+        structures=sum(len(row.labels) for row in good.values()) if warped else None,
+        lost_structures=len(lost) if warped else None,
+        metrics=Metrics(**{name: _distribution(good, measurable, people, name) for name in METRICS}),
+        labels={
+            label: LabelMetrics(
+                **{name: _distribution(good, measurable, people, name, label) for name in LABEL_METRICS},
+                lost=lost.count(label),
+            )
+            for label in labels
+        },
+    )
+
+
+def _count(values, value):
+    """How many rows say so; None where the method does not tell."""
+    values = [one for one in values if one is not None]
+    return values.count(value) if values else None
+
+
+def _people_seen(own, pairs, definition):
+    """The `Seen` of one method's rows by pair; None where there is no network."""
+    if definition is None or not definition.model_sha256:
+        return None
+    splits = {person: split for row in own.values() for person, split in (row.seen or {}).items()}
+    return Seen(
+        people=len({person for pair in pairs if pair.id in own for person, _ in people_of(pair)}),
+        train=list(splits.values()).count(TRAIN),
+        validation=list(splits.values()).count(VALIDATION),
+        unknown=any(row.seen is None for row in own.values()),
+    )
+
+
+def _distribution(rows, measurable, people, name, label=None):
+    """The `Distribution` of a metric over pairs; None where no pair has it."""
+    values = {pair: _value(row, name, label) for pair, row in rows.items()}
+    values = {pair: value for pair, value in values.items() if value is not None}
+    if not values:
+        return None
+    array = np.array(list(values.values()))
+    return Distribution(
+        pairs=len(array),
+        of=measurable.count(name, label),
+        mean=float(array.mean()),
+        sd=float(array.std(ddof=1)) if len(array) > 1 else None,
+        median=float(np.median(array)),
+        min=float(array.min()),
+        max=float(array.max()),
+        interval=_interval(array, [people[pair] for pair in values]),
+    )
+
+
+def _interval(values, subjects):
+    low, high = bootstrap_interval(values, subjects)
+    return None if np.isnan(low) else (low, high)
+
+
+def _comparisons(by_method, reference, people):
+    """The `Comparison`s of every method to the reference, on the pairs that both registered."""
+    if reference not in by_method:
+        return
+    theirs = by_method[reference]
+    for name in COMPARED:
+        tests = []
+        for method, rows in by_method.items():
+            both = {pair: (rows[pair].metric(name), theirs[pair].metric(name)) for pair in rows if pair in theirs}
+            differences = {pair: a - b for pair, (a, b) in both.items() if a is not None and b is not None}
+            if method == reference or not differences:
+                continue
+            subjects = [people[pair] for pair in differences]
+            values = np.array(list(differences.values()))
+            of = len(rows.keys() | theirs.keys())
+            p = paired_test(values, subjects)
+            interval = _interval(values, subjects)
+            tests.append(Comparison(name, method, reference, len(values), of, float(values.mean()), interval, p))
+        for test, adjusted in zip(tests, holm([test.p for test in tests]), strict=True):
+            yield replace(test, p_holm=adjusted)
