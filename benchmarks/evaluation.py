@@ -20,7 +20,7 @@ from peer_pairs import data_folder
 from tfreg.evaluation.results import MEASUREMENTS, TABLES
 
 RESULTS = Path("benchmarks/results/evaluation")
-METHODS = "--refine --transforms linear,deformable,both"
+METHODS = "--refine --parts linear,deformable,both"
 COMMANDS = {
     "lung_ct": f"--data DATA/lung_ct/pairs.csv --init centre {METHODS} --baselines syn,greedy,greedy_r4,elastix,demons",
     "lung_mri": f"--data DATA/lung_mri/subjects.csv --init moments {METHODS} --baselines syn,greedy,greedy_r4",

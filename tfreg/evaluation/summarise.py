@@ -157,7 +157,7 @@ def _comparisons(by_method, reference, people):
         return
     theirs = by_method[reference]
     for name in COMPARED:
-        tests = []
+        tests, p_values = [], []
         for method, rows in by_method.items():
             both = {pair: (rows[pair].metric(name), theirs[pair].metric(name)) for pair in rows if pair in theirs}
             differences = {pair: a - b for pair, (a, b) in both.items() if a is not None and b is not None}
@@ -166,8 +166,8 @@ def _comparisons(by_method, reference, people):
             subjects = [people[pair] for pair in differences]
             values = np.array(list(differences.values()))
             of = len(rows.keys() | theirs.keys())
-            p = paired_test(values, subjects)
             interval = _interval(values, subjects)
-            tests.append(Comparison(name, method, reference, len(values), of, float(values.mean()), interval, p))
-        for test, adjusted in zip(tests, holm([test.p for test in tests]), strict=True):
-            yield replace(test, p_holm=adjusted)
+            p_values.append(paired_test(values, subjects))
+            tests.append(Comparison(name, method, reference, len(values), of, float(values.mean()), interval))
+        for test, p, p_holm in zip(tests, p_values, holm(p_values), strict=True):
+            yield test if np.isnan(p) else replace(test, p=p, p_holm=p_holm)

@@ -1,7 +1,5 @@
 """The tables of an evaluation, after the paper's Tables 1 and 2; one without rows where nothing was measured."""
 
-import numpy as np
-
 from tfreg.evaluation.summary import Distribution, Experiment
 from tfreg.evaluation.training_marks import marked
 from tfreg.report.table import Table
@@ -180,7 +178,7 @@ def _difference(test, scale, form):
     if test.interval is not None:
         interval = f" ({' to '.join(_signed(bound * scale, form) for bound in test.interval)})"
     p = test.p_holm
-    words = NONE if p is None or np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    words = NONE if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
     return [_signed(test.difference * scale, form) + interval + _counted(test), words]
 
 
