@@ -60,7 +60,7 @@ def tfreg(fixed, moving, data_set, preset):
     started = time.perf_counter()
     result = register(fixed, moving, refine=True, preset=preset, init=data_set.init)
     seconds = time.perf_counter() - started
-    return Found(result.displacement_mm, seconds, result.report["certificate"], result.transform)
+    return Found(result.displacement_mm, seconds, result.report.certificate, result.transform)
 
 
 # greedy_r2 and greedy_r4 are the names in the results that stand.

@@ -21,7 +21,7 @@ from scipy.spatial.transform import Rotation
 from tfreg.errors import UserError
 from tfreg.io.formats import read_volume
 from tfreg.io.tables.manifest import pairs_from_subjects, read_pairs, read_subjects
-from tfreg.registration.verdict import LIMITS, suspicion
+from tfreg.registration.verdict import LIMITS, exceedance
 
 KINDS = ("good", "wrong organ", "flipped axis", "half missing", "noise", "wrong init")
 SHOWN = (*KINDS, "failed as it is")
@@ -133,9 +133,9 @@ def measure(file):
                 known = {}
             try:
                 report = tfreg.register(fixed, image, refine=True, preset="fast", check=True, **start, **known).report
-                row |= {name: report["trust"][name] for name in LIMITS}
-                row |= {"dice_before": report["metrics"]["after_init"].get("mean_dice")}
-                row |= {"dice": report["metrics"]["after"].get("mean_dice")}
+                row |= {name: getattr(report.quality_indicators, name) for name in LIMITS}
+                row |= {"dice_before": report.metrics.after_init.mean_dice}
+                row |= {"dice": report.metrics.after.mean_dice}
             except UserError as error:
                 row["error"] = str(error)
             with open(file, "a", newline="", encoding="utf-8") as stream:
@@ -162,7 +162,7 @@ def judged(rows):
             if not failed:
                 survived[row["kind"]] += 1
                 continue
-        times = suspicion(row)
+        times = exceedance(row)
         without = {name: value for name, value in times.items() if name != "inverse_consistency"}
         scores = {"with --check": max(times.values()), "without": max(without.values())}
         kept.append(row | {"failed": failed, "scores": scores})

@@ -63,7 +63,7 @@ class ChosenRun:
         return Transform(pair.lattice, self.linear, deformation, pair.init)
 
 
-def registered_files(fixed, moving, out, *, model=None, init=None, seed=0, progress=True, **options):
+def registered_files(fixed, moving, out, *, model=None, init=None, seed=0, **options):
     """`register_files` of two files; `options` are of `PairFiles`, `Output` and `RegistrationOptions`."""
     rule, file = rule_or_file(init)
     of_files = {name: options.pop(name) for name in INPUTS if name in options}
@@ -74,5 +74,5 @@ def registered_files(fixed, moving, out, *, model=None, init=None, seed=0, progr
         checked(RegistrationOptions, init=rule, **options),
         model,
         Resources(seed),
-        Output(progress=progress, **of_output),
+        Output(**of_output),
     )

@@ -1,5 +1,6 @@
 """Refinement: known transforms are recovered, from nothing and from a network's, in any frame."""
 
+import dataclasses
 from dataclasses import replace
 
 import numpy as np
@@ -65,22 +66,22 @@ def errors_mm(transform, true_map, fixed):
 
 def test_deformation_is_recovered_and_certified():
     fixed, moving = pair_of(smooth_map)
-    result = register(fixed, moving, refine=True, transform="deformable")
+    result = register(fixed, moving, refine=True, parts="deformable")
     before = errors_mm(Transform.identity(FIXED), smooth_map, fixed).mean()
     assert before > 2
     assert errors_mm(result.transform, smooth_map, fixed).mean() < before / 5
     report = result.report
-    assert report["certificate"] == {
+    assert dataclasses.asdict(report.certificate) == {
         "folding_fraction": 0.0,
         "certified": True,
         "damping": 1.0,
         "smoothing_rounds": 0,
     }
-    assert report["metrics"]["after"]["correlation"] > 0.98 > report["metrics"]["after_init"]["correlation"]
-    levels = report["refinement"]["levels"]
-    assert [level["similarity"] for level in levels] == ["lncc+30*mind", "lncc+30*mind", "lncc"]
-    assert [level["spacing_mm"][0] for level in levels] == sorted((x["spacing_mm"][0] for x in levels), reverse=True)
-    assert all(level["loss_last"] < level["loss_first"] for level in levels)
+    assert report.metrics.after.correlation > 0.98 > report.metrics.after_init.correlation
+    levels = report.refinement.levels
+    assert [level.similarity for level in levels] == ["lncc+30*mind", "lncc+30*mind", "lncc"]
+    assert [level.spacing_mm[0] for level in levels] == sorted((x.spacing_mm[0] for x in levels), reverse=True)
+    assert all(level.loss_last < level.loss_first for level in levels)
     # Cubes, although the fixed image's slices are twice as thick as its pixels.
     np.testing.assert_allclose(np.ptp(result.transform.lattice.spacing), 0, atol=1e-9)
     there = fixed.lattice.points()[fixed.array > 150]
@@ -92,10 +93,10 @@ def test_deformation_is_recovered_and_certified():
 def test_other_similarities_recover_too(similarity):
     fixed, moving = pair_of(smooth_map)
     smoothness = 0.02 if similarity in ("mind", "mse") else None
-    result = register(fixed, moving, refine=True, transform="deformable", similarity=similarity, smoothness=smoothness)
+    result = register(fixed, moving, refine=True, parts="deformable", similarity=similarity, smoothness=smoothness)
     before = errors_mm(Transform.identity(FIXED), smooth_map, fixed).mean()
     assert errors_mm(result.transform, smooth_map, fixed).mean() < before / 2
-    assert {level["similarity"] for level in result.report["refinement"]["levels"]} == {similarity}
+    assert {level.similarity for level in result.report.refinement.levels} == {similarity}
 
 
 @pytest.mark.parametrize(
@@ -123,13 +124,13 @@ def test_affine_is_found_and_is_all_that_linear_gives():
         return (points - centre) @ matrix.T + centre + [4, -3, 5]
 
     fixed, moving = pair_of(affine)
-    result = register(fixed, moving, refine=True, transform="linear")
+    result = register(fixed, moving, refine=True, parts="linear")
     assert result.transform.deformation is None
     errors = errors_mm(result.transform, affine, fixed)
     assert errors.mean() < 0.3
     assert errors.max() < 1.0
-    np.testing.assert_allclose(result.report["linear"], result.transform.linear_world)
-    np.testing.assert_allclose(result.report["init"], np.eye(4))
+    np.testing.assert_allclose(result.report.linear, result.transform.linear_world)
+    np.testing.assert_allclose(result.report.init, np.eye(4))
 
 
 @pytest.mark.parametrize(("similarity", "works"), [("mi", True), ("mind", True), ("mse", False)])
@@ -139,7 +140,7 @@ def test_inverted_contrast_needs_another_similarity(similarity, works):
     inside = np.clip(moving.array / moving.array.max(), 0, 1)
     other = moving.with_array((1 - inside**0.6).astype(np.float32))
     smoothness = 0.02 if similarity == "mind" else None
-    result = register(fixed, other, refine=True, transform="deformable", similarity=similarity, smoothness=smoothness)
+    result = register(fixed, other, refine=True, parts="deformable", similarity=similarity, smoothness=smoothness)
     before = errors_mm(Transform.identity(FIXED), smooth_map, fixed).mean()
     after = errors_mm(result.transform, smooth_map, fixed).mean()
     assert after < 0.6 * before if works else after > before
@@ -172,11 +173,11 @@ def test_refinement_improves_what_a_network_predicted(pair, tools):
     run = tools.ChosenRun(scale=0.3)
     predicted = register(fixed, moving, model=run)
     refined = register(fixed, moving, model=run, refine=True)
-    correlations = [result.report["metrics"]["after"]["correlation"] for result in (predicted, refined)]
+    correlations = [result.report.metrics.after.correlation for result in (predicted, refined)]
     assert correlations[1] > correlations[0] + 0.05
     assert refined.transform.lattice.same_as(predicted.transform.lattice, 1e-6)
     assert not np.array_equal(refined.transform.linear, predicted.transform.linear)
-    assert refined.report["certificate"]["certified"]
+    assert refined.report.certificate.certified
 
 
 @pytest.mark.parametrize("anchor", ["start", "centre"])
@@ -194,8 +195,8 @@ def test_without_steps_a_start_is_kept(rng, integration, anchor):
 
 def test_fast_is_a_preset_and_unknown_ones_are_refused():
     fixed, moving = pair_of(smooth_map)
-    result = register(fixed, moving, refine=True, preset="fast", transform="deformable")
-    assert result.report["refinement"]["settings"]["steps"] == list(PRESETS["fast"].steps)
+    result = register(fixed, moving, refine=True, preset="fast", parts="deformable")
+    assert result.report.refinement.settings["steps"] == list(PRESETS["fast"].steps)
     with pytest.raises(UserError, match="--preset slow: choose quality or fast"):
         register(fixed, moving, refine=True, preset="slow")
     with pytest.raises(UserError, match="--smoothness -1: give a number of at least 0"):
@@ -219,13 +220,13 @@ def test_coarse_levels_go_both_ways_and_meet():
     start, lead = identity_start(FIXED, np.eye(4), settings)
     found, levels = refine_deformation(AlignedPair(*volumes, start.init), start, settings, lead)
     assert len(level_factors(start.lattice, 3)) == 2
-    assert [level["way"] for level in levels] == ["fixed to moving", "moving to fixed", "fixed to moving"]
+    assert [level["direction"] for level in levels] == ["forward", "backward", "forward"]
     assert all(level["loss_last"] < level["loss_first"] for level in levels[:2])
     # A start that is not quite the identity goes one way.
     logits = start.deformation.logits + 1e-9
     start = replace(start, deformation=replace(start.deformation, logits=logits))
     alone, levels = refine_deformation(AlignedPair(*volumes, start.init), start, settings, lead)
-    assert [level["way"] for level in levels] == ["fixed to moving"] * 2
+    assert [level["direction"] for level in levels] == ["forward"] * 2
     assert errors_mm(found, smooth_map, fixed).mean() < errors_mm(alone, smooth_map, fixed).mean()
 
 

@@ -133,9 +133,9 @@ def test_register_hands_the_labels_on(tmp_path, tools, monkeypatch):
         write_volume(tmp_path / f"{name}.nii.gz", volume)
     monkeypatch.setattr(Resources, "set_up", lambda _: None)
     both = [tmp_path / "image.nii.gz"] * 2
-    registered_files(*both, tmp_path / "plain", refine=False, progress=False)
+    registered_files(*both, tmp_path / "plain", refine=False)
     options = dict.fromkeys(("fixed_labels", "moving_labels"), tmp_path / "labels.nii.gz") | {"refine": False}
-    registered_files(*both, tmp_path / "labelled", **options, progress=False)
+    registered_files(*both, tmp_path / "labelled", **options)
     assert load_views(tmp_path / "plain")[0].labels is None
     views, _ = load_views(tmp_path / "labelled")
     assert views.label_values == (1,)

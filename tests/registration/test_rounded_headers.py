@@ -63,7 +63,7 @@ def registered(folder, affine, run=None, qform_code=1):
     fixed = save(folder / "f.nii.gz", array, affine, qform_code)
     moving = save(folder / "m.nii.gz", np.roll(array, 1, 0), affine, qform_code)
     options = {"refine": False} if run is None else {"model": lambda: run}
-    registered_files(fixed, moving, folder / "r", progress=False, **options)
+    registered_files(fixed, moving, folder / "r", **options)
     return fixed, moving, folder / "r"
 
 

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from tfreg.preprocessing.aligned_pair import AlignedPair
 from tfreg.registration.register_volumes import register
-from tfreg.registration.verdict import LIMITS, suspicion, trust_figures, verdict
+from tfreg.registration.verdict import LIMITS, exceedance, quality_indicators, verdict
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.volume import Volume
@@ -36,39 +36,39 @@ def moved(image, matrix=None, shift_mm=(0, 0, 0)):
 
 
 def test_identity_is_trusted(image):
-    figures = trust_figures(AlignedPair(image, image, np.eye(4)), moved(image), moved(image))
-    assert figures["local_correlation"] == pytest.approx(1, abs=1e-4)
-    assert figures["local_correlation_before"] == pytest.approx(1, abs=1e-4)
-    assert figures["outside_fraction"] == 0
-    assert figures["implausible_volume_fraction"] == 0
-    assert figures["linear_volume_ratio"] == pytest.approx(1)
-    assert figures["inverse_consistency_mm"] == pytest.approx({"mean": 0, "median": 0, "p95": 0}, abs=1e-9)
-    assert verdict(figures) == ("pass", [])
+    indicators = quality_indicators(AlignedPair(image, image, np.eye(4)), moved(image), moved(image))
+    assert indicators["local_correlation"] == pytest.approx(1, abs=1e-4)
+    assert indicators["local_correlation_before"] == pytest.approx(1, abs=1e-4)
+    assert indicators["outside_fraction"] == 0
+    assert indicators["implausible_volume_fraction"] == 0
+    assert indicators["linear_volume_ratio"] == pytest.approx(1)
+    assert indicators["inverse_consistency_mm"] == pytest.approx({"mean": 0, "median": 0, "p95": 0}, abs=1e-9)
+    assert verdict(indicators) == ("pass", [])
 
 
 def test_inverse_consistency_is_the_distance_to_the_identity(image):
     forward, backward = moved(image, shift_mm=(3, -2, 1)), moved(image, shift_mm=(0, 2, -1))
-    figures = trust_figures(AlignedPair(image, image, np.eye(4)), forward, backward)
-    assert figures["inverse_consistency_mm"] == pytest.approx({"mean": 3, "median": 3, "p95": 3})
+    indicators = quality_indicators(AlignedPair(image, image, np.eye(4)), forward, backward)
+    assert indicators["inverse_consistency_mm"] == pytest.approx({"mean": 3, "median": 3, "p95": 3})
     size_mm = np.mean(np.array(image.shape) * image.spacing)
-    assert figures["inverse_consistency"] == pytest.approx(3 / size_mm)
-    exact = trust_figures(AlignedPair(image, image, np.eye(4)), forward, moved(image, shift_mm=(-3, 2, -1)))
+    assert indicators["inverse_consistency"] == pytest.approx(3 / size_mm)
+    exact = quality_indicators(AlignedPair(image, image, np.eye(4)), forward, moved(image, shift_mm=(-3, 2, -1)))
     assert exact["inverse_consistency_mm"]["p95"] < 1e-9
 
 
 def test_backward_transform_is_taken_where_the_forward_one_leads(image):
     double, half = 2.0 * np.eye(3), 0.5 * np.eye(3)
-    right = trust_figures(AlignedPair(image, image, np.eye(4)), moved(image, double), moved(image, half))
+    right = quality_indicators(AlignedPair(image, image, np.eye(4)), moved(image, double), moved(image, half))
     assert right["inverse_consistency_mm"]["p95"] < 1e-9
-    wrong = trust_figures(AlignedPair(image, image, np.eye(4)), moved(image, half), moved(image, half))
+    wrong = quality_indicators(AlignedPair(image, image, np.eye(4)), moved(image, half), moved(image, half))
     assert wrong["inverse_consistency_mm"]["mean"] > 10
 
 
 def test_structure_outside_the_moving_image(image):
     axis_mm = image.affine[:3, 0] * 15  # half the field of view along the first axis
-    figures = trust_figures(AlignedPair(image, image, np.eye(4)), moved(image, shift_mm=axis_mm))
-    assert figures["outside_fraction"] == pytest.approx(0.5, abs=0.06)
-    gone = trust_figures(AlignedPair(image, image, np.eye(4)), moved(image, shift_mm=(0, 0, 1000)), moved(image))
+    indicators = quality_indicators(AlignedPair(image, image, np.eye(4)), moved(image, shift_mm=axis_mm))
+    assert indicators["outside_fraction"] == pytest.approx(0.5, abs=0.06)
+    gone = quality_indicators(AlignedPair(image, image, np.eye(4)), moved(image, shift_mm=(0, 0, 1000)), moved(image))
     assert gone["outside_fraction"] == 1
     assert np.isnan(gone["local_correlation"])
     judgement, reasons = verdict(gone)
@@ -78,16 +78,16 @@ def test_structure_outside_the_moving_image(image):
 
 @pytest.mark.parametrize(("stretch", "fraction"), [(1.5, 0), (1.7, 1), (1 / 1.5, 0), (1 / 1.7, 1)])
 def test_volume_changes_of_more_than_four_times_are_implausible(image, stretch, fraction):
-    figures = trust_figures(AlignedPair(image, image, np.eye(4)), moved(image, stretch * np.eye(3)))
-    assert figures["implausible_volume_fraction"] == pytest.approx(fraction)
-    assert figures["linear_volume_ratio"] == pytest.approx(stretch**3)
+    indicators = quality_indicators(AlignedPair(image, image, np.eye(4)), moved(image, stretch * np.eye(3)))
+    assert indicators["implausible_volume_fraction"] == pytest.approx(fraction)
+    assert indicators["linear_volume_ratio"] == pytest.approx(stretch**3)
 
 
 def test_init_is_neither_stretch_nor_miss(image):
     init = moved(image, shift_mm=(30, 0, 0)).linear_world
     elsewhere = Volume(image.array, init @ image.affine)
-    figures = trust_figures(AlignedPair(image, elsewhere, init), Transform.identity(image.lattice, init))
-    assert figures["local_correlation_before"] == figures["local_correlation"] == pytest.approx(1, abs=1e-4)
+    indicators = quality_indicators(AlignedPair(image, elsewhere, init), Transform.identity(image.lattice, init))
+    assert indicators["local_correlation_before"] == indicators["local_correlation"] == pytest.approx(1, abs=1e-4)
 
 
 def test_masks_leave_out_what_is_wrong(image):
@@ -96,11 +96,11 @@ def test_masks_leave_out_what_is_wrong(image):
     mask = np.ones(image.shape, np.uint8)
     mask[:, :20] = 0
     plain, *masked = (
-        trust_figures(AlignedPair(image, image.with_array(spoiled), np.eye(4), *masks), moved(image))
+        quality_indicators(AlignedPair(image, image.with_array(spoiled), np.eye(4), *masks), moved(image))
         for masks in ((None, None), (image.with_array(mask), None), (None, image.with_array(mask)))
     )
     assert plain["local_correlation"] < 0.8
-    assert [figures["local_correlation"] for figures in masked] == pytest.approx([1, 1], abs=0.02)
+    assert [indicators["local_correlation"] for indicators in masked] == pytest.approx([1, 1], abs=0.02)
 
 
 def test_verdict_names_what_is_beyond_its_limit():
@@ -112,11 +112,11 @@ def test_verdict_names_what_is_beyond_its_limit():
         "implausible_volume_fraction": LIMITS["implausible_volume_fraction"],
         "linear_volume_ratio": 1 / LIMITS["linear_volume_ratio"],
     }
-    assert suspicion(good) == pytest.approx(dict.fromkeys(LIMITS, 1.0))
+    assert exceedance(good) == pytest.approx(dict.fromkeys(LIMITS, 1.0))
     assert verdict(good) == ("pass", [])
     assert verdict(good, certified=False) == ("review", ["the written field folds"])
     bad = good | {"inverse_consistency": 1.5 * LIMITS["inverse_consistency"], "local_correlation": 0.0}
-    assert suspicion(bad)["inverse_consistency"] == pytest.approx(1.5)
+    assert exceedance(bad)["inverse_consistency"] == pytest.approx(1.5)
     judgement, reasons = verdict(bad)
     assert judgement == "review"
     assert reasons == [
@@ -130,9 +130,9 @@ def test_verdict_names_what_is_beyond_its_limit():
         verdict(good | {"linear_volume_ratio": 3.0})[0] == verdict(good | {"linear_volume_ratio": -1.0})[0] == "review"
     )
     unchecked = bad | {"inverse_consistency": None, "inverse_consistency_mm": None}
-    assert "inverse_consistency" not in suspicion(unchecked)
+    assert "inverse_consistency" not in exceedance(unchecked)
     assert len(verdict(unchecked)[1]) == 1
-    assert suspicion(bad | {"local_correlation": float("nan")})["local_correlation"] == np.inf
+    assert exceedance(bad | {"local_correlation": float("nan")})["local_correlation"] == np.inf
 
 
 def test_register_checks_the_other_direction(image, tools):
@@ -141,26 +141,28 @@ def test_register_checks_the_other_direction(image, tools):
     object_ = tools.textured(rng, (30, 40, 36), AFFINE)
     shifted = Volume(object_.array, moved(object_, shift_mm=(4, -3, 2)).linear_world @ AFFINE)
     result = register(object_, shifted, refine=True, preset="fast", check=True)
-    assert result.report["verdict"] == "pass"
-    assert result.report["reasons"] == []
-    assert result.report["trust"]["inverse_consistency_mm"]["mean"] < 1
-    assert result.report["seconds"]["check"] > 0
+    assert result.report.verdict == "pass"
+    assert result.report.reasons == ()
+    assert result.report.quality_indicators.inverse_consistency_mm.mean < 1
+    assert result.report.seconds["check"] > 0
     noise = shifted.with_array(rng.normal(size=shifted.shape).astype(np.float32))
     failed = register(object_, noise, refine=True, preset="fast", check=True)
-    assert failed.report["verdict"] == "review"
-    assert any("miss" in reason for reason in failed.report["reasons"])
+    assert failed.report.verdict == "review"
+    assert any("miss" in reason for reason in failed.report.reasons)
     unchecked = register(object_, shifted, refine=True, preset="fast")
-    assert unchecked.report["trust"]["inverse_consistency"] is None
-    assert unchecked.report["verdict"] == "pass"
+    assert unchecked.report.quality_indicators.inverse_consistency is None
+    assert unchecked.report.verdict == "pass"
 
 
 def test_lattice_of_other_orientation(image):
-    """The same image stored with its axes swapped and flipped gives the same figures."""
+    """The same image stored with its axes swapped and flipped gives the same indicators."""
     flip = np.eye(4)
     flip[0, 0], flip[0, 3] = -1, image.shape[0] - 1
     swap = np.eye(4)[[1, 0, 2, 3]]
     array = np.flip(image.array, 0).transpose(1, 0, 2)
     other = Volume(np.ascontiguousarray(array), image.affine @ flip @ swap)
     coarse = Volume(image.array, Lattice(image.shape, AFFINE).affine)
-    ours, theirs = (trust_figures(AlignedPair(coarse, moving, np.eye(4)), moved(image)) for moving in (image, other))
+    ours, theirs = (
+        quality_indicators(AlignedPair(coarse, moving, np.eye(4)), moved(image)) for moving in (image, other)
+    )
     assert ours["local_correlation"] == pytest.approx(theirs["local_correlation"], abs=1e-4)

@@ -8,12 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from reports import report_with
 
 from tfreg.report.pair_page import pair_page
 
 SHAPE = (14, 10, 12)
 PLANES = {"axial": (2, 0, 1), "coronal": (1, 0, 2), "sagittal": (0, 1, 2)}  # axis, across, up
-REPORT = {"verdict": "pass", "metrics": {}, "certificate": {"certified": True, "damping": 1.0}}
+REPORT = report_with()
 
 # Sets controls by id or mode, waits until the page has drawn.
 SET = """

@@ -9,22 +9,22 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
+from reports import REGION, report_with
 
 from tfreg.report.pair_page import jacobian_codes, pair_page
+from tfreg.transforms.certificate import Certificate
 
 ODD = """<script>alert("1")</script> & 'quotes' {{ braces }} é"""
-REPORT = {
-    "verdict": "review",
-    "reasons": [ODD],
-    "warnings": ["a warning of " + ODD],
-    "versions": {"tfreg": "9.9"},
-    "model": {"name": ODD, "sha256": "0" * 64},
-    "config": {"a": "</pre>" + ODD},
-    "metrics": {"after": {"correlation": 0.987, "dice": {"</td><b>": 0.5}}},
-    "certificate": {"certified": True, "damping": 1.0, "folding_fraction": 0.0},
-    "log_jacobian": {"all": {"mean": 0.123}},
-    "paths": {"fixed": "/secret/<i>fixed.nii.gz", "moving": "/secret/moving.nii.gz"},
-}
+REPORT = report_with(
+    verdict="review",
+    reasons=[ODD],
+    warnings=["a warning of " + ODD],
+    model={"name": ODD, "sha256": "0" * 64},
+    config={"a": "</pre>" + ODD},
+    metrics={"after": {"correlation": 0.987, "dice": {"</td><b>": 0.5}}},
+    log_jacobian={"all": REGION | {"mean": 0.123}},
+    paths={"fixed": "/secret/<i>fixed.nii.gz", "moving": "/secret/moving.nii.gz"},
+)
 
 
 class Page(HTMLParser):
@@ -122,14 +122,14 @@ def test_odd_text_stays_text(pair_of):
 @pytest.mark.parametrize("labelled", [True, False])
 def test_a_bare_report_and_no_labels(pair_of, labelled):
     pair = pair_of(labelled=labelled)
-    page = Page(page_of(pair, {}))
+    page = Page(page_of(pair, report_with(verdict="review", certificate=Certificate(0.02, False, 0.0))))
     ids = {attributes.get("id") for _, attributes in page.tags}
     assert ("outlines" in ids) == labelled
     assert ("mosaic-labels" in ids) == labelled
     text = " ".join(" ".join(page.text).split())
     assert "moving → fixed" in text
-    assert "No verdict" in text
-    assert "No certificate" in text
+    assert "! Review" in text
+    assert "Not certified" in text
     if not labelled:
         assert decoded(page, "jacobian", (14, 10, 12)).all()
 

@@ -45,7 +45,7 @@ def blob(shift=0.0):
 
 def test_a_registration_is_right_whatever_keras_is_set_to(other_settings):
     result = tfreg.register(blob(), blob(shift=2.0), refine=True, preset="fast")
-    assert result.report["metrics"]["after"]["correlation"] > 0.98
+    assert result.report.metrics.after.correlation > 0.98
     middle = [[18.0, 20.0, 16.0]]  # of the lump, in mm
     np.testing.assert_allclose(result.transform(middle), [[18.0, 24.0, 16.0]], atol=0.5)
     assert settings() == other_settings

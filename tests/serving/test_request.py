@@ -84,7 +84,7 @@ def lungs(shared_data):
 def local(run, lungs, tmp_path_factory):
     """What `tfreg register` writes of them."""
     out = tmp_path_factory.mktemp("local") / "result"
-    registered_files(**lungs, out=out, model=run, progress=False)
+    registered_files(**lungs, out=out, model=run)
     return out
 
 
@@ -146,7 +146,7 @@ def test_over_mutual_tls_too(models, start_server, certificates, lungs, local, t
 
 def test_whole_numbers_are_nearly_as_good(server, lungs, local, tmp_path):
     with Client(server.address, encoding="int16") as client:
-        registered_files(**lungs, out=tmp_path / "out", model=client.open, progress=False)
+        registered_files(**lungs, out=tmp_path / "out", model=client.open)
     report = check_same(tmp_path / "out", local, tolerance_voxels=0.05)
     assert report["model"]["encoding"] == "int16"
 
@@ -336,7 +336,7 @@ def test_a_version_replaced_meanwhile(models, perturb, start_server, lungs, tmp_
         served = client.open()
         shutil.copytree(models / "1", folder / "2")
         replaced_by(2)
-        assert register(fixed, moving, model=served).report["model"]["version"] == 2
+        assert register(fixed, moving, model=served).report.model.version == 2
         served = client.open()
         export_run(write_run(tmp_path / "runs" / "unlike", perturb, seed=9, spacing=9), folder)
         replaced_by(3)

@@ -5,105 +5,44 @@ from typing import Annotated
 
 import typer
 
+from tfreg.cli.option_groups import grouped
 from tfreg.cli.options import (
     Background,
-    Device,
-    Fixed,
-    FixedLabels,
-    FixedPoints,
     Folder,
     Force,
-    Init,
     Interpolation,
-    Moving,
-    MovingLabels,
-    MovingPoints,
-    Parts,
+    Machine,
+    PairInputs,
     RecordPaths,
-    Seed,
-    Threads,
-    tell,
+    Registering,
+    print_summary,
 )
 
 app = typer.Typer()
 
 
 @app.command()
+@grouped
 def register(
-    fixed: Fixed,
-    moving: Moving,
+    pair: PairInputs,
     out: Folder,
+    options: Registering,
+    machine: Machine,
     model: Annotated[
         str, typer.Option(help="A run folder, a .keras file in one, or none: the refinement alone.")
     ] = "none",
-    refine: Annotated[
-        bool | None,
-        typer.Option("--refine/--no-refine", help="Optimise the transform for this pair; without a model, by itself."),
-    ] = None,
-    preset: Annotated[str, typer.Option(help="fast or quality: how much time the refinement may take.")] = "quality",
-    similarity: Annotated[
-        str | None,
-        typer.Option(
-            help="lncc, mse, ncc, mi, dwm, mind, or a sum such as lncc+0.5*mi; without it, lncc, coarsely with MIND."
-        ),
-    ] = None,
-    smoothness: Annotated[
-        float | None, typer.Option(help="How stiff the refined deformation is; without it, 0.35.")
-    ] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Register the other way round too, and see whether both agree.")
-    ] = False,
-    transform: Parts = "both",
-    init: Init = None,
-    interpolation: Interpolation = "linear",
-    background: Background = None,
-    fixed_labels: FixedLabels = None,
-    moving_labels: MovingLabels = None,
-    fixed_points: FixedPoints = None,
-    moving_points: MovingPoints = None,
-    fixed_mask: Annotated[Path | None, typer.Option(help="Where the fixed image counts.")] = None,
-    moving_mask: Annotated[Path | None, typer.Option(help="Where the moving image counts.")] = None,
     record_paths: RecordPaths = False,
     force: Force = False,
-    threads: Threads = None,
-    seed: Seed = 0,
-    device: Device = None,
 ):
     """Register one pair and write images, transforms and a report."""
-    from tfreg.config import RegistrationOptions, checked
-    from tfreg.io.tables.manifest import PairFiles
-    from tfreg.registration.initial_matrix import rule_or_file
     from tfreg.registration.register_files import Output, register_files
+    from tfreg.runtime.progress import ProgressBar
     from tfreg.runtime.resources import Resources
 
-    rule, init_file = rule_or_file(init)
-    options = checked(
-        RegistrationOptions,
-        refine=refine,
-        preset=preset,
-        similarity=similarity,
-        smoothness=smoothness,
-        check=check,
-        init=rule,
-        transform=transform,
-        interpolation=interpolation,
-        background=background,
-    )
-    files = PairFiles(
-        id=out.name,
-        fixed=fixed,
-        moving=moving,
-        fixed_labels=fixed_labels,
-        moving_labels=moving_labels,
-        fixed_points=fixed_points,
-        moving_points=moving_points,
-        fixed_mask=fixed_mask,
-        moving_mask=moving_mask,
-        init=init_file,
-    )
+    files, options = pair.resolved(options, out.name)
     source = None if model == "none" else model
-    result = register_files(files, out, options, source, Resources(seed, threads, device), Output(record_paths, force))
-    tell(result, out)
+    output = Output(record_paths, force, ProgressBar())
+    print_summary(register_files(files, out, options, source, Resources(**dict(machine)), output), out)
 
 
 @app.command()

@@ -5,24 +5,18 @@ from typing import Annotated
 
 import typer
 
+from tfreg.cli.option_groups import grouped
 from tfreg.cli.options import (
-    Background,
     Device,
-    Fixed,
-    FixedLabels,
-    FixedPoints,
     Folder,
     Force,
-    Init,
-    Interpolation,
-    Moving,
-    MovingLabels,
-    MovingPoints,
-    Parts,
+    Machine,
+    PairInputs,
     RecordPaths,
+    Registering,
     Threads,
+    print_summary,
     size_of,
-    tell,
 )
 
 app = typer.Typer()
@@ -117,21 +111,15 @@ def serve(
 
 
 @app.command()
+@grouped
 def request(
     address: Annotated[str, typer.Option(help="HOST:PORT of `tfreg serve` or TensorFlow Serving.")],
-    fixed: Fixed,
-    moving: Moving,
+    pair: PairInputs,
     out: Folder,
+    options: Registering,
+    machine: Machine,
     model_name: Annotated[str, typer.Option(help="What the server calls the model.")] = "tfreg",
     encoding: Annotated[str, typer.Option(help="float32, or int16 for half the bytes.")] = "float32",
-    transform: Parts = "both",
-    init: Init = None,
-    interpolation: Interpolation = "linear",
-    background: Background = None,
-    fixed_labels: FixedLabels = None,
-    moving_labels: MovingLabels = None,
-    fixed_points: FixedPoints = None,
-    moving_points: MovingPoints = None,
     timeout: Annotated[float, typer.Option(help="Seconds for a call, repetitions included.")] = 300.0,
     retries: Annotated[int, typer.Option(help="How often a call is repeated that finds no server or a busy one.")] = 10,
     max_message_mb: Annotated[int, typer.Option(help="Largest message.")] = 1024,
@@ -147,26 +135,12 @@ def request(
     with silenced():
         from tfreg.serving.client.channel import Certificates, Patience
         from tfreg.serving.client.client import Client
-    from tfreg.config import RegistrationOptions, checked
-    from tfreg.io.tables.manifest import PairFiles
-    from tfreg.registration.initial_matrix import rule_or_file
     from tfreg.registration.register_files import Output, register_files
+    from tfreg.runtime.progress import ProgressBar
+    from tfreg.runtime.resources import Resources
 
-    rule, init_file = rule_or_file(init)
-    options = checked(
-        RegistrationOptions, init=rule, transform=transform, interpolation=interpolation, background=background
-    )
-    files = PairFiles(
-        id=out.name,
-        fixed=fixed,
-        moving=moving,
-        fixed_labels=fixed_labels,
-        moving_labels=moving_labels,
-        fixed_points=fixed_points,
-        moving_points=moving_points,
-        init=init_file,
-    )
+    files, options = pair.resolved(options, out.name)
     certificates, patience = Certificates(tls_ca, tls_certificate, tls_key), Patience(timeout, retries)
+    resources, output = Resources(**dict(machine)), Output(record_paths, force, ProgressBar())
     with Client(address, model_name, certificates, encoding, max_message_mb, patience) as client:
-        result = register_files(files, out, options, client.open, output=Output(record_paths, force))
-    tell(result, out)
+        print_summary(register_files(files, out, options, client.open, resources, output), out)

@@ -36,10 +36,12 @@ Megabytes = Annotated[int, Field(gt=0, le=2047), BeforeValidator(not_a_truth_val
 class Processing(Section):
     """What a command may use of the machine, and its seed."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**32), BeforeValidator(not_a_truth_value)] | None = None
-    threads: Count | None = None
-    workers: Count = 1
-    device: words("cpu", "gpu") | None = None
+    threads: Count | None = Field(None, description="Largest number of CPU threads, of each process.")
+    seed: Annotated[int, Field(ge=0, lt=2**32), BeforeValidator(not_a_truth_value)] | None = Field(
+        0, description="Seed of everything random."
+    )
+    device: words("cpu", "gpu") | None = Field(None, description="cpu or gpu; without it, what is there.")
+    workers: Count = Field(1, description="Processes side by side.")
 
 
 class ExportOptions(Processing):

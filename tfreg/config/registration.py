@@ -1,6 +1,6 @@
 """The options of one registration."""
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from tfreg.config.options import checked, words
 from tfreg.config.refinement import PRESETS, refinement_settings
@@ -11,17 +11,29 @@ Start = words("header", "centre", "moments")
 
 
 class RegistrationOptions(Section):
-    """How a pair is registered, from the command line, in Python and through a server alike."""
+    """How a pair is registered, from the command line, in Python, in files and through a server alike."""
 
-    refine: bool | None = None  # None: where no network predicts
-    preset: words(*PRESETS) = "quality"
-    similarity: Similarity | None = None  # of the refinement; None takes the preset's
-    smoothness: NotNegative | None = None  # of the refinement; None takes the preset's
-    check: bool = False
-    init: Start | None = None  # None: the network's own
-    transform: Parts = "both"
-    interpolation: words("linear", "cubic") = "linear"
-    background: Number | None = None
+    refine: bool | None = Field(
+        None, description="Optimise the transform for this pair; without it, where no model predicts."
+    )
+    preset: words(*PRESETS) = Field("quality", description="fast or quality: how much time the refinement may take.")
+    similarity: Similarity | None = Field(
+        None,
+        description="Of the refinement: lncc, mse, ncc, mi, dwm, mind, or a sum such as lncc+0.5*mi; without it, lncc, "
+        "coarsely with MIND.",
+    )
+    smoothness: NotNegative | None = Field(None, description="How stiff the refined deformation is; without it, 0.35.")
+    check: bool = Field(False, description="Register the other way round too, and see whether both agree.")
+    parts: Parts = Field("both", description="linear, deformable or both: the parts to use.")
+    init: Start | None = Field(
+        None,
+        description="header, centre or moments: the initial alignment; without it, the model's, or the header's.",
+    )
+    interpolation: words("linear", "cubic") = Field("linear", description="linear or cubic, of the warped image.")
+    background: Number | None = Field(
+        None,
+        description="Value outside the moving image; without it, its padding or smallest value.",
+    )
 
     @model_validator(mode="after")
     def _takes_effect(self):

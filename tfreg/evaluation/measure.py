@@ -142,5 +142,5 @@ def _by_tfreg(pair, method, resources):
     result = register_pair(pair, method.options, run)
     seconds = time.perf_counter() - started
     report = result.report
-    values = {"seconds": seconds, "verdict": report["verdict"], "reasons": tuple(report["reasons"])}
-    return result.displacement_mm, values | {key: report["certificate"][key] for key in ("certified", "damping")}
+    values = {"seconds": seconds, "verdict": report.verdict, "reasons": report.reasons}
+    return result.displacement_mm, values | {key: getattr(report.certificate, key) for key in ("certified", "damping")}

@@ -76,9 +76,7 @@ class Method:
         if self.kind == "observers":
             return "distance between the moving landmarks of two readers"
         options = self.options
-        words = [
-            {"linear": "linear part only", "deformable": "deformable part only"}.get(options.transform, "both parts")
-        ]
+        words = [{"linear": "linear part only", "deformable": "deformable part only"}.get(options.parts, "both parts")]
         if self.model is not None:
             words.append(f"network {self.model_sha256[:12]}")
         if options.refine:
@@ -149,5 +147,5 @@ def reference_of(methods: list[Method], name: str | None = None) -> str:
 def _each_part(name, options, parts, **network):
     """One method for each of the parts; that of both has the bare name."""
     for part in parts:
-        own = options.model_copy(update={"transform": part})
+        own = options.model_copy(update={"parts": part})
         yield Method(name if part == "both" else f"{name}-{part}", "tfreg", own, **network)

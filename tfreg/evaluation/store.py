@@ -45,8 +45,8 @@ def _upgraded_definition(entry):
     kind = {"readers": "observers"}.get(entry["kind"], entry["kind"])
     options = None
     if kind == "tfreg":
-        options = {name: entry[name] for name in ("refine", "similarity", "smoothness", "transform")}
-        options["preset"] = entry["preset"] or "quality"
+        options = {name: entry[name] for name in ("refine", "similarity", "smoothness")}
+        options |= {"preset": entry["preset"] or "quality", "parts": entry["transform"]}
     same = {name: entry[name] for name in ("model_sha256", "version")}
     return same | {"kind": kind, "options": options, "config_sha256": entry["model_config"]}
 

@@ -35,14 +35,15 @@ def json_text(value):
     Args:
         value: Nested dictionaries and lists.
     """
-    return json.dumps(_finite(value), indent=2) + "\n"
+    return json.dumps(without_nan(value), indent=2) + "\n"
 
 
-def _finite(value):
+def without_nan(value):
+    """What JSON can hold of nested dictionaries and lists: numbers that are not finite become None."""
     if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
+        return {key: without_nan(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
+        return [without_nan(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -59,13 +60,17 @@ class Record(BaseModel):
 
     Attributes:
         FORMAT: The number of the format that is written; it grows where a field is renamed or means something else.
-        CURE: What to do where a file is damaged.
+        KIND: What a file is of, in words.
+        CURE: What to do where a file is of something else.
+        AGAIN: What to do where a file is damaged.
         format: The format of the file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     FORMAT: ClassVar[int] = 1
+    KIND: ClassVar[str] = "tfreg"
     CURE: ClassVar[str] = "make it again with this version"
+    AGAIN: ClassVar[str] = "make it again with this version"
     format: int = 0
 
     def model_post_init(self, _context: Any) -> None:
@@ -96,19 +101,19 @@ class Record(BaseModel):
             UserError: If something is missing or has another type, or the format is of a later version.
         """
         if not isinstance(content, dict):
-            raise UserError(f"{source}: is damaged, or something else; {cls.CURE}")
+            raise UserError(f"{source}: is not of {cls.KIND}; {cls.CURE}")
         number = content.get("format", 0)
         if isinstance(number, int) and number > cls.FORMAT:
             raise UserError(f"{source}: is of a later version of tfreg; update tfreg")
         try:
             return cls.model_validate(content if number == cls.FORMAT else cls.upgraded(dict(content)))
         except (ValidationError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{source}: is damaged, or something else; {cls.CURE}") from error
+            raise UserError(f"{source}: is not of {cls.KIND}; {cls.CURE}") from error
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
         """The record that a file holds; errors as of `parse`, and where it cannot be read."""
-        return cls.parse(read_json(path, cls.CURE), path)
+        return cls.parse(read_json(path, cls.AGAIN), path)
 
     def text(self) -> str:
         """The text of its file; what is not known is left out."""

@@ -21,8 +21,8 @@ LEAD = 8
 REACH = 0.1
 STRIDE = 2
 
-# The ways between the images, as report.json names them.
-FORWARD, BACKWARD = "fixed to moving", "moving to fixed"
+# The directions between the images, fixed to moving and moving to fixed, as report.json names them.
+FORWARD, BACKWARD = "forward", "backward"
 
 
 def steps_of(settings, parts, start):
@@ -114,7 +114,7 @@ def refine_deformation(pair, start, settings, lead=(0, 0, 0), progress=None):
             found = {way: pyramid[number] + _finer(one, *known) for way, one in found.items()}
         for way in found:
             found[way], linear, report = level.refined(ways[way], found[way], linear, steps, settings, progress)
-            reports.append({"way": way} | report)
+            reports.append({"direction": way} | report)
     deformation = start.deformation
     logits = logits_from_displacement(found[FORWARD], deformation.stride)
     refined = Deformation(logits, start.lattice.shape, deformation.stride, deformation.integration, deformation.anchor)

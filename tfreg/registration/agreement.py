@@ -8,6 +8,7 @@ from tfreg.metrics.correlation import correlation
 from tfreg.metrics.landmarks import landmark_errors_mm, summary_of_errors
 from tfreg.metrics.overlap import dice_by_label, labels_in, lost_labels
 from tfreg.metrics.quality import over_labels
+from tfreg.registration.registration_report import StageMetrics, StagesReport
 from tfreg.transforms.transform import Transform, voxels_reached
 from tfreg.volumes.padding import measured_voxels
 from tfreg.volumes.resampling import is_inside, sample
@@ -65,9 +66,7 @@ class Stage:
             warped: The moving image on the fixed lattice as it is written, a `Volume`; None is `seen`.
 
         Returns:
-            A dictionary: `correlation`, `outside_fraction`; with labels `dice`, `mean_dice` and `lost_labels`, those
-            that count with Dice 0 because they are missing in the fixed or in the warped segmentation; with landmarks
-            `landmarks`.
+            The `StageMetrics`.
         """
         pair = self.pair
         # What was not measured in either image is not compared.
@@ -86,7 +85,7 @@ class Stage:
         if pair.fixed_points is not None:
             differences = landmark_errors_mm(self.transform, pair.fixed_points, pair.moving_points)
             result["landmarks"] = summary_of_errors(differences)
-        return result
+        return StageMetrics(**result)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,13 +93,13 @@ class Agreement:
     """What the three stages of a registration show.
 
     Args:
-        metrics: Dictionary of "before", by the headers alone, "after_init" and "after" to the metrics of `Stage`.
+        metrics: The `StagesReport`.
         warped: The moving image on the fixed lattice after registration, a `Volume`.
         seen_before: The moving image on the fixed lattice after the initial alignment, as `Stage.seen`.
         seen_after: The same after registration.
     """
 
-    metrics: dict
+    metrics: StagesReport
     warped: Volume
     seen_before: Volume
     seen_after: Volume
@@ -132,5 +131,5 @@ def agreement(pair, init, transform, displacement_mm, interpolation="linear", ba
         after_init, seen_before = unregistered(init)
     stage = Stage(pair, transform, measured, displacement_mm)
     warped = stage.warped(interpolation, background)
-    metrics = {"before": before, "after_init": after_init, "after": stage.metrics(warped)}
+    metrics = StagesReport(before=before, after_init=after_init, after=stage.metrics(warped))
     return Agreement(metrics, warped, seen_before, stage.seen)

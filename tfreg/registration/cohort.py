@@ -183,15 +183,15 @@ def _register(task, resources):
         if run is not None and run.sha256 != json.loads(task.definition)["model"]:
             raise UserError(f"{task.model}: was replaced while the subjects were registered; give the command again")
         key = deformation_key(pair, task.definition)  # of what was read now
-        result = register_pair(pair, RegistrationOptions(**dict(task.options)), run)
+        result = register_pair(pair, _options(task), run)
         record = {
             "definition": json.loads(task.definition),
-            "initial": result.report["init"],
-            "log_jacobian": result.report["log_jacobian"],
+            "initial": result.report.init,
+            "log_jacobian": {name: dict(region) for name, region in result.report.log_jacobian.items()},
             "labels_centre": _labels_centre(pair.fixed_labels),
-            "verdict": result.report["verdict"],
-            "reasons": result.report["reasons"],
-            "seconds": result.report["seconds"],
+            "verdict": result.report.verdict,
+            "reasons": result.report.reasons,
+            "seconds": result.report.seconds,
             "versions": versions(),
         }
         frames = (pair.fixed.frame, pair.moving.frame)
@@ -208,6 +208,12 @@ def _register(task, resources):
     # One pair that fails, whatever the reason, must not cost the others.
     except Exception as error:
         return {"error": error_text(error, task.pair)}
+
+
+def _options(task):
+    """The `RegistrationOptions` of a task."""
+    options = dict(task.options)
+    return RegistrationOptions(parts=options.pop("transform"), **options)
 
 
 def _labels_centre(labels):

@@ -1,6 +1,5 @@
 """`tfreg report`: the page of a registered pair, and its picture for print."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ from tfreg.errors import UserError
 from tfreg.io.folders.result_file import check_file, written_files
 from tfreg.io.itk_transforms import read_displacement
 from tfreg.io.nifti import read_nifti
+from tfreg.registration.registration_report import RegistrationReport
 from tfreg.registration.result import REPORT
 from tfreg.registration.views import block_means, load_views
 from tfreg.report.drawing import own_drawing_settings
@@ -19,7 +19,9 @@ FIGURE_EXTENSIONS = (".png", ".pdf", ".svg")
 PRINT_DPI = 300
 
 
-def write_pair_page(folder, out=None, figure=None, force=False):
+def write_pair_page(
+    folder: str | Path, out: str | Path | None = None, figure: str | Path | None = None, force: bool = False
+) -> list[Path]:
     """Writes the page of a registered pair, and its picture for print.
 
     Args:
@@ -52,7 +54,7 @@ def write_pair_page(folder, out=None, figure=None, force=False):
 
 def _contents(folder, out, figure):
     """The files, each with the function that writes it."""
-    report = _read_report(folder)
+    report = RegistrationReport.read(folder / REPORT)
     views, fixed_shape = load_views(folder)
     displacement_mm = read_displacement(folder / "displacement.nii.gz")
     logarithm = _read_jacobian(folder / "jacobian.nii.gz")
@@ -72,18 +74,6 @@ def _contents(folder, out, figure):
         drawn = pair_figure(views, displacement_mm)
         contents.append((figure, lambda path: drawn.savefig(path, dpi=PRINT_DPI)))
     return contents
-
-
-def _read_report(folder):
-    """The dictionary in report.json."""
-    path = folder / REPORT
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # ValueError: neither JSON nor UTF-8
-        raise UserError(f"{path}: cannot be read, or is damaged; register again") from error
-    if not isinstance(report, dict) or not {"metrics", "certificate"} <= report.keys():
-        raise UserError(f"{path}: is not of a registration; name a folder that `tfreg register` wrote")
-    return report
 
 
 def _read_jacobian(path):

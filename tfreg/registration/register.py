@@ -1,7 +1,6 @@
 """The registration of one pair."""
 
 import time
-from dataclasses import asdict
 
 import numpy as np
 
@@ -13,38 +12,44 @@ from tfreg.preprocessing.network_grid import network_grid
 from tfreg.preprocessing.pyramid import cube_lattice, onto_level
 from tfreg.refinement.refine import refine_pair, steps_of
 from tfreg.registration.agreement import agreement
-from tfreg.registration.image_pair import landmark_doubts, notes_beside
+from tfreg.registration.image_pair import ImagePair, landmark_doubts, notes_beside
+from tfreg.registration.predictor import Predictor
+from tfreg.registration.registration_report import RegistrationReport
 from tfreg.registration.result import Registration
-from tfreg.registration.verdict import trust_figures, verdict
-from tfreg.runtime.progress import progress_bar
+from tfreg.registration.verdict import quality_indicators, verdict
+from tfreg.runtime.progress import NO_PROGRESS, Progress
 from tfreg.runtime.resources import versions
 from tfreg.transforms.certificate import certify
 from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.padding import holds_background, left_out_note, outside_value
 
-# Cubes in which it is looked whether the moving image reaches the fixed one.
-REACH_VOXELS = 50_000
+# Cubes in which it is looked whether the images overlap.
+OVERLAP_VOXELS = 50_000
 
 NO_MODEL = "No model and no refinement: only the initial alignment was applied."
 
 
-def register_pair(pair, options=None, predictor=None, progress=False):
+def register_pair(
+    pair: ImagePair,
+    options: RegistrationOptions | None = None,
+    predictor: Predictor | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> Registration:
     """Registers a pair.
 
     Args:
         pair: An `ImagePair`.
         options: A `tfreg.config.RegistrationOptions`, or None for the defaults.
-        predictor: What predicts a transform: an object with `config`, `predict` and `provenance` as a `TrainedRun`
-            has them; None begins from the initial alignment alone.
-        progress: Shows a progress bar.
+        predictor: What predicts a transform, such as a `TrainedRun`; None begins from the initial alignment alone.
+        progress: Whom it tells how far it is.
 
     Returns:
         A `Registration`.
 
     Raises:
         UserError: If an option is not valid, or the volumes do not overlap.
-        WorkError: If the transform that is found is not finite.
+        WorkError: If the transform is not finite.
     """
     options = (options or RegistrationOptions()).resolved(predictor is not None)
     _check_predictor(predictor, options)
@@ -58,57 +63,53 @@ def register_pair(pair, options=None, predictor=None, progress=False):
     if options.init is not None:
         preprocessing = preprocessing.model_copy(update={"init": options.init})
     settings = options.settings() if options.refine else None
-    with progress_bar(progress) as bar:
-        with _timed(seconds, "prepare"):
-            aligned = _aligned(pair, preprocessing)
-        warnings.extend((*aligned.notes, *notes_beside(pair), *landmark_doubts(pair)))
-        search = _Search(predictor, preprocessing, settings, options.transform, bar)
-        found, refinement = search.transform_of(aligned, seconds, "refining")
-        if predictor is None and not options.refine:
-            warnings.append(NO_MODEL)
-        backward = None
-        if options.check:
-            with _timed(seconds, "check"):
-                backward, _ = search.transform_of(aligned.reversed(), {}, "checking")
-        task = bar.add_task("mapping", total=int(np.prod(fixed.shape)), status="")
-        with _timed(seconds, "map"):
-            found, displacement_mm, certificate = certify(
-                found, fixed.lattice, lambda voxels: bar.advance(task, voxels), smooth=options.refine
-            )
-        if not np.isfinite(displacement_mm).all():
-            raise WorkError(f"{names['moving']}: the transform found is not finite; register with other options")
-        warnings.extend(_certificate_notes(certificate))
-        with _timed(seconds, "warp"):
-            background = outside_value(moving.array) if options.background is None else options.background
-            warnings.extend(f"moving: {note}" for note in left_out_note(moving.array, background))
-            seen = agreement(pair, aligned.init, found, displacement_mm, options.interpolation, background)
-    figures = trust_figures(aligned, found, backward)
+    with _timed(seconds, "prepare"):
+        aligned = _aligned(pair, preprocessing)
+    warnings.extend((*aligned.notes, *notes_beside(pair), *landmark_doubts(pair)))
+    search = _Search(predictor, preprocessing, settings, options.parts, progress)
+    transform, refinement = search.transform_of(aligned, seconds, "refining")
+    if predictor is None and not options.refine:
+        warnings.append(NO_MODEL)
+    backward = None
+    if options.check:
+        with _timed(seconds, "check"):
+            backward, _ = search.transform_of(aligned.reversed(), {}, "checking")
+    with _timed(seconds, "map"), progress.stage("mapping", int(np.prod(fixed.shape))) as advance:
+        transform, displacement_mm, certificate = certify(transform, fixed.lattice, advance, smooth=options.refine)
+    if not np.isfinite(displacement_mm).all():
+        raise WorkError(f"{names['moving']}: the transform found is not finite; register with other options")
+    warnings.extend(_certificate_notes(certificate))
+    with _timed(seconds, "warp"):
+        background = outside_value(moving.array) if options.background is None else options.background
+        warnings.extend(f"moving: {note}" for note in left_out_note(moving.array, background))
+        stages = agreement(pair, aligned.init, transform, displacement_mm, options.interpolation, background)
+    indicators = quality_indicators(aligned, transform, backward)
     # Mutual information and MIND are chosen for images of different kinds, which need not resemble each other.
     ignored = ("local_correlation",) if options.refine and "mi" in settings.similarity else ()
-    judgement, reasons = verdict(figures, certificate.certified, ignored)
+    judgement, reasons = verdict(indicators, certificate.certified, ignored)
     logarithm = log_jacobian(displacement_mm, fixed.affine)
-    report = {
-        "versions": versions(),
-        "model": None if predictor is None else predictor.provenance,
-        "config": None if predictor is None else predictor.config.model_dump(mode="json"),
-        "preprocessing": preprocessing.model_dump(mode="json"),
-        "transform": options.transform,
-        "interpolation": options.interpolation,
-        "background": background,
-        "network_grid": {"shape": list(found.lattice.shape), "affine": found.lattice.affine.tolist()},
-        "init": aligned.init.tolist(),
-        "linear": found.linear_world.tolist(),
-        "refinement": refinement,
-        "metrics": seen.metrics,
-        "certificate": asdict(certificate),
-        "verdict": judgement,
-        "reasons": reasons,
-        "trust": figures,
-        "log_jacobian": log_jacobian_summary(logarithm, fixed.affine, pair.fixed_labels),
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "warnings": warnings,
-    }
-    return Registration(pair, found, displacement_mm, logarithm, seen, report)
+    report = RegistrationReport(
+        versions=versions(),
+        model=None if predictor is None else predictor.provenance,
+        config=None if predictor is None else predictor.config.model_dump(mode="json"),
+        preprocessing=preprocessing.model_dump(mode="json"),
+        parts=options.parts,
+        interpolation=options.interpolation,
+        background=background,
+        network_grid={"shape": transform.lattice.shape, "affine": transform.lattice.affine.tolist()},
+        init=aligned.init.tolist(),
+        linear=transform.linear_world.tolist(),
+        refinement=refinement,
+        metrics=stages.metrics,
+        certificate=certificate,
+        verdict=judgement,
+        reasons=reasons,
+        quality_indicators=indicators,
+        log_jacobian=log_jacobian_summary(logarithm, fixed.affine, pair.fixed_labels),
+        seconds={name: round(value, 3) for name, value in seconds.items()},
+        warnings=warnings,
+    )
+    return Registration(pair, transform, displacement_mm, logarithm, stages, report)
 
 
 class _timed:
@@ -128,13 +129,12 @@ def _check_predictor(predictor, options):
     """Refuses what does not predict, and a network that lacks the part that is asked for."""
     if predictor is None:
         return
-    if not all(hasattr(predictor, name) for name in ("config", "predict", "provenance")):
+    if not isinstance(predictor, Predictor):
         raise UserError(f"model {predictor!r}: give what `tfreg.load_run` returns")
     parts = predictor.config.model.transform
-    if not options.refine and options.transform != "both" and parts not in ("both", options.transform):
+    if not options.refine and options.parts != "both" and parts not in ("both", options.parts):
         raise UserError(
-            f"--transform {options.transform}: the model predicts the {parts} part alone; leave the option out, or add "
-            "--refine"
+            f"--parts {options.parts}: the model predicts the {parts} part alone; leave the option out, or add --refine"
         )
 
 
@@ -148,7 +148,7 @@ def _aligned(pair, preprocessing):
     except ValueError as error:
         reason = str(error).rstrip(".")
         raise UserError(f"{names['fixed']} and {names['moving']}: {reason}; use another --init or mask") from error
-    values, inside = onto_level(aligned.moving, cube_lattice(pair.fixed.lattice, REACH_VOXELS), aligned.init)
+    values, inside = onto_level(aligned.moving, cube_lattice(pair.fixed.lattice, OVERLAP_VOXELS), aligned.init)
     if not (values * inside).any():
         raise UserError(
             f"{names['moving']}: does not reach the field of view of {names['fixed']}; "
@@ -165,31 +165,27 @@ class _Search:
         preprocessing: `tfreg.config.Preprocessing`.
         settings: The refinement's, or None without one.
         parts: "linear", "deformable" or "both".
-        bar: The progress bar.
+        progress: Whom it tells how far it is.
     """
 
-    def __init__(self, predictor, preprocessing, settings, parts, bar):
+    def __init__(self, predictor, preprocessing, settings, parts, progress):
         self.predictor, self.preprocessing = predictor, preprocessing
-        self.settings, self.parts, self.bar = settings, parts, bar
+        self.settings, self.parts, self.progress = settings, parts, progress
 
-    def transform_of(self, aligned, seconds, task):
+    def transform_of(self, aligned, seconds, stage):
         """The transform of an `AlignedPair`, and what the refinement reports; `seconds` is added to."""
-        found = refinement = None
+        transform = refinement = None
         if self.predictor is not None:
             with _timed(seconds, "predict"):
                 prediction = self.predictor.predict(on_network_grid(aligned, self.preprocessing))
-                found = _only(self.parts, prediction)
+                transform = _only(self.parts, prediction)
         if self.settings is not None:
-            most = steps_of(self.settings, self.parts, found)
-            steps = self.bar.add_task(task, total=most, status="")
-            with _timed(seconds, "refine"):
-                found, refinement = refine_pair(
-                    aligned, self.settings, self.parts, found, lambda done: self.bar.advance(steps, done)
-                )
-            self.bar.update(steps, completed=most)  # a level that converged early has taken fewer
-        if found is None:
-            found = Transform.identity(network_grid(aligned.fixed.lattice), aligned.init)
-        return found, refinement
+            max_steps = steps_of(self.settings, self.parts, transform)
+            with _timed(seconds, "refine"), self.progress.stage(stage, max_steps) as advance:
+                transform, refinement = refine_pair(aligned, self.settings, self.parts, transform, advance)
+        if transform is None:
+            transform = Transform.identity(network_grid(aligned.fixed.lattice), aligned.init)
+        return transform, refinement
 
 
 def _only(parts, transform):

@@ -1,23 +1,40 @@
 """`tfreg.register`: the friendly face of `register_pair`."""
 
 from pathlib import Path
+from typing import Any
 
 from tfreg.config import RegistrationOptions, checked
 from tfreg.errors import UserError
 from tfreg.registration.image_pair import INPUTS, ImagePair, read_input
 from tfreg.registration.initial_matrix import matrix_from_file, rule_or_file
+from tfreg.registration.predictor import Predictor
 from tfreg.registration.register import register_pair
+from tfreg.registration.result import Registration
 from tfreg.registration.trained_run import load_run
+from tfreg.runtime.progress import NO_PROGRESS, ProgressBar
+from tfreg.runtime.resources import Resources
+from tfreg.volumes.volume import Volume
 
 
-def register(fixed, moving, *, model=None, progress=False, **options):
+def register(
+    fixed: Volume | str | Path,
+    moving: Volume | str | Path,
+    *,
+    model: Predictor | str | Path | None = None,
+    progress: bool = False,
+    seed: int | None = None,
+    threads: int | None = None,
+    device: str | None = None,
+    **options: Any,
+) -> Registration:
     """Registers a moving volume with a fixed one.
 
     Args:
         fixed, moving: Image `Volume`s, or files.
         model: A run folder or .keras file, what `tfreg.load_run` returned, or None to begin from the initial alignment
             alone.
-        progress: Shows a progress bar.
+        progress: Shows a progress bar on a terminal.
+        seed, threads, device: See `tfreg.runtime.resources.Resources`; None leaves the process as it is.
         options: What else is known of the pair, as volumes, arrays or files: `fixed_labels`, `moving_labels`,
             `fixed_points`, `moving_points`, `fixed_mask`, `moving_mask`, `initial_transform` (see `ImagePair`). And how
             it is registered:
@@ -29,7 +46,7 @@ def register(fixed, moving, *, model=None, progress=False, **options):
             smoothness: How stiff the refined deformation is; None takes the preset's.
             check: Registers moving <- fixed too, and reports how far the two are from each other's inverse.
             init: "header", "centre" or "moments", or an ITK transform file; None takes the model's own.
-            transform: "linear", "deformable" or "both": which parts are used.
+            parts: "linear", "deformable" or "both": which parts are used.
             interpolation: "linear" or "cubic", for the warped image.
             background: Value of the warped image where the transform leaves the moving volume; None takes the moving
                 image's padding, or else its smallest value.
@@ -50,8 +67,17 @@ def register(fixed, moving, *, model=None, progress=False, **options):
             raise UserError(f"init {file} and initial_transform: give one of the two")
         matrix = matrix if file is None else matrix_from_file(file)
     options = checked(RegistrationOptions, **options).resolved(model is not None)
+    resources = Resources(seed, threads, device)
+    with resources.limited():
+        pair = _pair(inputs, matrix)
+        if (seed, threads, device) != (None, None, None):
+            resources.set_up()
+        predictor = load_run(model) if isinstance(model, str | Path) else model
+        return register_pair(pair, options, predictor, ProgressBar() if progress else NO_PROGRESS)
+
+
+def _pair(inputs, matrix):
+    """The `ImagePair` of volumes, arrays and files."""
     files = {name: value for name, value in inputs.items() if isinstance(value, str | Path)}
     inputs |= {name: read_input(name, path) for name, path in files.items()}
-    pair = ImagePair(**inputs, initial_transform=matrix, names=files)
-    predictor = load_run(model) if isinstance(model, str | Path) else model
-    return register_pair(pair, options, predictor, progress)
+    return ImagePair(**inputs, initial_transform=matrix, names=files)

@@ -1,6 +1,5 @@
 """What a registration finds, and the folder that holds it."""
 
-import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,11 +10,14 @@ import numpy as np
 from tfreg.io.folders.result_folder import Kind
 from tfreg.io.formats import write_volume
 from tfreg.io.itk_transforms import write_composite, write_displacement, write_linear
+from tfreg.io.json_files import without_nan  # noqa: F401
 from tfreg.io.transform_archive import save_transform
 from tfreg.registration.agreement import Agreement
 from tfreg.registration.image_pair import ImagePair
+from tfreg.registration.registration_report import RegistrationReport, Residual
 from tfreg.registration.views import VIEWS, save_views
 from tfreg.report.drawing import optional_picture
+from tfreg.runtime.threads import in_context, thread_count
 from tfreg.transforms.jacobian import volume_change_percent
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.padding import filled
@@ -41,23 +43,23 @@ class Registration:
         transform: The `Transform`, fixed world to moving world.
         displacement_mm: `(i, j, k, 3)` float32 on the fixed lattice, RAS+ mm, the whole transform.
         log_jacobian: `(i, j, k)` float32 on the fixed lattice.
-        seen: The `Agreement`.
-        report: What report.json says, a dictionary.
+        stages: What the three stages of the pair show, an `Agreement`.
+        report: What report.json says.
     """
 
     pair: ImagePair
     transform: Transform
     displacement_mm: np.ndarray
     log_jacobian: np.ndarray
-    seen: Agreement
-    report: dict
+    stages: Agreement
+    report: RegistrationReport
 
     @property
-    def warped(self):
+    def warped(self) -> Volume:
         """The moving image on the fixed lattice, a `Volume`."""
-        return self.seen.warped
+        return self.stages.warped
 
-    def save(self, folder, started=None):
+    def save(self, folder: str | Path, started: float | None = None) -> None:
         """Writes the registration's files.
 
         Args:
@@ -67,26 +69,32 @@ class Registration:
         folder = Path(folder)
         folder.mkdir(exist_ok=True)
         fixed, moving, fixed_labels = self.pair.fixed, self.pair.moving, self.pair.fixed_labels
-        with ThreadPoolExecutor() as pool:
+        warnings = []
+        with ThreadPoolExecutor(thread_count()) as pool:
             # Compression leaves Python's lock: files are written while the inverse and the picture are made.
-            files = [pool.submit(write, folder / name, *content) for name, write, *content in self._files()]
-            residual = pool.submit(_write_inverse, folder / "inverse_displacement.nii.gz", self.transform, moving)
-            before, after = self.seen.seen_before, self.seen.seen_after
+            files = [pool.submit(in_context(write), folder / name, *content) for name, write, *content in self._files()]
+            residual = pool.submit(
+                in_context(_write_inverse), folder / "inverse_displacement.nii.gz", self.transform, moving
+            )
+            before, after = self.stages.seen_before, self.stages.seen_after
             shown = Volume(filled(fixed.array)[0], fixed.affine)
-            files.append(pool.submit(save_views, folder / VIEWS, shown, before, after, fixed_labels))
-            with optional_picture(folder / PICTURE, self.report["warnings"].append):
+            files.append(pool.submit(in_context(save_views), folder / VIEWS, shown, before, after, fixed_labels))
+            with optional_picture(folder / PICTURE, warnings.append):
                 from tfreg.report.registration_figure import registration_figure
 
                 figure = registration_figure(shown, before, after, self.displacement_mm)
                 figure.savefig(folder / PICTURE, dpi=110)
             for file in files:
                 file.result()
-            if residual.result() is not None:
-                self.report["inverse_residual_voxels"] = residual.result()
+            seconds = self.report.seconds
             if started is not None:
-                self.report["seconds"]["total"] = round(time.perf_counter() - started, 3)
-            text = json.dumps(without_nan(self.report), indent=2) + "\n"
-            (folder / REPORT).write_text(text, encoding="utf-8")
+                seconds = seconds | {"total": round(time.perf_counter() - started, 3)}
+            self.report = self.report.changed(
+                inverse_residual_voxels=residual.result(),
+                seconds=seconds,
+                warnings=(*self.report.warnings, *warnings),
+            )
+            (folder / REPORT).write_text(self.report.text(), encoding="utf-8")
 
     def _files(self):
         """What is written side by side: each file's name, the function that writes it, and what it is given."""
@@ -112,13 +120,4 @@ def _write_inverse(file, transform, moving):
         return None
     places = moving.lattice.points()
     residual = inverse.residual_voxels(places, places + inverse_mm)
-    return {"mean": float(residual.mean()), "max": float(residual.max())}
-
-
-def without_nan(value):
-    """What JSON can hold of nested dictionaries and lists: numbers that are not finite become None."""
-    if isinstance(value, dict):
-        return {key: without_nan(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [without_nan(part) for part in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    return Residual(mean=float(residual.mean()), max=float(residual.max()))

@@ -1,4 +1,4 @@
-"""What tells a user not to believe a registration, and a verdict of it."""
+"""The verdict on a registration, and the quality indicators that it is drawn from."""
 
 import numpy as np
 from scipy import ndimage
@@ -9,13 +9,13 @@ from tfreg.preprocessing.pyramid import cube_lattice, onto_level
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.resampling import anti_aliased, is_inside, sample
 
-# The figures are taken on cubes of the fixed image's field of view, about this many.
+# The indicators are taken on cubes of the fixed image's field of view, about this many.
 VOXELS = 40_000
 
 # A volume is taken to change implausibly where it grows or shrinks by more than this factor.
 LARGEST_VOLUME_RATIO = 4.0
 
-# Beyond its limit a figure asks for a review; set by `benchmarks/trust.py` on the half of the pairs for it.
+# Beyond its limit an indicator asks for a review; set by `benchmarks/trust.py` on the half of the pairs for it.
 LIMITS = {
     "inverse_consistency": 0.075,
     "local_correlation": 0.72,
@@ -35,13 +35,13 @@ REASONS = {
 }
 
 
-def trust_figures(pair, transform, backward=None):
-    """Figures that do not need labels, weighted by the fixed image's structure, the length of its gradient.
+def quality_indicators(pair, transform, backward=None):
+    """Indicators that need no labels, weighted by the fixed image's structure, the length of its gradient.
 
     Args:
         pair: A `tfreg.preprocessing.aligned_pair.AlignedPair`.
-        transform: The `Transform` found.
-        backward: The `Transform` found for moving <- fixed, or None.
+        transform: The pair's `Transform`.
+        backward: The `Transform` of moving <- fixed, or None.
 
     Returns:
         A dictionary: `local_correlation_before`, of the initial alignment, and `local_correlation`, both from 0 to 1;
@@ -62,43 +62,43 @@ def trust_figures(pair, transform, backward=None):
     def seen(places_world):
         """The moving image at fixed voxels' places, how much each counts, and whether the image reaches there."""
         voxels = moving.lattice.to_voxel(places_world)
-        reached = is_inside(voxels, moving.shape)
-        considered = reached if mask is None else sample((mask.array != 0).astype(np.float32), voxels)
-        return sample(smooth, voxels), counts * considered, reached
+        inside = is_inside(voxels, moving.shape)
+        considered = inside if mask is None else sample((mask.array != 0).astype(np.float32), voxels)
+        return sample(smooth, voxels), counts * considered, inside
 
     before, before_counts, _ = seen(Transform.identity(fixed.lattice, init)(points))
-    warped, warped_counts, reached = seen(mapped)
+    warped, warped_counts, inside = seen(mapped)
     structure = ndimage.gaussian_gradient_magnitude(values, 1.0) * counts
-    found = structure * reached
-    figures = {
+    inside_structure = structure * inside
+    indicators = {
         "local_correlation_before": local_correlation(values, before, before_counts),
         "local_correlation": local_correlation(values, warped, warped_counts),
-        "outside_fraction": _share(structure - found, structure),
-        "implausible_volume_fraction": _share(found * _implausible(mapped, lattice), found),
+        "outside_fraction": _share(structure - inside_structure, structure),
+        "implausible_volume_fraction": _share(inside_structure * _implausible(mapped, lattice), inside_structure),
         "linear_volume_ratio": float(np.linalg.det(transform.linear_world[:3, :3]) / np.linalg.det(init[:3, :3])),
         "inverse_consistency_mm": None,
         "inverse_consistency": None,
     }
     if backward is not None:
         errors_mm = np.linalg.norm(backward(mapped) - points, axis=-1)
-        figures["inverse_consistency_mm"] = _distribution(errors_mm, found)
-        figures["inverse_consistency"] = figures["inverse_consistency_mm"]["mean"] / size_mm
-    return figures
+        indicators["inverse_consistency_mm"] = _distribution(errors_mm, inside_structure)
+        indicators["inverse_consistency"] = indicators["inverse_consistency_mm"]["mean"] / size_mm
+    return indicators
 
 
-def suspicion(figures):
-    """How many times its limit each figure is; what is above 1 asks for a review.
+def exceedance(indicators):
+    """How many times its limit each indicator is; what is above 1 asks for a review.
 
     Args:
-        figures: From `trust_figures`.
+        indicators: From `quality_indicators`.
 
     Returns:
-        A dictionary of the names in `LIMITS` to floats; a figure that is None is left out, one that is not a
+        A dictionary of the names in `LIMITS` to floats; an indicator that is None is left out, one that is not a
         number counts as infinite.
     """
     result = {}
     for name, limit in LIMITS.items():
-        value = figures[name]
+        value = indicators[name]
         if value is None:
             continue
         if name == "local_correlation":
@@ -109,20 +109,22 @@ def suspicion(figures):
     return result
 
 
-def verdict(figures, certified=True, ignored=()):
+def verdict(indicators, certified=True, ignored=()):
     """What a person should do with a result.
 
     Args:
-        figures: From `trust_figures`.
+        indicators: From `quality_indicators`.
         certified: Whether the written field passed the certificate.
-        ignored: Names of figures that say nothing, such as the correlation of images of different kinds.
+        ignored: Names of indicators that say nothing, such as the correlation of images of different kinds.
 
     Returns:
         "pass" or "review", and the reasons for a review, one sentence each.
     """
-    told = figures | (figures["inverse_consistency_mm"] or {})
+    values = indicators | (indicators["inverse_consistency_mm"] or {})
     reasons = [
-        REASONS[name].format(**told) for name, times in suspicion(figures).items() if times > 1 and name not in ignored
+        REASONS[name].format(**values)
+        for name, times in exceedance(indicators).items()
+        if times > 1 and name not in ignored
     ]
     if not certified:
         reasons.append("the written field folds")

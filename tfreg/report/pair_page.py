@@ -26,7 +26,7 @@ def pair_page(report, views, displacement_mm, log_jacobian):
     """Makes a page that needs no other file and no network.
 
     Args:
-        report: What report.json says, a dictionary; what it lacks is left out.
+        report: A `tfreg.registration.registration_report.RegistrationReport`.
         views: A `PairViews`.
         displacement_mm: `(i, j, k, 3)` on the views' lattice, RAS+ mm.
         log_jacobian: `(i, j, k)` on it.
@@ -57,21 +57,21 @@ def pair_page(report, views, displacement_mm, log_jacobian):
         "jacobianLimit": limit,
         "field": {"shape": field.codes.shape[:3], "matrix": field.matrix.tolist(), "scale": field.scale_mm},
     }
-    paths = report.get("paths") if isinstance(report.get("paths"), dict) else {}
+    paths = report.paths or {}
     return render(
         "pair.html",
-        names={name: Path(str(paths[name])).name if name in paths else name for name in ("fixed", "moving")},
-        verdict=report.get("verdict"),
-        certificate=tables.certificate_words(report),
-        reasons=tables.words(report, "reasons"),
-        warnings=tables.words(report, "warnings"),
+        names={name: Path(paths[name]).name if name in paths else name for name in ("fixed", "moving")},
+        verdict=report.verdict,
+        certificate=tables.certificate_words(report.certificate),
+        reasons=report.reasons,
+        warnings=report.warnings,
         headline=tables.headline(report),
         agreement=tables.agreement_table(report),
         by_label=tables.label_table(report),
-        trust=tables.trust_table(report),
+        quality=tables.quality_table(report),
         jacobian=tables.jacobian_table(report),
         provenance=tables.provenance(report),
-        version=_version(report),
+        version=report.versions["tfreg"],
         picture=_picture(views, displacement_mm),
         mosaics={name: data_uri(made.png) for name, made in mosaics.items()},
         viewer=viewer,
@@ -110,8 +110,3 @@ def _picture(views, displacement_mm):
     stream = io.BytesIO()
     pair_figure(views, displacement_mm).savefig(stream, format="png", dpi=FIGURE_DPI)
     return data_uri(stream.getvalue())
-
-
-def _version(report):
-    versions = report.get("versions")
-    return str(versions.get("tfreg", "")) if isinstance(versions, dict) else ""

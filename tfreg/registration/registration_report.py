@@ -1,0 +1,199 @@
+"""`RegistrationReport`: what report.json says of a registration."""
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tfreg.io.json_files import Measured, Record
+from tfreg.transforms.certificate import Certificate
+
+Matrix = tuple[tuple[float, ...], ...]
+
+
+class ReportBlock(BaseModel):
+    """A part of a report."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LandmarkErrors(ReportBlock):
+    """Target registration errors, mm; dx, dy, dz are mean absolute ones along right-left, front-back, head-foot."""
+
+    count: int
+    mean_mm: Measured
+    sd_mm: Measured
+    median_mm: Measured
+    p75_mm: Measured = None
+    p95_mm: Measured
+    max_mm: Measured
+    dx_mm: Measured = None
+    dy_mm: Measured = None
+    dz_mm: Measured = None
+
+
+class StageMetrics(ReportBlock):
+    """How well a pair agrees at one stage; what cannot be measured without labels or landmarks is None."""
+
+    correlation: Measured
+    outside_fraction: Measured
+    dice: dict[str, Measured] | None = None
+    mean_dice: Measured = None
+    lost_labels: tuple[str, ...] | None = None  # missing on one side, which counts with Dice 0
+    landmarks: LandmarkErrors | None = None
+
+
+class StagesReport(ReportBlock):
+    """The three stages: by the headers alone, after the initial alignment, after registration."""
+
+    before: StageMetrics
+    after_init: StageMetrics
+    after: StageMetrics
+
+
+class VolumeChange(ReportBlock):
+    """The log Jacobian of one region from fixed to moving, and its volumes."""
+
+    mean: Measured
+    sd: Measured
+    min: Measured
+    max: Measured
+    p5: Measured = None
+    median: Measured = None
+    p95: Measured = None
+    volume_ml: Measured = None
+    mapped_volume_ml: Measured = None
+    volume_change_percent: Measured = None
+
+
+class Distances(ReportBlock):
+    """A distribution of distances, mm."""
+
+    mean: Measured
+    median: Measured
+    p95: Measured
+
+
+class QualityIndicators(ReportBlock):
+    """What needs no labels; see `tfreg.registration.verdict.quality_indicators`."""
+
+    local_correlation_before: Measured
+    local_correlation: Measured
+    outside_fraction: Measured
+    implausible_volume_fraction: Measured
+    linear_volume_ratio: Measured
+    inverse_consistency_mm: Distances | None = None
+    inverse_consistency: Measured = None
+
+
+class RefinementLevel(ReportBlock):
+    """One run of the optimiser: a level of the pyramid, in one direction."""
+
+    direction: Literal["forward", "backward"]
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+    steps: int
+    similarity: str
+    loss_first: Measured
+    loss_last: Measured
+
+
+class RefinementReport(ReportBlock):
+    """How the transform was optimised."""
+
+    settings: dict[str, Any]
+    seconds: dict[str, float]
+    levels: tuple[RefinementLevel, ...] = ()
+
+
+class ModelProvenance(ReportBlock):
+    """Which network predicted; of a server's model also where it was asked."""
+
+    name: str
+    sha256: str
+    version: int | None = None
+    server: str | None = None
+    encoding: str | None = None
+
+
+class GridReport(ReportBlock):
+    """A lattice: its shape, and its affine, voxel to world RAS+ mm."""
+
+    shape: tuple[int, int, int]
+    affine: Matrix
+
+
+class Residual(ReportBlock):
+    """What an inverse by iteration misses, voxels."""
+
+    mean: Measured
+    max: Measured
+
+
+class RegistrationReport(Record):
+    """What report.json says of a registration.
+
+    Args:
+        versions: Of the packages that the result depends on.
+        model: The network, or None.
+        config: The network's whole config, or None.
+        preprocessing: See `tfreg.config.Preprocessing`.
+        parts, interpolation, background: See `tfreg.config.RegistrationOptions`.
+        network_grid: The transform's own lattice.
+        init: `(4, 4)`, the initial alignment, fixed world to moving world, RAS+ mm.
+        linear: `(4, 4)`, the whole linear transform, likewise.
+        refinement: How the transform was optimised, or None.
+        metrics: How well the pair agrees before and after.
+        certificate: Whether the written field folds.
+        verdict: "pass" or "review".
+        reasons: Why it should be reviewed, sentences.
+        quality_indicators: What the verdict is drawn from.
+        log_jacobian: Region ("all", "labels", each label) to its change of volume.
+        seconds: What each step took.
+        warnings: Sentences.
+        seed: Of everything random, where a command gave it.
+        paths: The inputs' files, where it was asked that they be recorded.
+        inverse_residual_voxels: Of an inverse that is not exact, or None.
+    """
+
+    FORMAT: ClassVar[int] = 1
+    KIND: ClassVar[str] = "a registration"
+    CURE: ClassVar[str] = "name a folder that `tfreg register` wrote"
+    AGAIN: ClassVar[str] = "register again"
+
+    versions: dict[str, str]
+    model: ModelProvenance | None
+    config: dict[str, Any] | None
+    preprocessing: dict[str, Any]
+    parts: str
+    interpolation: str
+    background: float
+    network_grid: GridReport
+    init: Matrix
+    linear: Matrix
+    refinement: RefinementReport | None
+    metrics: StagesReport
+    certificate: Certificate
+    verdict: Literal["pass", "review"]
+    reasons: tuple[str, ...]
+    quality_indicators: QualityIndicators
+    log_jacobian: dict[str, VolumeChange]
+    seconds: dict[str, float]
+    warnings: tuple[str, ...] = ()
+    seed: int | None = None
+    paths: dict[str, str] | None = None
+    inverse_residual_voxels: Residual | None = None
+
+    @classmethod
+    def upgraded(cls, content: dict) -> dict:
+        """Files without a format number called two fields otherwise, and the refinement's directions."""
+        content["parts"] = content.pop("transform")
+        content["quality_indicators"] = content.pop("trust")
+        refinement = content["refinement"]
+        if refinement is not None:
+            directions = {"fixed to moving": "forward", "moving to fixed": "backward"}
+            levels = [
+                {"direction": directions[level.pop("way", "fixed to moving")], **level}
+                for level in map(dict, refinement["levels"])
+            ]
+            content["refinement"] = refinement | {"levels": levels}
+        return content
