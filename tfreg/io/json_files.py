@@ -121,7 +121,7 @@ class Record(BaseModel):
 
     def line(self) -> str:
         """The same in one line, for files of many records; what has its default is left out."""
-        return json.dumps(_finite(self.model_dump(mode="json", exclude_defaults=True)))
+        return json.dumps(without_nan(self.model_dump(mode="json", exclude_defaults=True)))
 
     def changed(self, **values: Any) -> Self:
         """The same with other values of some fields."""
