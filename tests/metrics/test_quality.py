@@ -94,17 +94,17 @@ def test_the_change_of_volume_is_the_closed_forms(rng):
     labels[:2], labels[4:] = 3, 8
     logarithm = np.select([labels == 3, labels == 8], [np.log(1.5), np.log(0.5)], 0.0)
     affine = np.diag([-2.0, 3, 4, 1])
-    found = log_jacobian_summary(logarithm, affine, Volume(labels, affine))
-    assert set(found) == {"all", "labels", "3", "8"}
+    volumes = log_jacobian_summary(logarithm, affine, Volume(labels, affine))
+    assert set(volumes) == {"all", "labels", "3", "8"}
     volume_ml = 2 * 7 * 8 * 24 / 1000
-    assert found["3"] == pytest.approx(
+    assert vars(volumes["3"]) == pytest.approx(
         {key: np.log(1.5) for key in ("mean", "min", "max", "p5", "median", "p95")}
         | {"sd": 0, "volume_ml": volume_ml, "mapped_volume_ml": 1.5 * volume_ml, "volume_change_percent": 50}
     )
-    assert found["8"]["volume_change_percent"] == pytest.approx(-50)
-    assert found["labels"]["volume_ml"] == pytest.approx(2 * volume_ml)
-    assert found["labels"]["volume_change_percent"] == pytest.approx(0, abs=1e-9)
-    assert found["labels"]["mean"] == pytest.approx((np.log(1.5) + np.log(0.5)) / 2)
+    assert volumes["8"].volume_change_percent == pytest.approx(-50)
+    assert volumes["labels"].volume_ml == pytest.approx(2 * volume_ml)
+    assert volumes["labels"].volume_change_percent == pytest.approx(0, abs=1e-9)
+    assert volumes["labels"].mean == pytest.approx((np.log(1.5) + np.log(0.5)) / 2)
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.8, 1.0, 2.0)])
@@ -217,7 +217,7 @@ def test_a_lost_structure_is_never_an_improvement(rng, lost):
         Transform.identity(image.lattice),
         np.zeros((*image.shape, 3), np.float32),
     ).metrics
-    assert all(stage["lost_labels"] == ["2"] for stage in stages.values())
+    assert all(stage.lost_labels == ("2",) for _, stage in stages)
 
 
 def test_segmentations_without_labels_have_no_mean(rng):
@@ -226,5 +226,5 @@ def test_segmentations_without_labels_have_no_mean(rng):
     stages = agreement(
         ImagePair(image, image, empty, empty), np.eye(4), Transform.identity(image.lattice), np.zeros((6, 7, 8, 3))
     ).metrics
-    assert np.isnan(stages["after"]["mean_dice"])
-    assert stages["after"]["lost_labels"] == []
+    assert stages.after.mean_dice is None
+    assert stages.after.lost_labels == ()

@@ -16,7 +16,7 @@ from tfreg.evaluation.row import Row
 from tfreg.io.folders.input_digests import digest_of
 from tfreg.io.formats import read_points, read_volume
 from tfreg.io.tables.manifest import PairFiles
-from tfreg.metrics.landmarks import LandmarkErrors, summary_of_errors
+from tfreg.metrics.landmarks import summary_of_errors
 from tfreg.metrics.quality import Quality, displacement_quality
 from tfreg.preprocessing.initial_alignment import initial_alignment
 from tfreg.registration.image_pair import ImagePair, check_landmark_order, landmark_doubts
@@ -125,7 +125,7 @@ def _between_observers(pair):
     if len(first) != len(second):
         raise UserError(f"{pair.moving_points_second}: list the same landmarks as {pair.moving_points}")
     check_landmark_order(pair.moving_points, pair.moving_points_second)
-    return LandmarkErrors(**summary_of_errors(second - first))
+    return summary_of_errors(second - first)
 
 
 def _by_tfreg(pair, method, resources):

@@ -1,5 +1,6 @@
 """Distances of landmarks."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,9 @@ class LandmarkErrors:
     dz_mm: float | None = None
 
 
-def landmark_errors_mm(transform, fixed_points, moving_points):
+def landmark_errors_mm(
+    transform: Callable[[np.ndarray], np.ndarray], fixed_points: np.ndarray, moving_points: np.ndarray
+) -> np.ndarray:
     """Target registration error of each landmark, |T(x_fixed) - x_moving|.
 
     Args:
@@ -48,23 +51,26 @@ def landmark_errors_mm(transform, fixed_points, moving_points):
     return transform(fixed_points) - moving_points
 
 
-def summary_of_errors(differences_mm):
+def summary_of_errors(differences_mm: np.ndarray) -> LandmarkErrors:
     """Mean, spread and percentiles of landmark errors, and the mean absolute error along each axis.
 
     Args:
         differences_mm: `(n, 3)` from `landmark_errors_mm`.
 
     Returns:
-        Dictionary of floats in mm.
+        The `LandmarkErrors`.
     """
     distances = np.linalg.norm(differences_mm, axis=1)
-    return {
-        "count": len(distances),
-        "mean_mm": float(distances.mean()),
-        "sd_mm": float(distances.std()),
-        "median_mm": float(np.median(distances)),
-        "p75_mm": float(np.percentile(distances, 75)),
-        "p95_mm": float(np.percentile(distances, 95)),
-        "max_mm": float(distances.max()),
-        **{f"d{axis}_mm": float(value) for axis, value in zip("xyz", np.abs(differences_mm).mean(axis=0), strict=True)},
-    }
+    dx_mm, dy_mm, dz_mm = (float(value) for value in np.abs(differences_mm).mean(axis=0))
+    return LandmarkErrors(
+        count=len(distances),
+        mean_mm=float(distances.mean()),
+        sd_mm=float(distances.std()),
+        median_mm=float(np.median(distances)),
+        p75_mm=float(np.percentile(distances, 75)),
+        p95_mm=float(np.percentile(distances, 95)),
+        max_mm=float(distances.max()),
+        dx_mm=dx_mm,
+        dy_mm=dy_mm,
+        dz_mm=dz_mm,
+    )

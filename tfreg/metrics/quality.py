@@ -98,7 +98,6 @@ def displacement_quality(pair, displacement_mm: np.ndarray):
     lattice, labels, warped, landmarks = pair.fixed.lattice, None, None, LandmarkErrors()
     logarithm = log_jacobian(displacement_mm, lattice.affine)
     volumes = log_jacobian_summary(logarithm, lattice.affine, pair.fixed_labels)
-    volumes = {region: VolumeChange(**entry) for region, entry in volumes.items()}
     if pair.fixed_labels is not None:
         warped = Transform.identity(lattice).warp(pair.moving_labels, lattice, "nearest", 0, displacement_mm)
         labels = labels_quality(pair, warped, volumes)
@@ -106,7 +105,7 @@ def displacement_quality(pair, displacement_mm: np.ndarray):
         differences = landmark_errors_mm(
             lambda points: points + _at_points(displacement_mm, lattice, points), pair.fixed_points, pair.moving_points
         )
-        landmarks = LandmarkErrors(**summary_of_errors(differences))
+        landmarks = summary_of_errors(differences)
     quality = Quality(
         labels,
         landmarks,
@@ -142,20 +141,6 @@ def labels_quality(pair, warped, volumes: dict[str, VolumeChange]) -> dict[str, 
         )
         for label in labels
     }
-
-
-def over_labels(name, values):
-    """A metric of every label, and its mean over all of them.
-
-    Args:
-        name: What the metric is called.
-        values: Dictionary of label to metric.
-
-    Returns:
-        A dictionary of `name` to the dictionary, its labels as strings, and of `mean_` and the name to the mean.
-    """
-    mean = float(np.mean(list(values.values()))) if values else float("nan")
-    return {name: {str(label): value for label, value in values.items()}, f"mean_{name}": mean}
 
 
 def _at_points(displacement_mm, lattice, points_world):

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tfreg.volumes.volume import Volume
+
 
 @dataclass(frozen=True)
 class VolumeChange:
@@ -28,7 +30,7 @@ class VolumeChange:
     volume_change_percent: float | None = None
 
 
-def log_jacobian_summary(logarithm, affine, labels):
+def log_jacobian_summary(logarithm: np.ndarray, affine: np.ndarray, labels: Volume | None) -> dict[str, VolumeChange]:
     """How the volume changes from fixed to moving, over the fixed field of view and inside each label.
 
     Args:
@@ -37,9 +39,8 @@ def log_jacobian_summary(logarithm, affine, labels):
         labels: A segmentation `Volume` on the same lattice, or None.
 
     Returns:
-        A dictionary of region ("all", each label and, beside labels, "labels" for all of them together) to a
-        dictionary: `mean`, `sd`, `min`, `max`, `p5`, `median` and `p95` of the log Jacobian; `volume_ml` of the
-        region, `mapped_volume_ml` of what it is mapped to in the moving image, and `volume_change_percent`.
+        A dictionary of region ("all", each label and, beside labels, "labels" for all of them together) to
+        its `VolumeChange`.
     """
     regions = {"all": np.ones(logarithm.shape, bool)}
     if labels is not None:
@@ -51,18 +52,18 @@ def log_jacobian_summary(logarithm, affine, labels):
 
 
 def _volume_change(values, voxel_ml):
-    """The figures of the log Jacobian of one region's voxels, `(n,)`."""
+    """The metrics of the log Jacobian of one region's voxels, `(n,)`."""
     low, median, high = np.percentile(values, (5, 50, 95))
     mean_ratio = float(np.exp(values).mean())
-    return {
-        "mean": float(values.mean()),
-        "sd": float(values.std()),
-        "min": float(values.min()),
-        "max": float(values.max()),
-        "p5": float(low),
-        "median": float(median),
-        "p95": float(high),
-        "volume_ml": values.size * voxel_ml,
-        "mapped_volume_ml": values.size * voxel_ml * mean_ratio,
-        "volume_change_percent": 100 * (mean_ratio - 1),
-    }
+    return VolumeChange(
+        mean=float(values.mean()),
+        sd=float(values.std()),
+        min=float(values.min()),
+        max=float(values.max()),
+        p5=float(low),
+        median=float(median),
+        p95=float(high),
+        volume_ml=values.size * voxel_ml,
+        mapped_volume_ml=values.size * voxel_ml * mean_ratio,
+        volume_change_percent=100 * (mean_ratio - 1),
+    )

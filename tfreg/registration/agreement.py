@@ -7,7 +7,6 @@ import numpy as np
 from tfreg.metrics.correlation import correlation
 from tfreg.metrics.landmarks import landmark_errors_mm, summary_of_errors
 from tfreg.metrics.overlap import dice_by_label, labels_in, lost_labels
-from tfreg.metrics.quality import over_labels
 from tfreg.registration.registration_report import StageMetrics, StagesReport
 from tfreg.transforms.transform import Transform, voxels_reached
 from tfreg.volumes.padding import measured_voxels
@@ -80,7 +79,9 @@ class Stage:
         if pair.fixed_labels is not None and pair.moving_labels is not None:
             both = pair.fixed_labels.array, sample(pair.moving_labels.array, self.positions, "nearest", 0)
             labels = labels_in(pair.fixed_labels.array, pair.moving_labels.array)
-            result |= over_labels("dice", dice_by_label(*both, labels))
+            dice = dice_by_label(*both, labels)
+            result["dice"] = {str(label): value for label, value in dice.items()}
+            result["mean_dice"] = float(np.mean(list(dice.values()))) if dice else None
             result["lost_labels"] = [str(label) for label in lost_labels(*both, labels)]
         if pair.fixed_points is not None:
             differences = landmark_errors_mm(self.transform, pair.fixed_points, pair.moving_points)

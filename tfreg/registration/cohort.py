@@ -1,7 +1,7 @@
 """A whole table of subjects registered to deformations, each kept by the content of its images."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -187,7 +187,7 @@ def _register(task, resources):
         record = {
             "definition": json.loads(task.definition),
             "initial": result.report.init,
-            "log_jacobian": {name: dict(region) for name, region in result.report.log_jacobian.items()},
+            "log_jacobian": {name: asdict(region) for name, region in result.report.log_jacobian.items()},
             "labels_centre": _labels_centre(pair.fixed_labels),
             "verdict": result.report.verdict,
             "reasons": result.report.reasons,

@@ -5,6 +5,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from tfreg.io.json_files import Measured, Record
+from tfreg.metrics.landmarks import LandmarkErrors
+from tfreg.metrics.volume_change import VolumeChange
 from tfreg.transforms.certificate import Certificate
 
 Matrix = tuple[tuple[float, ...], ...]
@@ -14,21 +16,6 @@ class ReportBlock(BaseModel):
     """A part of a report."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class LandmarkErrors(ReportBlock):
-    """Target registration errors, mm; dx, dy, dz are mean absolute ones along right-left, front-back, head-foot."""
-
-    count: int
-    mean_mm: Measured
-    sd_mm: Measured
-    median_mm: Measured
-    p75_mm: Measured = None
-    p95_mm: Measured
-    max_mm: Measured
-    dx_mm: Measured = None
-    dy_mm: Measured = None
-    dz_mm: Measured = None
 
 
 class StageMetrics(ReportBlock):
@@ -48,21 +35,6 @@ class StagesReport(ReportBlock):
     before: StageMetrics
     after_init: StageMetrics
     after: StageMetrics
-
-
-class VolumeChange(ReportBlock):
-    """The log Jacobian of one region from fixed to moving, and its volumes."""
-
-    mean: Measured
-    sd: Measured
-    min: Measured
-    max: Measured
-    p5: Measured = None
-    median: Measured = None
-    p95: Measured = None
-    volume_ml: Measured = None
-    mapped_volume_ml: Measured = None
-    volume_change_percent: Measured = None
 
 
 class Distances(ReportBlock):

@@ -1,6 +1,7 @@
 """What report.json says, as words and tables for a page."""
 
 import json
+import math
 
 from tfreg.report.table import Table
 
@@ -88,7 +89,7 @@ def headline(report):
 
 def jacobian_table(report):
     """The log Jacobian's metrics in every region, as a `Table`."""
-    regions = {name: dict(metrics) for name, metrics in report.log_jacobian.items()}
+    regions = {name: vars(metrics) for name, metrics in report.log_jacobian.items()}
     names = next(iter(regions.values()), {})
     measured = [name for name in names if any(metrics[name] is not None for metrics in regions.values())]
     rows = [
@@ -176,7 +177,9 @@ def _table(columns, rows):
 
 def _number(value, form="{:.3f}"):
     """A number in words, with a true minus."""
-    return NOTHING if value is None else form.format(value).replace("-", "−").replace("%", " %")
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    return form.format(value).replace("-", "−").replace("%", " %")
 
 
 def _of_region(key, value):
