@@ -1,1 +1,5 @@
 """Similarities, regularisers and the Dice metric, on `keras.ops` alone."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

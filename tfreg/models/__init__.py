@@ -1,1 +1,5 @@
 """Keras models built from the layers and losses."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
 """The transform in NumPy and SciPy, its Jacobian, and its ITK files."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

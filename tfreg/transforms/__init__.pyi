@@ -1,0 +1,16 @@
+from .certificate import Certificate, certify, digital_jacobian, folding_fraction
+from .deformation import Deformation
+from .jacobian import jacobian_determinant, log_jacobian
+from .transform import InverseTransform, Transform
+
+__all__ = [
+    "Certificate",
+    "Deformation",
+    "InverseTransform",
+    "Transform",
+    "certify",
+    "digital_jacobian",
+    "folding_fraction",
+    "jacobian_determinant",
+    "log_jacobian",
+]
