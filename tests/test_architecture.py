@@ -102,8 +102,9 @@ def imports(path):
 
 
 def _is_for_types(node):
-    """Whether it is `if TYPE_CHECKING:`."""
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    """Whether it is `if TYPE_CHECKING:`, or one of a function's signatures for checkers of types."""
+    conditions = [node.test] if isinstance(node, ast.If) else getattr(node, "decorator_list", [])
+    return any(isinstance(name, ast.Name) and name.id in ("TYPE_CHECKING", "overload") for name in conditions)
 
 
 def test_the_checks_see_imports(tmp_path):
@@ -164,7 +165,11 @@ def public_nodes(tree, path):
     """(name, node) of the module and of every public class, function and method in it, Keras' own methods apart."""
     yield path.stem, tree
     for node in tree.body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+        if (
+            isinstance(node, ast.ClassDef | ast.FunctionDef)
+            and not node.name.startswith("_")
+            and not _is_for_types(node)
+        ):
             yield node.name, node
             for method in node.body if isinstance(node, ast.ClassDef) else ():
                 inherited = not isinstance(method, ast.FunctionDef) or method.name in KERAS_METHODS

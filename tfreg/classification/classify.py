@@ -123,7 +123,7 @@ def evaluate_classifier(
             report, config = _trained(source, model)
             training = set(report["training"]), set(report.get("training_images", ()))
         else:
-            config, training = load_config(source, overrides, Classification), (set(), set())
+            config, training = load_config(source, overrides, section=Classification), (set(), set())
         options = {"workers": workers, "threads": threads, "device": device, "progress": progress}
         cohort = read_cohort(config, data, cache, split=split, least=1 if trained else config.folds + 1, **options)
         known = cohort.seen(*training)

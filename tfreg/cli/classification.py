@@ -40,7 +40,7 @@ def register(
     from tfreg.config import Classification, load_config
 
     cohort = read_cohort(
-        load_config(config, overrides or (), Classification),
+        load_config(config, overrides or (), section=Classification),
         data,
         deformations,
         split=split,
@@ -71,7 +71,7 @@ def train(
     from tfreg.config import Classification, load_config
 
     report = train_classifier(
-        load_config(config, overrides or (), Classification),
+        load_config(config, overrides or (), section=Classification),
         data,
         out,
         deformations,

@@ -26,7 +26,7 @@ class PairRegistration(Section):
 
     model: str | None = None  # a run's folder
     refine: bool = True
-    preset: words(*PRESETS) = "fast"
+    preset: Annotated[str, words(*PRESETS)] = "fast"
     similarity: Similarity | None = None  # of the refinement; None takes the preset's
     smoothness: NotNegative | None = None
     init: Start = "header"

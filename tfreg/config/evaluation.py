@@ -1,6 +1,7 @@
 """The options of an evaluation."""
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
@@ -23,7 +24,7 @@ class EvaluationOptions(Section):
     refine_models: bool = Field(False, description="Add the refinement from each model's prediction.")
     parts: tuple[Parts, ...] = Field(("both",), description="Parts to compare: linear,deformable,both.")
     baselines: tuple[str, ...] = Field((), description="Classical tools: syn,greedy,greedy_r4,elastix,demons.")
-    preset: words(*PRESETS) = Field("quality", description="fast or quality, of the refinement.")
+    preset: Annotated[str, words(*PRESETS)] = Field("quality", description="fast or quality, of the refinement.")
     similarity: Similarity | None = Field(None, description="Of the refinement, as in `tfreg register`.")
     smoothness: NotNegative | None = Field(None, description="Of the refinement, as in `tfreg register`.")
     init: Start | None = Field(None, description="header, centre or moments for all methods; without it, the model's.")

@@ -1,18 +1,27 @@
 """Configs as files and texts: reading, checking, changing, writing."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args, overload
 
 from pydantic import ValidationError
 
-from tfreg.config.sections import Section
+from tfreg.config.sections import AnySection, Section
 from tfreg.config.training_run import Config
 from tfreg.config.yaml_text import read_yaml, write_yaml
 from tfreg.errors import UserError
 from tfreg.spelling import is_meant, plain_spelling
 
 
-def load_config(path, overrides=(), section=Config):
+@overload
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config: ...
+
+
+@overload
+def load_config(path: str | Path, overrides: Sequence[str] = (), *, section: type[AnySection]) -> AnySection: ...
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = (), section: type[Section] = Config) -> Section:
     """Reads a YAML config.
 
     Args:
@@ -46,7 +55,15 @@ def load_config(path, overrides=(), section=Config):
     return parse_section(section, content, path)
 
 
-def load_written_config(path, section=Config):
+@overload
+def load_written_config(path: str | Path) -> Config: ...
+
+
+@overload
+def load_written_config(path: str | Path, section: type[AnySection]) -> AnySection: ...
+
+
+def load_written_config(path: str | Path, section: type[Section] = Config) -> Section:
     """Reads a whole config as `dump_config` wrote it, beside a model that was trained with it.
 
     Args:
@@ -66,12 +83,12 @@ def load_written_config(path, section=Config):
     return config
 
 
-def parse_config(content, source="config"):
+def parse_config(content: Any, source: str | Path = "config") -> Config:
     """Checks a nested dictionary against the schema of a run: `parse_section` for `Config`."""
     return parse_section(Config, content, source)
 
 
-def config_with(config, values, source):
+def config_with(config: Config, values: Mapping[str, Any], source: str | Path) -> Config:
     """A config with some keys changed.
 
     Args:
@@ -93,7 +110,7 @@ def config_with(config, values, source):
     return changed.model_copy(update={"search": config.search}) if "search" in config.model_fields_set else changed
 
 
-def parse_section(section, content, source):
+def parse_section(section: type[AnySection], content: Any, source: str | Path) -> AnySection:
     """Checks a nested dictionary against a part of the schema.
 
     Args:
@@ -123,7 +140,7 @@ def parse_section(section, content, source):
         raise UserError(f"{source}: `{key}`: {first['msg']}. Received: {first['input']!r}{cure}") from error
 
 
-def dump_config(config):
+def dump_config(config: Section) -> str:
     """The YAML text of a whole config, defaults included."""
     return write_yaml(config.model_dump(mode="json"))
 

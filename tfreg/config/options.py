@@ -1,10 +1,10 @@
 """Options of functions and commands, checked alike wherever they come from: one line with the name and the cure."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from tfreg.config.sections import Count, Positive, Section, not_a_truth_value
+from tfreg.config.sections import AnySection, Count, Positive, Section, not_a_truth_value
 from tfreg.errors import UserError
 from tfreg.spelling import is_meant
 
@@ -18,16 +18,23 @@ KINDS_OF_VALUES = {
 }
 
 
-def words(*choices):
-    """The type of an option that is one of some words; another is refused with the choices, and with the nearest."""
+def words(*choices: str) -> BeforeValidator:
+    """The check of an option that is one of some words, as in `Annotated[str, words("a", "b")]`.
 
-    def check(value):
+    Args:
+        choices: The words.
+
+    Returns:
+        A validator that refuses other values with the choices, and with the nearest.
+    """
+
+    def check(value: object) -> str:
         if not isinstance(value, str) or value not in choices:
-            told = " or ".join(choices) if len(choices) == 2 else ", ".join(choices)
-            raise ValueError(f"choose {told}{is_meant(value, choices)}")
+            listed = " or ".join(choices) if len(choices) == 2 else ", ".join(choices)
+            raise ValueError(f"choose {listed}{is_meant(value, choices)}")
         return str(value)
 
-    return Annotated[str, BeforeValidator(check)]
+    return BeforeValidator(check)
 
 
 Megabytes = Annotated[int, Field(gt=0, le=2047), BeforeValidator(not_a_truth_value)]  # gRPC counts bytes in 31 bits
@@ -40,7 +47,9 @@ class Processing(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32), BeforeValidator(not_a_truth_value)] | None = Field(
         0, description="Seed of everything random."
     )
-    device: words("cpu", "gpu") | None = Field(None, description="cpu or gpu; without it, what is there.")
+    device: Annotated[str, words("cpu", "gpu")] | None = Field(
+        None, description="cpu or gpu; without it, what is there."
+    )
     workers: Count = Field(1, description="Processes side by side.")
 
 
@@ -55,13 +64,13 @@ class ExportOptions(Processing):
 class RequestOptions(Section):
     """How a server is asked."""
 
-    encoding: words("float32", "int16") = "float32"
+    encoding: Annotated[str, words("float32", "int16")] = "float32"
     max_message_mb: Megabytes = 1024
     timeout: Positive = 300.0  # s
     retries: Annotated[int, Field(ge=0), BeforeValidator(not_a_truth_value)] = 10
 
 
-def checked(section, **values):
+def checked(section: type[AnySection], **values: Any) -> AnySection:
     """Checks options.
 
     Args:
@@ -85,8 +94,9 @@ def checked(section, **values):
         if first["type"] == "extra_forbidden":
             raise UserError(f"{option}: no such option{is_meant(name, section.model_fields)}; leave it out") from error
         given = values[name]
-        if first["loc"][1:] and isinstance(given, list | tuple) and isinstance(given[first["loc"][1]], str):
-            given = given[first["loc"][1]]
+        place = next(iter(first["loc"][1:]), None)
+        if isinstance(place, int) and isinstance(given, list | tuple) and isinstance(given[place], str):
+            given = given[place]
         given = given if isinstance(given, str) and given else repr(given)
         raise UserError(f"{option} {given}: {_cure(first)}") from error
 

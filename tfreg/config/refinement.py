@@ -26,7 +26,7 @@ class Refinement(Section):
 PRESETS = {"quality": Refinement(), "fast": Refinement(steps=(20, 15, 6))}
 
 
-def refinement_settings(preset, similarity=None, smoothness=None):
+def refinement_settings(preset: str, similarity: str | None = None, smoothness: float | None = None) -> Refinement:
     """A preset of the refinement with what was asked for otherwise.
 
     Args:

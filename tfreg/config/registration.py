@@ -1,13 +1,15 @@
 """The options of one registration."""
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
 from tfreg.config.options import checked, words
-from tfreg.config.refinement import PRESETS, refinement_settings
+from tfreg.config.refinement import PRESETS, Refinement, refinement_settings
 from tfreg.config.sections import NotNegative, Number, Section, Similarity
 
-Parts = words("linear", "deformable", "both")
-Start = words("header", "centre", "moments")
+Parts = Annotated[str, words("linear", "deformable", "both")]
+Start = Annotated[str, words("header", "centre", "moments")]
 
 
 class RegistrationOptions(Section):
@@ -16,7 +18,9 @@ class RegistrationOptions(Section):
     refine: bool | None = Field(
         None, description="Optimise the transform for this pair; without it, where no model predicts."
     )
-    preset: words(*PRESETS) = Field("quality", description="fast or quality: how much time the refinement may take.")
+    preset: Annotated[str, words(*PRESETS)] = Field(
+        "quality", description="fast or quality: how much time the refinement may take."
+    )
     similarity: Similarity | None = Field(
         None,
         description="Of the refinement: lncc, mse, ncc, mi, dwm, mind, or a sum such as lncc+0.5*mi; without it, lncc, "
@@ -29,7 +33,9 @@ class RegistrationOptions(Section):
         None,
         description="header, centre or moments: the initial alignment; without it, the model's, or the header's.",
     )
-    interpolation: words("linear", "cubic") = Field("linear", description="linear or cubic, of the warped image.")
+    interpolation: Annotated[str, words("linear", "cubic")] = Field(
+        "linear", description="linear or cubic, of the warped image."
+    )
     background: Number | None = Field(
         None,
         description="Value outside the moving image; without it, its padding or smallest value.",
@@ -44,7 +50,7 @@ class RegistrationOptions(Section):
             )
         return self
 
-    def resolved(self, predicted):
+    def resolved(self, predicted: bool) -> "RegistrationOptions":
         """The same with `refine` decided.
 
         Args:
@@ -59,6 +65,6 @@ class RegistrationOptions(Section):
         refine = not predicted if self.refine is None else self.refine
         return checked(RegistrationOptions, **dict(self) | {"refine": refine})
 
-    def settings(self):
+    def settings(self) -> Refinement:
         """The `Refinement` that they ask for."""
         return refinement_settings(self.preset, self.similarity, self.smoothness)

@@ -47,7 +47,7 @@ SearchSpace = Annotated[
     Field(min_length=1),
 ]
 # From without effect to stronger than the similarity, and around the paper's 1e-6.
-DEFAULT_SEARCH = {
+DEFAULT_SEARCH: dict[str, SearchRange | tuple[Any, ...]] = {
     "loss.alpha": SearchRange(low=1e-7, high=1e-2, scale="log"),
     "loss.beta": SearchRange(low=1e-9, high=1e-5, scale="log"),
 }
@@ -56,11 +56,13 @@ DEFAULT_SEARCH = {
 class TuningOptions(Section):
     """How a search goes."""
 
-    tuner: words("random", "bayesian", "hyperband") = Field("bayesian", description="random, bayesian or hyperband.")
+    tuner: Annotated[str, words("random", "bayesian", "hyperband")] = Field(
+        "bayesian", description="random, bayesian or hyperband."
+    )
     trials: Count | None = Field(
         None, description="How many, 20 if not given; Hyperband's follow from training.epochs."
     )
-    objective: words("dice", "tre", "loss") = Field(
+    objective: Annotated[str, words("dice", "tre", "loss")] = Field(
         "dice",
         description="Of the validation pairs: dice, tre, or loss, which is the similarity alone: the whole loss, of "
         "training or validation, contains the penalties that alpha and beta weigh, and is least without them.",

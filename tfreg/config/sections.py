@@ -1,18 +1,18 @@
 """What all blocks of a config share."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
-def not_a_truth_value(value):
+def not_a_truth_value(value: Any) -> Any:
     """Refuses `true` where a number is wanted, which Python takes for 1."""
     if isinstance(value, bool):
         raise ValueError("give a number")
     return value
 
 
-def three_letters(orientation):
+def three_letters(orientation: str | None) -> str | None:
     """An orientation such as RAS in capitals, or None."""
     if orientation is None:
         return None
@@ -57,3 +57,7 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, str_strip_whitespace=True)
+
+
+# What a function makes of the class that it is given.
+AnySection = TypeVar("AnySection", bound=Section)

@@ -18,7 +18,7 @@ class SimulationOptions(Section):
     subjects: Count = Field(8, description="How many people.")
     shape: tuple[Voxels, Voxels, Voxels] = Field((96, 96, 96), description="Voxels along each axis.")
     spacing: tuple[Positive, Positive, Positive] = Field((3.75, 3.75, 3.75), description="mm along each axis.")
-    modality: words("mr", "ct") = Field("mr", description="mr or ct.")
+    modality: Annotated[str, words("mr", "ct")] = Field("mr", description="mr or ct.")
     diseased: Share = Field(0.3, description="Share of subjects with stiff lung bases, 0 to 1.")
     severity: tuple[Share, Share] = Field((0.5, 1.0), description="Range of their severity, 0 to 1.")
     orientation: Annotated[str, AfterValidator(three_letters)] = Field(

@@ -1,6 +1,7 @@
 """YAML as its version 1.2 has it: `NO`, `on` and `12:30` are words, 1e-5 is a number, and no key stands twice."""
 
 import re
+from typing import Any
 
 import yaml
 
@@ -47,7 +48,7 @@ for _name, (_pattern, _first) in NUMBERS.items():
         _class.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(f"(?:{_pattern})\\Z"), list(_first))
 
 
-def read_yaml(text):
+def read_yaml(text: str) -> Any:
     """What a YAML text says.
 
     Args:
@@ -65,7 +66,7 @@ def read_yaml(text):
         raise ValueError(" ".join(str(error).split())) from error
 
 
-def write_yaml(content):
+def write_yaml(content: Any) -> str:
     """The YAML text of nested dictionaries, which every reader of YAML 1.1 or 1.2 reads alike.
 
     Args:
