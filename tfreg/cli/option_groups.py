@@ -54,7 +54,7 @@ def grouped(command: Callable) -> Callable:
         plain.extend(fields)
 
     @functools.wraps(command)
-    def called(**values):
+    def called(**values: Any) -> Any:
         for name, (kind, fields, choice) in groups.items():
             content = {field: values.pop(field) for field in fields}
             if issubclass(kind, Section):
@@ -66,10 +66,11 @@ def grouped(command: Callable) -> Callable:
     # Typer shows options in the order of the signature.
     required = [parameter for parameter in plain if parameter.default is inspect.Parameter.empty]
     optional = [parameter for parameter in plain if parameter.default is not inspect.Parameter.empty]
-    called.__signature__ = inspect.Signature([*required, *optional])
-    called.__annotations__ = {parameter.name: parameter.annotation for parameter in plain}
-    del called.__wrapped__
-    return called
+    made: Any = called
+    made.__signature__ = inspect.Signature([*required, *optional])
+    made.__annotations__ = {parameter.name: parameter.annotation for parameter in plain}
+    del made.__wrapped__
+    return made
 
 
 def _group(annotation):

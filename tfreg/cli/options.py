@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,7 +46,7 @@ class PairInputs:
         str | None, typer.Option(help="header, centre, moments, or an ITK transform file; without it, the model's.")
     ] = None
 
-    def resolved(self, options: RegistrationOptions, name: str):
+    def resolved(self, options: RegistrationOptions, name: str) -> tuple[Any, RegistrationOptions]:
         """The pair's `PairFiles`, and the options with the rule that it begins by.
 
         Args:

@@ -33,7 +33,7 @@ def register(
     ] = "none",
     record_paths: RecordPaths = False,
     force: Force = False,
-):
+) -> None:
     """Register one pair and write images, transforms and a report."""
     from tfreg.registration.register_files import Output, register_files
     from tfreg.runtime.progress import ProgressBar
@@ -60,7 +60,7 @@ def warp(
     ] = None,
     background: Background = None,
     force: Force = False,
-):
+) -> None:
     """Apply a result to more images, labels or landmarks."""
     from tfreg.registration.warp import warp_files
 

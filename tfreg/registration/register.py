@@ -58,7 +58,8 @@ def register_pair(
     if not holds_background(options.background):
         raise UserError(f"--background {options.background:g}: is beyond float32; give a smaller number")
     fixed, moving, names = pair.fixed, pair.moving, pair.names
-    seconds, warnings = {}, []
+    seconds: dict[str, float] = {}
+    warnings: list[str] = []
     preprocessing = predictor.config.preprocessing if predictor is not None else Preprocessing()
     if options.init is not None:
         preprocessing = preprocessing.model_copy(update={"init": options.init})
@@ -85,7 +86,7 @@ def register_pair(
         stages = agreement(pair, aligned.init, transform, displacement_mm, options.interpolation, background)
     indicators = quality_indicators(aligned, transform, backward)
     # Mutual information and MIND are chosen for images of different kinds, which need not resemble each other.
-    ignored = ("local_correlation",) if options.refine and "mi" in settings.similarity else ()
+    ignored = ("local_correlation",) if settings is not None and "mi" in settings.similarity else ()
     judgement, reasons = verdict(indicators, certificate.certified, ignored)
     logarithm = log_jacobian(displacement_mm, fixed.affine)
     report = RegistrationReport(

@@ -66,14 +66,14 @@ def register(
         if file is not None and matrix is not None:
             raise UserError(f"init {file} and initial_transform: give one of the two")
         matrix = matrix if file is None else matrix_from_file(file)
-    options = checked(RegistrationOptions, **options).resolved(model is not None)
+    asked = checked(RegistrationOptions, **options).resolved(model is not None)
     resources = Resources(seed, threads, device)
     with resources.limited():
         pair = _pair(inputs, matrix)
         if (seed, threads, device) != (None, None, None):
             resources.set_up()
         predictor = load_run(model) if isinstance(model, str | Path) else model
-        return register_pair(pair, options, predictor, ProgressBar() if progress else NO_PROGRESS)
+        return register_pair(pair, asked, predictor, ProgressBar() if progress else NO_PROGRESS)
 
 
 def _pair(inputs, matrix):

@@ -69,7 +69,7 @@ class Registration:
         folder = Path(folder)
         folder.mkdir(exist_ok=True)
         fixed, moving, fixed_labels = self.pair.fixed, self.pair.moving, self.pair.fixed_labels
-        warnings = []
+        warnings: list[str] = []
         with ThreadPoolExecutor(thread_count()) as pool:
             # Compression leaves Python's lock: files are written while the inverse and the picture are made.
             files = [pool.submit(in_context(write), folder / name, *content) for name, write, *content in self._files()]

@@ -19,7 +19,7 @@ NO_HOME = os.devnull
 
 _lock = threading.Lock()
 _users = 0
-_before = {}
+_before: dict = {}
 
 
 def load_keras():

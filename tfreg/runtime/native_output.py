@@ -8,7 +8,7 @@ import threading
 STDOUT, STDERR = 1, 2
 
 _lock = threading.Lock()
-_dropped = {}  # {stream: [how many contexts drop it, a copy of where it led before]}
+_dropped: dict = {}  # {stream: [how many contexts drop it, a copy of where it led before]}
 
 
 @contextlib.contextmanager

@@ -5,14 +5,15 @@ import functools
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, as_completed
 from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 from tfreg.errors import UserError
-from tfreg.runtime.resources import limit_native_threads
+from tfreg.runtime.resources import Resources, limit_native_threads
 
 # Processes are replaced after this many sizes of fixed images: TensorFlow keeps what it compiled for each of them.
 SIZES_A_PROCESS = 10
@@ -40,7 +41,7 @@ def in_processes(function, batches, resources, workers=None):
 
 
 @contextlib.contextmanager
-def process_pool(resources, tasks_a_process=0) -> Iterator:
+def process_pool(resources: Resources, tasks_a_process: int = 0) -> Iterator[Callable[[Callable, Any], Future]]:
     """Processes side by side; they end at once where their command is stopped or killed.
 
     Args:
@@ -67,7 +68,7 @@ def process_pool(resources, tasks_a_process=0) -> Iterator:
         pool.join()
 
 
-def result_of(future: Future):
+def result_of(future: Future) -> Any:
     """What a task gave, or a dictionary with `error`, one line, where its process died."""
     from pebble import ProcessExpired
 

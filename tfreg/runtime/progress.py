@@ -3,7 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Advance(Protocol):
@@ -48,7 +48,8 @@ class ProgressBar:
     """A `Progress` with a bar for each stage on standard error; on anything but a terminal it stays silent."""
 
     def __init__(self) -> None:
-        self._bars, self._open = None, 0
+        self._bars: Any = None
+        self._open = 0
 
     @contextlib.contextmanager
     def stage(self, name: str, total: int | None) -> Iterator[Advance]:
