@@ -19,64 +19,64 @@ def same_name(word):
     return " ".join(unicodedata.normalize("NFC", str(word).casefold()).split())
 
 
-def misspelt(word, known):
+def misspelt(word, choices):
     """The known word that another one is but for case, punctuation or a slip, or None.
 
     Args:
         word: What was written.
-        known: Words. What both begin with up to an underscore, such as "fixed_", makes them no more alike.
+        choices: Words. What both begin with up to an underscore, such as "fixed_", makes them no more alike.
 
     Returns:
-        One of `known`, or None.
+        One of `choices`, or None.
     """
-    for name in known:
+    for name in choices:
         if plain_spelling(word) == plain_spelling(name):
             return name
-    ratios = {name: _ratio(*_without_common_part(str(word), name)) for name in known}
+    ratios = {name: _ratio(*_without_common_part(str(word), name)) for name in choices}
     best = max(ratios, key=ratios.get, default=None)
     return best if best is not None and ratios[best] >= ALIKE else None
 
 
-def begun_alike(word, known):
+def begun_alike(word, choices):
     """The known word that another one begins with, or that begins with it, or None."""
     asked = plain_spelling(word)
-    for name in known:
+    for name in choices:
         short, long = sorted((asked, plain_spelling(name).removesuffix("s")), key=len)
         if len(short) >= SHORTEST and long.startswith(short):
             return name
     return None
 
 
-def nearest_word(word, known):
+def nearest_word(word, choices):
     """The known word that somebody who wrote another one may have meant, or None."""
-    known = list(known)
-    found = misspelt(word, known) or begun_alike(word, known)
-    if found is None:
-        ratios = {name: _ratio(str(word), name) for name in known}
+    choices = list(choices)
+    nearest = misspelt(word, choices) or begun_alike(word, choices)
+    if nearest is None:
+        ratios = {name: _ratio(str(word), name) for name in choices}
         best = max(ratios, key=ratios.get, default=None)
-        found = best if best is not None and ratios[best] >= NEAR else None
-    return found
+        nearest = best if best is not None and ratios[best] >= NEAR else None
+    return nearest
 
 
-def is_meant(word, known):
+def is_meant(word, choices):
     """The question that follows an unknown word in a message: " (is `x` meant?)", or "" where no known word is near."""
-    found = nearest_word(word, known)
-    return "" if found is None else f" (is `{found}` meant?)"
+    nearest = nearest_word(word, choices)
+    return "" if nearest is None else f" (is `{nearest}` meant?)"
 
 
-def some_of(names, most=8):
+def some_of(names, limit=8):
     """Names in one line, the first ones and how many more there are.
 
     Args:
         names: Texts.
-        most: How many are named.
+        limit: How many are named.
 
     Returns:
         A string.
     """
     names = [str(name) for name in names]
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
 def _ratio(word, name):

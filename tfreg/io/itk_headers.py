@@ -47,9 +47,9 @@ def check_itk_header(path):
         UserError: If the file is of another kind, its data file is missing, or a field of its place is no number.
     """
     path = Path(path)
-    expected, found = KINDS[path.suffix.lower()], content_kind(first_bytes(path))
-    if found not in (None, expected):
-        raise UserError(f"{path}: is {found}, not {expected}; give it the name of what it is, or export it again")
+    expected, kind = KINDS[path.suffix.lower()], content_kind(first_bytes(path))
+    if kind not in (None, expected):
+        raise UserError(f"{path}: is {kind}, not {expected}; give it the name of what it is, or export it again")
     with open(path, "rb") as file:
         text = file.read(LONGEST_HEADER).decode("latin-1")
     return tuple(_meta_image(path, text) if expected == META_IMAGE else _nrrd(path, text))
@@ -113,20 +113,20 @@ def _check_raw(path, data_path, start, needed):
 
 def _check_compressed(path, data_path, start, needed):
     """Refuses a zlib stream that is damaged or holds another number of bytes."""
-    stream, found = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS), 0  # zlib or gzip
+    stream, size = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS), 0  # zlib or gzip
     with open(data_path, "rb") as file:
         file.seek(start)
         try:
-            while not stream.eof and found <= needed and (part := file.read(PART_BYTES)):
-                while part and found <= needed:
-                    found += len(stream.decompress(part, PART_BYTES))
+            while not stream.eof and size <= needed and (part := file.read(PART_BYTES)):
+                while part and size <= needed:
+                    size += len(stream.decompress(part, PART_BYTES))
                     part = stream.unconsumed_tail
         except zlib.error as error:
             raise UserError(f"{path}: its compressed voxels are damaged ({error}); copy the file again") from error
-    if found != needed or not stream.eof:
+    if size != needed or not stream.eof:
         raise UserError(
             f"{path}: is truncated or its header is corrupt: it claims {needed} bytes of voxels and holds "
-            f"{'more' if found > needed else found}, compressed; copy or export the file again"
+            f"{'more' if size > needed else size}, compressed; copy or export the file again"
         )
 
 

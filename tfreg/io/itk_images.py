@@ -99,7 +99,7 @@ def reading(path, kind):
     import SimpleITK as sitk
 
     with ITK_FILES:
-        shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+        displays = sitk.ProcessObject.GetGlobalWarningDisplay()
         sitk.ProcessObject.SetGlobalWarningDisplay(False)
         try:
             yield
@@ -111,7 +111,7 @@ def reading(path, kind):
         except Exception as error:
             raise UserError(f"{path}: cannot be read as {kind}, it is truncated or corrupt; export it again") from error
         finally:
-            sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+            sitk.ProcessObject.SetGlobalWarningDisplay(displays)
 
 
 def _checked_header(path):

@@ -87,8 +87,8 @@ def _what_instead(path, head):
             f"is an image ({kind.removeprefix('a ').removesuffix(' file')}), perhaps a displacement field, and the "
             "initial alignment must be linear; give a rigid or affine transform (.tfm, .txt, .h5 or .mat)"
         )
-    found = f", it is {kind}" if kind not in (None, "an HDF5 file", "a MATLAB file") else ""
-    return f"cannot be read as an ITK transform{found}; give a .tfm, .txt, .h5 or .mat file"
+    what = f", it is {kind}" if kind not in (None, "an HDF5 file", "a MATLAB file") else ""
+    return f"cannot be read as an ITK transform{what}; give a .tfm, .txt, .h5 or .mat file"
 
 
 def _is_bare_matrix(text):

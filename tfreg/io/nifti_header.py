@@ -67,7 +67,7 @@ def parse_header(path, head, pair):
     Raises:
         UserError: If it is not the header of one real 3D volume; names the field that is wrong.
     """
-    header, first_byte = _known(path, head, pair)
+    header, first_byte = _raw_header(path, head, pair)
     if not 1 <= header["dim"][0] <= 7:
         raise UserError(f"{path}: the header is corrupt, its dim[0] is {header['dim'][0]}; export the file again")
     shape = [int(n) for n in header["dim"][1 : 1 + int(header["dim"][0])]]
@@ -80,7 +80,7 @@ def parse_header(path, head, pair):
     return NiftiHeader(lattice, dtype, offset, slope, inter, frame, tuple(notes))
 
 
-def _known(path, head, pair):
+def _raw_header(path, head, pair):
     """nibabel's header, its bytes as they are, and the first byte that voxels may take."""
     for order in "<>":
         version = VERSIONS.get(struct.unpack(f"{order}i", head[:4])[0]) if len(head) >= 4 else None

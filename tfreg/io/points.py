@@ -115,12 +115,12 @@ def doubts(points, lattice, names=()):
         List of sentences: on points outside the image (with how they may have been meant), on points in one place, and
         on names that occur twice.
     """
-    found = []
+    sentences = []
     placed = np.isfinite(points).all(axis=1)
 
     def are_inside(voxels):
-        reach = 0.5 + ROUNDING
-        return placed & ((voxels >= -reach) & (voxels <= np.array(lattice.shape) - 1 + reach)).all(axis=1)
+        margin = 0.5 + ROUNDING
+        return placed & ((voxels >= -margin) & (voxels <= np.array(lattice.shape) - 1 + margin)).all(axis=1)
 
     voxels = lattice.to_voxel(points)
     outside = placed & ~are_inside(voxels)
@@ -133,7 +133,7 @@ def doubts(points, lattice, names=()):
             hint = "; with x and y negated they lie in it, so they may be LPS, where RAS is expected"
         elif np.count_nonzero(are_inside(points)) >= enough:
             hint = "; they may be voxel indices, where millimetres are expected"
-        found.append(
+        sentences.append(
             f"{np.count_nonzero(outside)} of {len(points)} points lie outside the image, by up to {away_mm:.3g} mm: "
             f"{_listed(outside, names)}{hint}."
         )
@@ -141,11 +141,11 @@ def doubts(points, lattice, names=()):
     again = np.zeros(len(points), bool)
     again[np.flatnonzero(placed)] = first[where.ravel()] != np.arange(np.count_nonzero(placed))
     if again.any():
-        found.append(f"{np.count_nonzero(again)} points lie where another one does: {_listed(again, names)}.")
+        sentences.append(f"{np.count_nonzero(again)} points lie where another one does: {_listed(again, names)}.")
     twice = [name for name, count in Counter(filter(None, names)).items() if count > 1]
     if twice:
-        found.append(f"{len(twice)} names occur more than once: {', '.join(twice[:LISTED])}.")
-    return found
+        sentences.append(f"{len(twice)} names occur more than once: {', '.join(twice[:LISTED])}.")
+    return sentences
 
 
 def _listed(chosen, names):
@@ -196,9 +196,9 @@ def _coordinate_columns(columns):
     """The three columns that hold coordinates, or None: named as in `FRAMES`, in any case, with or without "mm"."""
     for frame in FRAMES:
         for same in (lambda name: name, _axis):
-            found = tuple(next((name for name in columns if same(name) == axis), None) for axis in frame)
-            if None not in found:
-                return found
+            axes = tuple(next((name for name in columns if same(name) == axis), None) for axis in frame)
+            if None not in axes:
+                return axes
     return None
 
 

@@ -48,11 +48,11 @@ def read_fcsv(path):
             head.append(line)
         elif line.strip():
             rows.append((number, next(csv.reader([line]))))
-    told = dict(_setting(line) for line in head)
-    system = told.get("coordinatesystem", "RAS").upper()
+    settings = dict(_setting(line) for line in head)
+    system = settings.get("coordinatesystem", "RAS").upper()
     if system not in SYSTEMS:
         raise UserError(f"{path}: its coordinate system is {system}; save it in RAS or LPS")
-    columns = [name.strip() for name in told.get("columns", FCSV_COLUMNS).split(",")]
+    columns = [name.strip() for name in settings.get("columns", FCSV_COLUMNS).split(",")]
     missing = [name for name in "xyz" if name not in columns]
     if missing:
         raise UserError(f"{path}: column {', '.join(missing)} is missing; save it with 3D Slicer again")

@@ -74,6 +74,6 @@ def surface_distances_by_label(fixed, warped, spacing, labels=None):
         masks = fixed == label, warped == label
         # Both lie in this box, and what is outside of it is background to both.
         (box,) = ndimage.find_objects((masks[0] | masks[1]).astype(np.uint8))
-        found = hausdorff_distance_measures(*(mask[box] for mask in masks), spacing)
-        result[label] = {"hd95_mm": float(found.percentile_distance), "mean_mm": float(found.modified_distance)}
+        distances = hausdorff_distance_measures(*(mask[box] for mask in masks), spacing)
+        result[label] = {"hd95_mm": float(distances.percentile_distance), "mean_mm": float(distances.modified_distance)}
     return result

@@ -7,7 +7,7 @@ BOOTSTRAPS = 2000
 COVERAGE = 0.95
 
 # Fewer subjects say too little of the others for an interval or a test.
-FEWEST_SUBJECTS = 5
+MIN_SUBJECTS = 5
 
 
 def bootstrap_interval(values, subjects, seed=0):
@@ -17,16 +17,16 @@ def bootstrap_interval(values, subjects, seed=0):
     and drawing pairs would make the interval too narrow.
 
     Args:
-        values: `(n,)`, a figure of each pair.
+        values: `(n,)`, a metric of each pair.
         subjects: For each pair a tuple of its subjects' names.
         seed: Of the random draws.
 
     Returns:
-        Lower and upper bound of the central 95 %; NaN for fewer than `FEWEST_SUBJECTS`.
+        Lower and upper bound of the central 95 %; NaN for fewer than `MIN_SUBJECTS`.
     """
     values = np.asarray(values, np.float64)
     names = sorted({name for pair in subjects for name in pair})
-    if len(names) < FEWEST_SUBJECTS:
+    if len(names) < MIN_SUBJECTS:
         return float("nan"), float("nan")
     number = {name: i for i, name in enumerate(names)}
     rng = np.random.default_rng(seed)
@@ -43,18 +43,18 @@ def paired_test(differences, subjects):
     """Wilcoxon's signed-rank test of paired differences, one mean difference a subject.
 
     Args:
-        differences: `(n,)`, one method's figure less another's, of each pair.
+        differences: `(n,)`, one method's metric less another's, of each pair.
         subjects: For each pair a tuple of its subjects' names. A pair of two people counts for both.
 
     Returns:
-        The two-sided p value; NaN for fewer than `FEWEST_SUBJECTS`.
+        The two-sided p value; NaN for fewer than `MIN_SUBJECTS`.
     """
     by_subject = {}
     for difference, pair in zip(differences, subjects, strict=True):
         for name in pair:
             by_subject.setdefault(name, []).append(difference)
-    means = np.array([np.mean(found) for found in by_subject.values()])
-    if len(means) < FEWEST_SUBJECTS:
+    means = np.array([np.mean(values) for values in by_subject.values()])
+    if len(means) < MIN_SUBJECTS:
         return float("nan")
     if not means.any():
         return 1.0
@@ -72,8 +72,8 @@ def holm(p_values):
     """
     p_values = np.asarray(p_values, np.float64)
     result = np.full(p_values.shape, np.nan)
-    known = np.flatnonzero(np.isfinite(p_values))
-    order = known[np.argsort(p_values[known])]
+    finite = np.flatnonzero(np.isfinite(p_values))
+    order = finite[np.argsort(p_values[finite])]
     factors = np.arange(len(order), 0, -1)
     result[order] = np.minimum(np.maximum.accumulate(p_values[order] * factors), 1.0)
     return result.tolist()

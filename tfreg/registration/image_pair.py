@@ -149,7 +149,7 @@ def landmark_doubts(pair):
 
 
 def notes_beside(pair):
-    """What the readers of segmentations and masks had to decide, and did not for their images.
+    """What had to be decided where segmentations and masks were read, and not for their images.
 
     Args:
         pair: An `ImagePair`.
@@ -159,8 +159,8 @@ def notes_beside(pair):
     """
     for name, volume in pair.given().items():
         if name.endswith(("_labels", "_mask")):
-            known = getattr(pair, name.split("_")[0]).notes
-            yield from (f"{name.replace('_', ' ')}: {note}" for note in volume.notes if note not in known)
+            of_image = getattr(pair, name.split("_")[0]).notes
+            yield from (f"{name.replace('_', ' ')}: {note}" for note in volume.notes if note not in of_image)
 
 
 def _check_kinds(pair):

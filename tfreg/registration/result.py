@@ -77,12 +77,12 @@ class Registration:
                 in_context(_write_inverse), folder / "inverse_displacement.nii.gz", self.transform, moving
             )
             before, after = self.stages.seen_before, self.stages.seen_after
-            shown = Volume(filled(fixed.array)[0], fixed.affine)
-            files.append(pool.submit(in_context(save_views), folder / VIEWS, shown, before, after, fixed_labels))
+            filled_fixed = Volume(filled(fixed.array)[0], fixed.affine)
+            files.append(pool.submit(in_context(save_views), folder / VIEWS, filled_fixed, before, after, fixed_labels))
             with optional_picture(folder / PICTURE, warnings.append):
                 from tfreg.report.registration_figure import registration_figure
 
-                figure = registration_figure(shown, before, after, self.displacement_mm)
+                figure = registration_figure(filled_fixed, before, after, self.displacement_mm)
                 figure.savefig(folder / PICTURE, dpi=110)
             for file in files:
                 file.result()

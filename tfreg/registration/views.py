@@ -15,13 +15,13 @@ VIEWS = "views.npz"
 FORMAT = 1
 
 # A fixed image with more voxels is reduced, so that the page does not exceed about 15 MB.
-MOST_VOXELS = 3_000_000
+MAX_VOXELS = 3_000_000
 
 PERCENTILES = (0.5, 99.5)
-MOST_LABELS = 255
+MAX_LABELS = 255
 
 
-def save_views(path, fixed, moving, warped, labels=None, most_voxels=MOST_VOXELS):
+def save_views(path, fixed, moving, warped, labels=None, max_voxels=MAX_VOXELS):
     """Writes what a person looks at in 8 bits.
 
     Args:
@@ -30,9 +30,9 @@ def save_views(path, fixed, moving, warped, labels=None, most_voxels=MOST_VOXELS
         moving: The moving image on the fixed lattice before registration, NaN where it does not reach.
         warped: The moving image on the fixed lattice after it, likewise.
         labels: The fixed image's segmentation, a `Volume`, or None.
-        most_voxels: Beyond this number blocks of voxels are averaged.
+        max_voxels: Beyond this number blocks of voxels are averaged.
     """
-    factors = block_factors(fixed.lattice, most_voxels)
+    factors = block_factors(fixed.lattice, max_voxels)
     windows = {"fixed": _window(fixed.array), "moving": _window(warped.array, moving.array)}
     arrays = {"affine": coarsened(fixed.lattice, factors).affine} | {
         name: coded(block_means(volume.array, factors), windows["fixed" if name == "fixed" else "moving"])
@@ -109,7 +109,7 @@ def _label_codes(array, factors):
     array = array[np.ix_(*index)]
     values, places, counts = np.unique(array, return_inverse=True, return_counts=True)
     codes = np.zeros(len(values), np.uint8)
-    kept = np.flatnonzero(values)
-    kept = np.sort(kept[np.argsort(-counts[kept], kind="stable")][:MOST_LABELS])
-    codes[kept] = np.arange(1, len(kept) + 1)
-    return codes[places].reshape(array.shape), values[kept]
+    chosen = np.flatnonzero(values)
+    chosen = np.sort(chosen[np.argsort(-counts[chosen], kind="stable")][:MAX_LABELS])
+    codes[chosen] = np.arange(1, len(chosen) + 1)
+    return codes[places].reshape(array.shape), values[chosen]

@@ -6,8 +6,8 @@ import numpy as np
 
 from tfreg.report.pair_views import block_factors
 
-MOST_NODES = 300_000
-LEAST_VOXELS = 1e-3  # what is left of a linear transform by rounding
+MAX_NODES = 300_000
+MIN_VOXELS = 1e-3  # what is left of a linear transform by rounding
 MIDDLE = 128
 STEPS = 127
 
@@ -49,18 +49,18 @@ def grid_field(fixed, displacement_mm):
     sampled_mm = np.stack([_sampled(component, nodes) for component in components], axis=-1)
     ends = (np.linspace(0, n - 1, m) for n, m in zip(upright.shape, nodes, strict=True))
     voxels = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1)
-    reached_mm = upright.to_voxel(upright.to_world(voxels) + sampled_mm) * upright.spacing
+    mapped_mm = upright.to_voxel(upright.to_world(voxels) + sampled_mm) * upright.spacing
     design = np.concatenate([voxels, np.ones((*nodes, 1))], axis=-1).reshape(-1, 4)
-    solution = np.linalg.lstsq(design, reached_mm.reshape(-1, 3), rcond=None)[0]  # (4, 3)
-    rest_mm = reached_mm - (design @ solution).reshape(reached_mm.shape)
+    solution = np.linalg.lstsq(design, mapped_mm.reshape(-1, 3), rcond=None)[0]  # (4, 3)
+    rest_mm = mapped_mm - (design @ solution).reshape(mapped_mm.shape)
     largest_mm = float(np.abs(rest_mm).max())
-    scale_mm = largest_mm if largest_mm > LEAST_VOXELS * upright.spacing.min() else float(upright.spacing.max())
+    scale_mm = largest_mm if largest_mm > MIN_VOXELS * upright.spacing.min() else float(upright.spacing.max())
     return GridField((MIDDLE + np.rint(STEPS * rest_mm / scale_mm)).astype(np.uint8), solution.T, scale_mm)
 
 
 def _nodes(lattice):
     """How many nodes along each axis, two at least."""
-    blocks = -(-np.array(lattice.shape) // block_factors(lattice, MOST_NODES))
+    blocks = -(-np.array(lattice.shape) // block_factors(lattice, MAX_NODES))
     return tuple(int(n) for n in np.minimum(np.maximum(blocks, 2), lattice.shape))
 
 

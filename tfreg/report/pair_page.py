@@ -19,7 +19,7 @@ LABEL_COLOURS = (
 )  # fmt: skip
 # Colours of the log Jacobian reach this share of the voxels shown, and never less than this range.
 JACOBIAN_PERCENTILE = 99.5
-LEAST_JACOBIAN_LIMIT = 0.1
+MIN_JACOBIAN_LIMIT = 0.1
 
 
 def pair_page(report, views, displacement_mm, log_jacobian):
@@ -98,12 +98,12 @@ def jacobian_codes(log_jacobian, labels):
         `(i, j, k)` uint8, 0 where nothing is shown, else 1 for -limit, 128 for 0 and 255 for the limit; and the
         limit.
     """
-    shown = np.isfinite(log_jacobian) if labels is None else np.isfinite(log_jacobian) & (labels != 0)
-    sizes = np.abs(log_jacobian[shown])
+    inside = np.isfinite(log_jacobian) if labels is None else np.isfinite(log_jacobian) & (labels != 0)
+    sizes = np.abs(log_jacobian[inside])
     limit = float(np.percentile(sizes, JACOBIAN_PERCENTILE)) if sizes.size else 0.0
-    limit = max(LEAST_JACOBIAN_LIMIT, np.ceil(10 * limit) / 10)
-    share = np.clip(np.where(shown, log_jacobian, 0) / limit, -1, 1)
-    return np.where(shown, 128 + np.rint(127 * share), 0).astype(np.uint8), limit
+    limit = max(MIN_JACOBIAN_LIMIT, np.ceil(10 * limit) / 10)
+    share = np.clip(np.where(inside, log_jacobian, 0) / limit, -1, 1)
+    return np.where(inside, 128 + np.rint(127 * share), 0).astype(np.uint8), limit
 
 
 def _picture(views, displacement_mm):

@@ -42,10 +42,10 @@ def write_pair_picture(path, fixed, moving, displacement_mm, fixed_labels=None, 
     board = np.where((rows + columns) % 2 == 0, fixed_slice, warped_slice)
     panels = [np.repeat(np.clip(panel, 0, 1)[..., None], 3, axis=-1) for panel in (fixed_slice, warped_slice, board)]
     if fixed_labels is not None:
-        known, found = (_outline(slice_of(volume.array, 0)) for volume in (fixed_labels, warped_labels))
-        panels[0][known] = FIXED_COLOUR
-        panels[1][known] = FIXED_COLOUR
-        panels[1][found] = WARPED_COLOUR
+        fixed_outline, warped_outline = (_outline(slice_of(volume.array, 0)) for volume in (fixed_labels, warped_labels))
+        panels[0][fixed_outline] = FIXED_COLOUR
+        panels[1][fixed_outline] = FIXED_COLOUR
+        panels[1][warped_outline] = WARPED_COLOUR
     gap = np.ones((panels[0].shape[0], 4, 3))
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as partial:

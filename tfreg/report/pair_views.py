@@ -6,7 +6,7 @@ import numpy as np
 
 from tfreg.volumes.volume import Volume
 
-NOT_REACHED = 0  # the code of a voxel to which the moving image does not reach
+OUTSIDE = 0  # the code of a voxel to which the moving image does not reach
 STEPS = 254  # from the window's floor, code 1, to its ceiling, code 255
 IMAGES = ("fixed", "moving", "warped")
 
@@ -23,21 +23,21 @@ def coded(array, window):
     """
     floor, ceiling = window
     share = np.clip((array - floor) / (ceiling - floor), 0, 1)
-    return np.where(np.isnan(share), NOT_REACHED, 1 + np.rint(STEPS * np.nan_to_num(share))).astype(np.uint8)
+    return np.where(np.isnan(share), OUTSIDE, 1 + np.rint(STEPS * np.nan_to_num(share))).astype(np.uint8)
 
 
-def block_factors(lattice, most_voxels):
+def block_factors(lattice, max_voxels):
     """Blocks of voxels that bring a lattice below a number of voxels and even out its spacing.
 
     Args:
         lattice: A `Lattice`.
-        most_voxels: The largest number of blocks.
+        max_voxels: The largest number of blocks.
 
     Returns:
         Three positive integers.
     """
     shape, factors = np.array(lattice.shape), np.ones(3, int)
-    while np.prod(-(-shape // factors)) > most_voxels:
+    while np.prod(-(-shape // factors)) > max_voxels:
         factors[np.argmin(np.where(factors < shape, lattice.spacing * factors, np.inf))] += 1
     return tuple(int(f) for f in factors)
 
@@ -79,5 +79,5 @@ class PairViews:
         """An image as `Volume` of intensities in [0, 1], NaN where it does not reach; `name` is one of `IMAGES`."""
         volume = getattr(self, name)
         values = (volume.array.astype(np.float32) - 1) / STEPS
-        values[volume.array == NOT_REACHED] = np.nan
+        values[volume.array == OUTSIDE] = np.nan
         return volume.with_array(values)

@@ -33,8 +33,8 @@ def registration_figure(fixed, moving, warped, displacement_mm, title=""):
         upright_slice(fixed.with_array(contrast(volume.array)), plane) for volume in (fixed, moving, warped)
     )
     # Millimetres along the fixed volume's own axes, so that without a deformation the lines are straight.
-    reached_mm = upright.to_voxel(fixed.lattice.points() + displacement_mm) * upright.spacing
-    mapped = [upright_slice(fixed.with_array(reached_mm[..., d]), plane) for d in PLANES[plane][1]]
+    mapped_mm = upright.to_voxel(fixed.lattice.points() + displacement_mm) * upright.spacing
+    mapped = [upright_slice(fixed.with_array(mapped_mm[..., d]), plane) for d in PLANES[plane][1]]
     across, up = (upright.spacing[d] for d in PLANES[plane][1])
     rows, columns = fixed_slice.shape
     tallness = rows * up / (columns * across)
@@ -67,10 +67,10 @@ def registration_figure(fixed, moving, warped, displacement_mm, title=""):
     ):
         difference = fixed_slice - picture
         inside = np.isfinite(difference)
-        shown = panel.imshow(difference, **look)
+        drawn = panel.imshow(difference, **look)
         panel.set_facecolor(NOT_COMPARED)
         panel.set_title(f"{name} (mean size {np.abs(difference[inside]).mean() if inside.any() else np.nan:.3f})")
-    figure.colorbar(shown, ax=panels[1], shrink=0.8, label="of the intensity range")
+    figure.colorbar(drawn, ax=panels[1], shrink=0.8, label="of the intensity range")
     for panel in panels.flat:
         panel.set(xticks=[], yticks=[])
         panel.title.set_fontsize(10)

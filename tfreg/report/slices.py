@@ -41,7 +41,7 @@ def contrast(array):
     """Intensities `(i, j, k)` in [0, 1], from the 0.5th to the 99.5th percentile; what is not finite becomes NaN."""
     missing = ~np.isfinite(array)
     try:
-        shown = normalise(array, percentiles=(0.5, 99.5))[0]
+        grey = normalise(array, percentiles=(0.5, 99.5))[0]
     except ValueError:  # nothing of the moving image lies on the fixed lattice
-        shown = np.zeros(array.shape, np.float32)
-    return np.where(missing, np.nan, shown)
+        grey = np.zeros(array.shape, np.float32)
+    return np.where(missing, np.nan, grey)

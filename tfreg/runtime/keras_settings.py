@@ -77,8 +77,8 @@ def _set(settings):
 @contextlib.contextmanager
 def _default_environment(backend):
     """Within this context the environment tells Keras its backend and nothing else."""
-    told = {name: value for name, value in os.environ.items() if name.startswith("KERAS_")}
-    for name in told:
+    settings = {name: value for name, value in os.environ.items() if name.startswith("KERAS_")}
+    for name in settings:
         del os.environ[name]
     os.environ.update(KERAS_HOME=NO_HOME, KERAS_BACKEND=backend)
     try:
@@ -86,7 +86,7 @@ def _default_environment(backend):
     finally:
         for name in ("KERAS_HOME", "KERAS_BACKEND"):
             os.environ.pop(name, None)
-        os.environ.update(told)
+        os.environ.update(settings)
 
 
 @contextlib.contextmanager

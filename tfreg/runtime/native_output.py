@@ -39,14 +39,14 @@ def _drop(stream):
             return
         _flush()
         try:
-            kept = os.dup(stream)
+            copy = os.dup(stream)
         except OSError:
-            kept = None  # it was closed before
+            copy = None  # it was closed before
         else:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream)
             os.close(nowhere)
-        _dropped[stream] = [1, kept]
+        _dropped[stream] = [1, copy]
 
 
 def _restore(stream):
@@ -55,10 +55,10 @@ def _restore(stream):
         if _dropped[stream][0]:
             return
         _flush()
-        _, kept = _dropped.pop(stream)
-        if kept is not None:
-            os.dup2(kept, stream)
-            os.close(kept)
+        _, copy = _dropped.pop(stream)
+        if copy is not None:
+            os.dup2(copy, stream)
+            os.close(copy)
 
 
 def _flush():

@@ -87,7 +87,7 @@ def _line(steps: int = 1, status: str = "") -> None:
         print(status, file=sys.stderr, flush=True)
 
 
-def _bars(shown=True):
+def _bars(visible=True):
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
@@ -100,7 +100,7 @@ def _bars(shown=True):
         TimeRemainingColumn(),
         TextColumn("{task.fields[status]}"),
         console=Console(stderr=True),
-        disable=not (shown and sys.stderr is not None and sys.stderr.isatty()),
+        disable=not (visible and sys.stderr is not None and sys.stderr.isatty()),
     )
 
 

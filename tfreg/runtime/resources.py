@@ -127,12 +127,12 @@ def versions() -> dict[str, str]:
 
     import tfreg
 
-    found = {"tfreg": tfreg.__version__, "numpy": numpy.__version__, "scipy": scipy.__version__}
+    result = {"tfreg": tfreg.__version__, "numpy": numpy.__version__, "scipy": scipy.__version__}
     keras = sys.modules.get("keras")
     if keras is not None:
-        found |= {"keras": keras.__version__, "backend": keras.backend.backend()}
-        if found["backend"] == "tensorflow":
+        result |= {"keras": keras.__version__, "backend": keras.backend.backend()}
+        if result["backend"] == "tensorflow":
             import tensorflow as tf
 
-            found["tensorflow"] = tf.__version__
-    return found
+            result["tensorflow"] = tf.__version__
+    return result

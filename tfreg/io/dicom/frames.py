@@ -134,8 +134,8 @@ def frames_of(header):
     _check_kind(file, header)
     if number_of_frames(header) > 1 or "PerFrameFunctionalGroupsSequence" in header:
         attributes = _dose_planes(file, header) if _is_dose(header) else _groups(file, header)
-        return [_frame(file, header, number, found) for number, found in enumerate(attributes)]
-    return [_frame(file, header, None, _known(header))]
+        return [_frame(file, header, number, entry) for number, entry in enumerate(attributes)]
+    return [_frame(file, header, None, _attributes(header))]
 
 
 def _check_kind(file, header):
@@ -170,14 +170,14 @@ def _check_kind(file, header):
         )
 
 
-def _known(dataset):
+def _attributes(dataset):
     """The keywords and values of a data set that matter here."""
     return {keyword: dataset.get(keyword) for keyword in KEYWORDS if dataset.get(keyword) not in (None, "")}
 
 
 def _groups(file, header):
     """The attributes of each frame of a multi-frame file: its own functional groups, then the shared ones."""
-    general = {keyword: value for keyword, value in _known(header).items() if keyword not in GEOMETRY}
+    general = {keyword: value for keyword, value in _attributes(header).items() if keyword not in GEOMETRY}
     for group in header.get("SharedFunctionalGroupsSequence") or ():
         general |= _group(group)
     groups = header.get("PerFrameFunctionalGroupsSequence")
@@ -194,12 +194,12 @@ def _groups(file, header):
 
 def _group(functional_groups):
     """What the functional groups of one frame, or those of all, say."""
-    found = {}
+    attributes = {}
     for element in functional_groups:
         # Philips repeats the attributes of another kind of file in a private group.
         if element.VR == "SQ" and not element.tag.is_private and element.value:
-            found |= _known(element.value[0])
-    return found
+            attributes |= _attributes(element.value[0])
+    return attributes
 
 
 def _is_dose(header):
@@ -209,10 +209,10 @@ def _is_dose(header):
 
 def _dose_planes(file, header):
     """The attributes of each plane of a dose grid, which one position and a list of offsets places."""
-    known = _known(header)
+    attributes = _attributes(header)
     offsets = _numbers(file, "GridFrameOffsetVector", header.get("GridFrameOffsetVector"), number_of_frames(header))
-    position = _numbers(file, "ImagePositionPatient", known.get("ImagePositionPatient"), 3)
-    axes = _axes(file, known.get("ImageOrientationPatient"))
+    position = _numbers(file, "ImagePositionPatient", attributes.get("ImagePositionPatient"), 3)
+    axes = _axes(file, attributes.get("ImageOrientationPatient"))
     along = np.cross(*axes)
     # Either distances from the first plane, or each plane's own z.
     if offsets[0] != 0:
@@ -223,7 +223,7 @@ def _dose_planes(file, header):
             )
         along = np.array([0.0, 0.0, 1.0])
     places = position + (offsets - offsets[0])[:, None] * along
-    return [known | {"ImagePositionPatient": list(place)} for place in places]
+    return [attributes | {"ImagePositionPatient": list(place)} for place in places]
 
 
 def _frame(file, header, number, attributes):
@@ -288,14 +288,14 @@ def _numbers(file, keyword, value, count):
     if value is None or value == "":
         raise UserError(f"{file}: has no {keyword}, so that nobody knows where its pixels lie; convert it to NIfTI")
     try:
-        found = np.array(value, dtype=np.float64).ravel()
+        numbers = np.array(value, dtype=np.float64).ravel()
     except (TypeError, ValueError):
-        found = np.array([])
-    if found.shape != (count,) or not np.isfinite(found).all():
+        numbers = np.array([])
+    if numbers.shape != (count,) or not np.isfinite(numbers).all():
         raise UserError(
             f"{file}: {keyword} is {_text(value)}, not {count} finite number{'s' * (count > 1)}; correct the header"
         )
-    return found
+    return numbers
 
 
 def _text(value):

@@ -19,7 +19,7 @@ DICOMDIR = "1.2.840.10008.1.3.10"
 BARE_START = re.compile(rb"[\x02\x08]\x00[\x00\x01\x05\x08\x10\x16\x18]\x00")
 
 # A refusal names this many series, or folders, at most.
-MOST_NAMED = 20
+MAX_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -105,23 +105,23 @@ def chosen_series(path):
     place, uid = split_choice(path)
     if not place.is_dir():
         return _series_of(place)
-    found, others = _series_in(place)
-    if uid is not None and uid not in found:
-        raise UserError(f"{path}: holds no DICOM series {uid}; {place} holds {_named(found) or 'none'}")
-    if uid is None and len(found) > 1:
+    series_by_uid, others = _series_in(place)
+    if uid is not None and uid not in series_by_uid:
+        raise UserError(f"{path}: holds no DICOM series {uid}; {place} holds {_named(series_by_uid) or 'none'}")
+    if uid is None and len(series_by_uid) > 1:
         raise UserError(
-            f"{path}: holds {len(found)} DICOM series: {_named(found)}; give the one you mean as "
-            f"{path}#{next(iter(found))}"
+            f"{path}: holds {len(series_by_uid)} DICOM series: {_named(series_by_uid)}; give the one you mean as "
+            f"{path}#{next(iter(series_by_uid))}"
         )
-    if not found and not others:
+    if not series_by_uid and not others:
         raise UserError(f"{path}: holds no DICOM series; {_elsewhere(place)}")
-    return _whole(path, next(iter(found), "") if uid is None else uid, found, others)
+    return _whole(path, next(iter(series_by_uid), "") if uid is None else uid, series_by_uid, others)
 
 
-def _named(found):
+def _named(series_by_uid):
     """The series in words."""
-    more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
-    return "; ".join(str(series) for series in list(found.values())[:MOST_NAMED]) + more
+    more = f" and {len(series_by_uid) - MAX_NAMED} more" if len(series_by_uid) > MAX_NAMED else ""
+    return "; ".join(str(series) for series in list(series_by_uid.values())[:MAX_NAMED]) + more
 
 
 def _elsewhere(folder):
@@ -131,12 +131,12 @@ def _elsewhere(folder):
         folders.sort()
         if any(is_dicom(Path(place, file)) and file != "DICOMDIR" for file in files):
             below.append(place)
-        if len(below) > MOST_NAMED:
+        if len(below) > MAX_NAMED:
             break
     if not below:
         return "give the folder of the slices, or a .nii.gz, .mha or .nrrd file"
-    more = " and others" if len(below) > MOST_NAMED else ""
-    return f"give a folder that does: {', '.join(below[:MOST_NAMED])}{more}"
+    more = " and others" if len(below) > MAX_NAMED else ""
+    return f"give a folder that does: {', '.join(below[:MAX_NAMED])}{more}"
 
 
 def _head(file):
@@ -209,22 +209,22 @@ def _series_of(file):
     return _whole(file, uid, *_series_in(file.parent))
 
 
-def _whole(path, uid, found, others):
+def _whole(path, uid, series_by_uid, others):
     """The series of a uid, none of whose files is damaged, without copies; and notes on what was left out."""
     for header in itertools.chain(
-        *(headers for other, headers in others.items() if other == uid or other not in found)
+        *(headers for other, headers in others.items() if other == uid or other not in series_by_uid)
     ):
         # A truncated file may not say where it belongs, or only half of it.
-        known, kind = header.get("SeriesInstanceUID"), header.get("SOPClassUID")
-        if known and known != uid and kind and not kind.name.endswith("Image Storage"):
+        own_uid, kind = header.get("SeriesInstanceUID"), header.get("SOPClassUID")
+        if own_uid and own_uid != uid and kind and not kind.name.endswith("Image Storage"):
             continue
         raise UserError(
             f"{header.filename}: is a DICOM file without an image, truncated or damaged; copy it again, or take it out "
             "of the folder"
         )
-    if uid not in found:
+    if uid not in series_by_uid:
         raise UserError(f"{path}: holds no DICOM image, only other DICOM objects; give the folder of the slices")
-    series, copies = _without_copies(found[uid])
+    series, copies = _without_copies(series_by_uid[uid])
     _check_concatenations(series)
     count = sum(map(len, others.values()))
     left_out = (f"{count} DICOM files of the folder hold no image and were left out.",) if count else ()
@@ -233,9 +233,9 @@ def _whole(path, uid, found, others):
 
 def _without_copies(series):
     """The series with one file of each SOP Instance UID, and a note on the others."""
-    kept, copies = {}, 0
+    by_instance, copies = {}, 0
     for header in series.headers:
-        first = kept.setdefault(header.get("SOPInstanceUID") or header.filename, header)
+        first = by_instance.setdefault(header.get("SOPInstanceUID") or header.filename, header)
         if first is header:
             continue
         if Path(first.filename).read_bytes() != Path(header.filename).read_bytes():
@@ -245,7 +245,7 @@ def _without_copies(series):
             )
         copies += 1
     notes = (f"{copies} DICOM files are copies of others and were left out.",) if copies else ()
-    return Series(series.uid, list(kept.values())), notes
+    return Series(series.uid, list(by_instance.values())), notes
 
 
 def _check_concatenations(series):

@@ -113,17 +113,17 @@ def _check_alike(path, frames):
     allowed_mm = MAX_DEVIATION * first.spacing.min()
     for frame in frames:
         if frame.shape != first.shape:
-            found = [f"{f.shape[0]}x{f.shape[1]} pixels in {f.name}" for f in (first, frame)]
+            differing = [f"{f.shape[0]}x{f.shape[1]} pixels in {f.name}" for f in (first, frame)]
         # How far both put the last pixel apart.
         elif (np.linalg.norm(frame.axes - first.axes, axis=1) @ extent) > allowed_mm:
-            found = [f"{_numbers(f.axes)} in {f.name}" for f in (first, frame)]
-            found[0] = f"several orientations, as localizers have: {found[0]}"
+            differing = [f"{_numbers(f.axes)} in {f.name}" for f in (first, frame)]
+            differing[0] = f"several orientations, as localizers have: {differing[0]}"
         elif (np.abs(frame.spacing - first.spacing) @ first.shape) > allowed_mm:
-            found = [f"a PixelSpacing of {_numbers(f.spacing[::-1])} mm in {f.name}" for f in (first, frame)]
+            differing = [f"a PixelSpacing of {_numbers(f.spacing[::-1])} mm in {f.name}" for f in (first, frame)]
         else:
             continue
         raise UserError(
-            f"{path}: its images do not make up one volume, they have {' and '.join(found)}; "
+            f"{path}: its images do not make up one volume, they have {' and '.join(differing)}; "
             "give the files of one stack in a folder of their own"
         )
 

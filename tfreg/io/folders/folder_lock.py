@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import SoftFileLease, Timeout
 
 from tfreg.errors import UserError
-from tfreg.io.folders.whole_file import found_no_room
+from tfreg.io.folders.whole_file import is_full
 
 # Inside a folder that work goes on in.
 LOCK = ".tfreg.lock"
@@ -51,7 +51,7 @@ def locked_folder(folder, name=LOCK):
         except UserError:
             raise
         except Exception as error:
-            if found_no_room(error, folder):
+            if is_full(error, folder):
                 raise UserError(
                     f"{folder}: cannot be written ({os.strerror(errno.ENOSPC)}); what was finished is kept: make room, "
                     "and give the same command again"

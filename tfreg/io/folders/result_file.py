@@ -74,8 +74,8 @@ def written_files(paths, force):
             text = text.replace(str(partial), str(path))
         raise UserError(text) from error
     except OSError as error:
-        known = {str(partial): path for path, partial in zip(paths, partials, strict=False)}
-        path = error.filename2 or known.get(str(error.filename), paths[-1])  # the former of a renaming that failed
+        by_partial = {str(partial): path for path, partial in zip(paths, partials, strict=False)}
+        path = error.filename2 or by_partial.get(str(error.filename), paths[-1])  # the former of a renaming that failed
         raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from tfreg.errors import UserError
 from tfreg.io.dicom.series import split_choice
 from tfreg.io.folders.folder_lock import LOCK, lock_file, made_folders, refuse_home_sign
-from tfreg.io.folders.whole_file import found_no_room, on_disk
+from tfreg.io.folders.whole_file import is_full, on_disk
 
 # How names begin of what is hidden in a folder while a command works, the lock among it; and of a result half written.
 INSIDE, PARTIAL = ".tfreg", "partial-"
 OLD = ".old"  # in that, what the earlier result had
-KEPT_BYTES = 150
+NAME_BYTES = 150
 APPEARED = "{}: was written by something else while the command ran, and is kept; give the command again"
 
 
@@ -38,12 +38,12 @@ class Kind:
 
     def own(self, folder):
         """Paths of the kind's files in a folder, relative to it; the marker is the last."""
-        found = []
+        own = []
         for place, folders, names in os.walk(folder):
             folders[:] = [name for name in folders if not name.startswith(INSIDE)]
             paths = (os.path.relpath(os.path.join(place, name), folder) for name in names)
-            found += [path for path in paths if path == self.marker or any(re.fullmatch(p, path) for p in self.files)]
-        return sorted(found, key=lambda path: (path == self.marker, path))
+            own += [path for path in paths if path == self.marker or any(re.fullmatch(p, path) for p in self.files)]
+        return sorted(own, key=lambda path: (path == self.marker, path))
 
 
 def check_free(out, force, kind, inputs=()):
@@ -210,7 +210,7 @@ def _temporary(begin, out):
     except UserError as error:
         raise UserError(str(error).replace(str(folder), str(out))) from error
     except Exception as error:
-        full = found_no_room(error, folder)
+        full = is_full(error, folder)
         if not full and not isinstance(error, OSError):
             raise
         reason = os.strerror(errno.ENOSPC) if full else error.strerror or error
@@ -297,6 +297,6 @@ def _is_half_replaced(folder):
 def _hidden(place, suffix):
     """A name beside a place, made of the place's own."""
     name = os.fsencode(place.name)
-    if len(name) > KEPT_BYTES:  # so that it is not too long either
-        name = name[:KEPT_BYTES] + sha256(name).hexdigest()[:8].encode()
+    if len(name) > NAME_BYTES:  # so that it is not too long either
+        name = name[:NAME_BYTES] + sha256(name).hexdigest()[:8].encode()
     return place.with_name(f".{os.fsdecode(name)}-{suffix}")

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 # Bytes of a name that are kept in the hidden one, which must not be too long either: its end, which tells the format.
-KEPT_BYTES = 150
+NAME_BYTES = 150
 # With fewer bytes left, a file system is full.
 SPACE = 2**16
 
@@ -30,7 +30,7 @@ def whole_file(path, replace=True, durable=False):
         OSError: If the file cannot be renamed; `FileExistsError` if it is there and not to be replaced.
     """
     path = Path(path)
-    end = os.fsdecode(os.fsencode(path.name)[-KEPT_BYTES:])
+    end = os.fsdecode(os.fsencode(path.name)[-NAME_BYTES:])
     partial = path.with_name(f".partial-{secrets.token_hex(4)}-{end}")
     try:
         yield partial
@@ -65,7 +65,7 @@ def on_disk(path):
         os.close(handle)
 
 
-def found_no_room(error, folder):
+def is_full(error, folder):
     """Whether what went wrong is that a file system is full; libraries have many words for it, and none.
 
     Args:

@@ -14,7 +14,7 @@ WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BO
 EXPORT = "export it as comma-separated UTF-8"
 
 
-def read_table(path, required, known=()):
+def read_table(path, required, optional=()):
     """Reads the rows of a CSV file, every cell for certain or not at all.
 
     Columns may come in any order, and more may be there. Spaces around a cell, blank lines and empty columns at
@@ -23,7 +23,7 @@ def read_table(path, required, known=()):
     Args:
         path: The file.
         required: Names of the columns that must be there.
-        known: Names of those that may be there: a column that is spelled much like one of them is refused,
+        optional: Names of those that may be there: a column that is spelled much like one of them is refused,
             one that begins like it is told as an `InputWarning`.
 
     Returns:
@@ -35,7 +35,7 @@ def read_table(path, required, known=()):
     """
     lines = [(number, cells) for number, cells in _lines(path) if any(cells)]
     columns = _without_empty_end(lines[0][1]) if lines else []
-    _check_columns(path, columns, required, known)
+    _check_columns(path, columns, required, optional)
     if len(lines) < 2:
         raise UserError(f"{path}: has no rows below its header; add at least one")
     return [(number, _row(path, number, cells, columns)) for number, cells in lines[1:]]
@@ -75,7 +75,7 @@ def table_text(columns, rows):
 
 def _lines(path):
     """(line number, cells) of all lines, the cells without spaces around them."""
-    found = []
+    lines = []
     try:
         with open(path, "rb") as file:
             if file.read(4).startswith(WIDE):
@@ -85,7 +85,7 @@ def _lines(path):
             reader = csv.reader(file, strict=True)
             for cells in reader:
                 _check_cells(f"{path}: line {reader.line_num}", cells)
-                found.append((reader.line_num, [cell.strip() for cell in cells]))
+                lines.append((reader.line_num, [cell.strip() for cell in cells]))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; check the path") from None
     except OSError as error:
@@ -97,7 +97,7 @@ def _lines(path):
         raise UserError(
             f"{path}: is not a CSV text file (line {reader.line_num}: {error}); mend its quotes, or {EXPORT}"
         ) from error
-    return found
+    return lines
 
 
 def _check_cells(where, cells):
@@ -110,7 +110,7 @@ def _check_cells(where, cells):
         raise UserError(f"{where}: begins with #; a table has no comments, delete the line")
 
 
-def _check_columns(path, columns, required, known):
+def _check_columns(path, columns, required, optional):
     """Refuses a header that does not say for certain what each column is."""
     missing = [name for name in required if name not in columns]
     if missing or len(columns) == 1:
@@ -119,7 +119,7 @@ def _check_columns(path, columns, required, known):
                 what = f"column {', '.join(missing)} is missing" if missing else "has one column"
                 raise UserError(f"{path}: {what}; the cells are separated by {name}, {EXPORT}")
     if missing:
-        others = [name for name in columns if name not in (*required, *known)]
+        others = [name for name in columns if name not in (*required, *optional)]
         meant = next((question for name in missing if (question := is_meant(name, others))), "")
         raise UserError(
             f"{path}: column {', '.join(missing)} is missing{meant}; the first line must name the columns "
@@ -128,10 +128,10 @@ def _check_columns(path, columns, required, known):
     for name in columns:
         if name and columns.count(name) > 1:
             raise UserError(f"{path}: column {name!r} stands there {columns.count(name)} times; keep one of them")
-    known = list(dict.fromkeys((*required, *known)))
-    absent = [name for name in known if name not in columns]
-    for column in (column for column in columns if column and column not in known):
-        meant = next((name for name in known if plain_spelling(name) == plain_spelling(column)), None)
+    expected = list(dict.fromkeys((*required, *optional)))
+    absent = [name for name in expected if name not in columns]
+    for column in (column for column in columns if column and column not in expected):
+        meant = next((name for name in expected if plain_spelling(name) == plain_spelling(column)), None)
         meant = meant or misspelt(column, absent)
         if meant is not None:
             raise UserError(f"{path}: column {column!r} is unknown (is `{meant}` meant?); rename it, or take it out")
@@ -149,10 +149,10 @@ def _row(path, number, cells, columns):
         raise UserError(
             f"{path}: line {number} has {len(cells)} cells, and the header names {len(columns)} columns; {cure}"
         )
-    found = list(zip(columns, cells, strict=False))
-    if any(cell for name, cell in found if not name):
+    row = list(zip(columns, cells, strict=False))
+    if any(cell for name, cell in row if not name):
         raise UserError(f"{path}: line {number} has a cell in a column without a name; name it in the first line")
-    return {name: cell for name, cell in found if name}
+    return {name: cell for name, cell in row if name}
 
 
 def _without_empty_end(cells):

@@ -35,7 +35,7 @@ class Subject:
         phase: Such as "ED" or "inspiration", or None.
         group: Such as a diagnosis, or None.
         split: Such as "train" or "validation", or None.
-        points_second: The file of the same landmarks by a second reader, or None.
+        points_second: The file of the same landmarks by a second observer, or None.
     """
 
     id: str
@@ -61,7 +61,7 @@ class PairFiles:
         moving_labels: The moving segmentation's file, or None.
         fixed_points: The fixed landmarks' file, or None.
         moving_points: The moving landmarks' file, or None.
-        moving_points_second: The moving landmarks by a second reader, or None.
+        moving_points_second: The moving landmarks by a second observer, or None.
         fixed_subject, moving_subject: The people's names, or None.
         fixed_mask, moving_mask: Segmentations' files of where the images count, or None.
         init: The file of a linear ITK transform to begin from, or None.
@@ -84,8 +84,8 @@ class PairFiles:
     @property
     def subjects(self):
         """The people in it; the pair's own id where they are not known."""
-        known = {self.fixed_subject, self.moving_subject} - {None}
-        return tuple(sorted(known)) or (self.id,)
+        names = {self.fixed_subject, self.moving_subject} - {None}
+        return tuple(sorted(names)) or (self.id,)
 
 
 # Of a pair's files those that a table names; masks and initial transforms are given one by one.

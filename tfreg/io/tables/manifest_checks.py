@@ -65,11 +65,11 @@ def check_spellings(path, column, cells):
     Raises:
         UserError: If names differ by case, spaces or the encoding of accents only.
     """
-    known, numbers = {}, {}
+    first_lines, numbers = {}, {}
     for line, name in cells:
         if name is None:
             continue
-        first_line, first = known.setdefault(same_name(name), (line, name))
+        first_line, first = first_lines.setdefault(same_name(name), (line, name))
         if first != name:
             raise UserError(
                 f"{path}: line {line}: {column} {name!r} is spelled {first!r} on line {first_line}; "

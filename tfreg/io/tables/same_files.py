@@ -101,11 +101,11 @@ def _check(data, rows):
 
 def _alike(rows, file):
     """Lists of two or more rows that have a file of the same content."""
-    found = {}
+    groups = {}
     for row in rows:
         if file(row) is not None:
-            found.setdefault(_identity(file(row)), []).append(row)
-    return [same for same in found.values() if len(same) > 1]
+            groups.setdefault(_identity(file(row)), []).append(row)
+    return [same for same in groups.values() if len(same) > 1]
 
 
 def _identity(path):

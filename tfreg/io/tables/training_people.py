@@ -59,8 +59,8 @@ class TrainingPeople:
         if not file.is_file():
             return None
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-            return cls({split: {name: list(d) for name, d in found[split].items()} for split in (TRAIN, VALIDATION)})
+            content = json.loads(file.read_text(encoding="utf-8"))
+            return cls({split: {name: list(d) for name, d in content[split].items()} for split in (TRAIN, VALIDATION)})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{file}: is damaged; delete it, and it is not known who was trained on") from error
 
@@ -73,19 +73,19 @@ class TrainingPeople:
         Returns:
             Dictionary of a person to "train", or to "validation" for those on whom the best epoch was chosen.
         """
-        known = {
+        split_of = {
             digest: split
             for split in (VALIDATION, TRAIN)
             for digests in self.splits[split].values()
             for digest in digests
         }
-        found = {}
+        seen = {}
         for pair in pairs:
             for person, image in people_of(pair):
-                split = known.get(content_digest(image))
-                if split is not None and found.get(person) != TRAIN:
-                    found[person] = split
-        return found
+                split = split_of.get(content_digest(image))
+                if split is not None and seen.get(person) != TRAIN:
+                    seen[person] = split
+        return seen
 
     def namesakes(self, pairs):
         """People of some pairs who have the name of one that the run has seen, but none of the images; a list."""
@@ -125,14 +125,14 @@ def seen_by(models, pairs):
         Dictionary of the name to what `TrainingPeople.among` finds, or to None where the run does not say.
     """
     people = {person for pair in pairs for person, _ in people_of(pair)}
-    found = {}
+    seen = {}
     for name, model in models.items():
         record = TrainingPeople.of_run(model)
-        found[name] = None if record is None else record.among(pairs)
+        seen[name] = None if record is None else record.among(pairs)
         if record is None:
             continue
         for split, words in ((TRAIN, "was trained on"), (VALIDATION, "had its best epoch chosen on")):
-            those = sorted(person for person, where in found[name].items() if where == split)
+            those = sorted(person for person, where in seen[name].items() if where == split)
             if those:
                 warnings.warn(
                     f"{name} {words} {len(those)} of the {len(people)} people here: {some_of(those)}; its figures are "
@@ -147,4 +147,4 @@ def seen_by(models, pairs):
                 InputWarning,
                 stacklevel=3,
             )
-    return found
+    return seen
