@@ -76,7 +76,7 @@ def test_large_volumes_are_averaged_in_blocks(rng, tmp_path):
     array = fixed.array.copy()
     array[:5] = np.nan
     labels = fixed.with_array(np.indices(fixed.shape)[0].astype(np.uint8))
-    save_views(tmp_path / VIEWS, fixed, fixed, fixed.with_array(array), labels, most_voxels=150)
+    save_views(tmp_path / VIEWS, fixed, fixed, fixed.with_array(array), labels, max_voxels=150)
     views, shape = load_views(tmp_path)
     assert views.factors == (3, 2, 1)
     assert shape == fixed.shape

@@ -14,7 +14,7 @@ from tfreg.io.formats import read_points, read_volume, write_points, write_volum
 from tfreg.io.transform_archive import load_transform, save_transform
 from tfreg.registration import warp as module
 from tfreg.registration.register_volumes import register
-from tfreg.registration.warp import warp_files
+from tfreg.registration.warp import WarpOptions, warp_files
 from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.volume import Volume
 
@@ -36,9 +36,9 @@ def folder(tmp_path_factory, tools):
     return folder
 
 
-def refused(*arguments, **options):
+def refused(*arguments, force=False, on_written=None, **options):
     with pytest.raises(UserError) as caught:
-        warp_files(*arguments, **options)
+        warp_files(*arguments, WarpOptions(**options), force, on_written)
     assert ";" in str(caught.value) or "choose" in str(caught.value)
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -54,7 +54,7 @@ def test_the_moving_image_becomes_the_warped_one(folder, tmp_path):
 
 def test_labels_stay_labels(folder, tmp_path):
     path = tmp_path / "labels.nii.gz"
-    warp_files(folder / "result", [folder / "labels.nii.gz"], path, interpolation="nearest")
+    warp_files(folder / "result", [folder / "labels.nii.gz"], path, WarpOptions(interpolation="nearest"))
     result = nib.load(path)
     assert result.get_data_dtype() == np.int16
     assert set(np.unique(result.dataobj)) == {0, 100, 200, 300}
@@ -66,7 +66,7 @@ def test_labels_stay_labels(folder, tmp_path):
 
 def test_cubic_is_simpleitks(folder, tmp_path):
     path = tmp_path / "cubic.nii.gz"
-    warp_files(folder / "result", [folder / "moving.nii.gz"], path, interpolation="cubic", background=0.0)
+    warp_files(folder / "result", [folder / "moving.nii.gz"], path, WarpOptions(interpolation="cubic", background=0.0))
     fixed, moving = (sitk.ReadImage(str(folder / f"{name}.nii.gz")) for name in ("fixed", "moving"))
     transform = sitk.ReadTransform(str(folder / "result" / "transform.h5"))
     theirs = sitk.GetArrayFromImage(sitk.Resample(moving, fixed, transform, sitk.sitkBSpline, 0.0)).T
@@ -84,7 +84,9 @@ def test_another_grid(folder, tmp_path):
     array[0] = 1
     write_volume(tmp_path / "reference.nii.gz", Volume(array, affine, frame=4))
     path = tmp_path / "coarse.nii.gz"
-    warp_files(folder / "result", [folder / "moving.nii.gz"], path, reference=tmp_path / "reference.nii.gz")
+    warp_files(
+        folder / "result", [folder / "moving.nii.gz"], path, WarpOptions(reference=tmp_path / "reference.nii.gz")
+    )
     image = sitk.ReadImage(str(path))
     assert image.GetSize() == (9, 8, 7)
     assert int(nib.load(path).header["sform_code"]) == 4
@@ -123,7 +125,11 @@ def test_the_background_is_the_smallest_value_or_the_one_given(folder, tmp_path,
     for background, expected in ((None, pair[1].array.min()), (7.5, 7.5)):
         with pytest.warns(InputWarning, match=r"far.nii.gz: it does not reach the grid"):
             warp_files(
-                folder / "result", [tmp_path / "far.nii.gz"], tmp_path / "out.nii.gz", background=background, force=True
+                folder / "result",
+                [tmp_path / "far.nii.gz"],
+                tmp_path / "out.nii.gz",
+                WarpOptions(background=background),
+                True,
             )
         assert (nib.load(tmp_path / "out.nii.gz").get_fdata(dtype=np.float32) == np.float32(expected)).all()
 
@@ -154,10 +160,10 @@ def test_a_failure_leaves_the_other_inputs_and_nothing_of_its_own(folder, tmp_pa
 
     monkeypatch.setattr(module, "write_volume", fail_for_the_second)
     inputs = [folder / "moving.nii.gz", folder / "labels.nii.gz"]
-    out, told = tmp_path / "deep" / "out", []
-    text = refused(folder / "result", inputs[::-1], out, tell=told.append)
+    out, written = tmp_path / "deep" / "out", []
+    text = refused(folder / "result", inputs[::-1], out, on_written=written.append)
     assert text.startswith(f"1 of 2 inputs could not be warped, the others are in {out}: {out / 'labels.nii.gz'}: ")
-    assert list(out.iterdir()) == told == [out / "moving.nii.gz"]
+    assert list(out.iterdir()) == written == [out / "moving.nii.gz"]
     refused(folder / "result", inputs[1:], tmp_path / "new" / "labels.nii.gz")
     assert list(tmp_path.iterdir()) == [tmp_path / "deep"]
     (out / "labels.nii.gz").write_text("earlier")
@@ -203,12 +209,14 @@ def test_points_go_to_the_fixed_image_and_back(folder, tmp_path):
     linear = np.array([transform.TransformPoint(tuple(p)) for p in fixed_points * flip]) * flip
     assert np.abs(linear - moving_points).max() > 0.1
 
-    warp_files(folder / "result", [tmp_path / "fixed.csv"], tmp_path / "back.csv", inverse=True)
+    warp_files(folder / "result", [tmp_path / "fixed.csv"], tmp_path / "back.csv", WarpOptions(inverse=True))
     np.testing.assert_allclose(read_points(tmp_path / "back.csv"), moving_points, atol=1e-5)
 
 
 def test_inverse_takes_the_fixed_image_to_the_moving_grid(folder, tmp_path):
-    (path,) = warp_files(folder / "result", [folder / "fixed.nii.gz"], tmp_path / "inverse.nii.gz", inverse=True)
+    (path,) = warp_files(
+        folder / "result", [folder / "fixed.nii.gz"], tmp_path / "inverse.nii.gz", WarpOptions(inverse=True)
+    )
     fixed, moving = (sitk.ReadImage(str(folder / f"{name}.nii.gz")) for name in ("fixed", "moving"))
     field = sitk.ReadImage(str(folder / "result" / "inverse_displacement.nii.gz"), sitk.sitkVectorFloat64)
     background = float(sitk.GetArrayFromImage(fixed).min())
@@ -246,7 +254,7 @@ def warped(plain, array, tmp_path, affine=SHIFTED, **options):
     nib.save(nib.Nifti1Image(array, affine, dtype=array.dtype), tmp_path / "input.nii.gz")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warp_files(plain / "result", [tmp_path / "input.nii.gz"], tmp_path / "out.nii.gz", force=True, **options)
+        warp_files(plain / "result", [tmp_path / "input.nii.gz"], tmp_path / "out.nii.gz", WarpOptions(**options), True)
     assert all(issubclass(warning.category, InputWarning) for warning in caught)
     texts = [str(warning.message).removeprefix(f"{tmp_path / 'input.nii.gz'}: ") for warning in caught]
     image = nib.load(tmp_path / "out.nii.gz")
@@ -296,7 +304,10 @@ def test_the_world_keeps_its_name(plain, tmp_path):
     nib.save(image, tmp_path / "image.nii.gz")
     for inverse, code in ((False, 4), (True, 2)):
         (path,) = warp_files(
-            plain / "result", [tmp_path / "image.nii.gz"], tmp_path / f"{code}.nii.gz", inverse=inverse, background=0
+            plain / "result",
+            [tmp_path / "image.nii.gz"],
+            tmp_path / f"{code}.nii.gz",
+            WarpOptions(inverse=inverse, background=0),
         )
         assert int(nib.load(path).header["sform_code"]) == int(nib.load(path).header["qform_code"]) == code
 

@@ -46,7 +46,7 @@ def test_a_linear_transform_is_exact(orientation, turned):
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_a_deformation_is_close(rng, orientation, monkeypatch):
-    monkeypatch.setattr(deformed_grid, "MOST_NODES", 500)
+    monkeypatch.setattr(deformed_grid, "MAX_NODES", 500)
     fixed = volume(orientation, shape=(24, 32, 18))
     upright = fixed.reoriented("RAS").lattice
     smooth = np.stack([ndimage.gaussian_filter(rng.standard_normal(upright.shape), 4) for _ in range(3)], axis=-1)

@@ -62,16 +62,6 @@ def warp(
     force: Force = False,
 ) -> None:
     """Apply a result to more images, labels or landmarks."""
-    from tfreg.registration.warp import warp_files
+    from tfreg.registration.warp import WarpOptions, warp_files
 
-    warp_files(
-        transform,
-        input,
-        out,
-        inverse=inverse,
-        interpolation=interpolation,
-        reference=reference,
-        background=background,
-        force=force,
-        tell=print,
-    )
+    warp_files(transform, input, out, WarpOptions(inverse, interpolation, reference, background), force, print)

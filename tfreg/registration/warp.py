@@ -1,6 +1,7 @@
 """`tfreg warp`: applies a result to more images, segmentations and landmarks."""
 
 import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,18 +30,41 @@ from tfreg.volumes.resampling import INTERPOLATIONS
 from tfreg.volumes.volume import Volume
 
 
+@dataclass(frozen=True)
+class WarpOptions:
+    """How files are warped.
+
+    Args:
+        inverse: The other way round: inputs are in the fixed image's world and are taken to the moving
+            image's.
+        interpolation: "linear" or "cubic" for images, which come out as float32; "nearest" for labels, which come out
+            as the smallest integers that hold them, and for images whose values must not be mixed.
+        reference: A volume on whose grid the result lies; None is the fixed image's grid (with `inverse`,
+            the moving image's).
+        background: Value outside the volume; None is an image's padding or else its smallest value, 0 for labels.
+
+    Raises:
+        UserError: If there is no such interpolation.
+    """
+
+    inverse: bool = False
+    interpolation: str = "linear"
+    reference: str | Path | None = None
+    background: float | None = None
+
+    def __post_init__(self):
+        if self.interpolation not in INTERPOLATIONS:
+            raise UserError(f"--interpolation {self.interpolation}: choose {', '.join(INTERPOLATIONS)}")
+
+
 def warp_files(
-    transform,
-    inputs,
-    out,
-    *,
-    inverse=False,
-    interpolation="linear",
-    reference=None,
-    background=None,
-    force=False,
-    tell=None,
-):
+    transform: str | Path,
+    inputs: Iterable[str | Path],
+    out: str | Path,
+    options: WarpOptions | None = None,
+    force: bool = False,
+    on_written: Callable[[Path], None] | None = None,
+) -> list[Path]:
     """Warps volumes and points of the moving image's world into the fixed image's.
 
     What a person should look at is told as an `InputWarning` that names the file. An input that cannot be warped does
@@ -50,15 +74,9 @@ def warp_files(
         transform: A folder that `tfreg register` wrote, or its transform.npz.
         inputs: Image or label files, or landmarks (.csv, .fcsv, .mrk.json), in the moving image's world.
         out: The file to write, or for several inputs a folder, where they keep their names (DICOM becomes .nii.gz).
-        inverse: The other way round: inputs are in the fixed image's world and are taken to the moving
-            image's.
-        interpolation: "linear" or "cubic" for images, which come out as float32; "nearest" for labels, which come out
-            as the smallest integers that hold them, and for images whose values must not be mixed.
-        reference: A volume on whose grid the result lies; None is the fixed image's grid (with `inverse`,
-            the moving image's).
-        background: Value outside the volume; None is an image's padding or else its smallest value, 0 for labels.
+        options: `WarpOptions`, or None for the defaults.
         force: Replaces existing files.
-        tell: Called with each path once it is written, or None.
+        on_written: Called with each path once it is written, or None.
 
     Returns:
         List of the paths written.
@@ -67,14 +85,13 @@ def warp_files(
         UserError: If an input is bad, two outputs are the same or exist, or the place cannot be written. Of several
             inputs the good ones are written before.
     """
-    if interpolation not in INTERPOLATIONS:
-        raise UserError(f"--interpolation {interpolation}: choose {', '.join(INTERPOLATIONS)}")
+    options = options or WarpOptions()
     inputs = [Path(path) for path in inputs]
-    others = (reference, transform if Path(transform).is_file() else None)
+    others = (options.reference, transform if Path(transform).is_file() else None)
     targets = _targets(inputs, Path(out), force, others)
-    task = _task(transform, inverse, reference, interpolation, background)
+    task = _task(transform, options)
     # Of a reference, its reader says so.
-    if reference is None and task.lattice.is_sheared and not all(map(landmark_extension, inputs)):
+    if options.reference is None and task.lattice.is_sheared and not all(map(landmark_extension, inputs)):
         _warn(transform, [shear_note(task.lattice)])
     written, failures = [], []
     for path, target in zip(inputs, targets, strict=True):
@@ -89,8 +106,8 @@ def warp_files(
             failures.append(str(error))
             continue
         written.append(target)
-        if tell is not None:
-            tell(target)
+        if on_written is not None:
+            on_written(target)
     if failures and len(inputs) > 1:
         raise UserError(
             f"{len(failures)} of {len(inputs)} inputs could not be warped, the others are in {out}: "
@@ -101,18 +118,18 @@ def warp_files(
     return written
 
 
-def _task(transform, inverse, reference, interpolation, background):
+def _task(transform, options):
     """The `_Task` of a result and of the options."""
-    found, *lattices = load_transform(transform)
+    forward, *lattices = load_transform(transform)
     frames = load_frames(transform)
     # A volume is pulled back: it is read at the places that the map of the grid's points names. Points are pushed.
-    pull, push = (found.inverse(), found) if inverse else (found, found.inverse())
-    source, lattice, frame = (*lattices, frames[1]) if inverse else (*lattices[::-1], frames[0])
-    if reference is not None:
-        volume = read_values(reference)
-        _warn(reference, volume.notes)
+    pull, push = (forward.inverse(), forward) if options.inverse else (forward, forward.inverse())
+    source, lattice, frame = (*lattices, frames[1]) if options.inverse else (*lattices[::-1], frames[0])
+    if options.reference is not None:
+        volume = read_values(options.reference)
+        _warn(options.reference, volume.notes)
         lattice, frame = volume.lattice, volume.frame
-    return _Task(pull, push, source, lattice, frame, interpolation, background)
+    return _Task(pull, push, source, lattice, frame, options.interpolation, options.background)
 
 
 @dataclass(eq=False)
@@ -123,7 +140,7 @@ class _Task:
         pull, push: The maps of the result's points to the input's, and back.
         source: The `Lattice` of the image that landmarks belong to.
         lattice, frame: Where the results lie, and the NIfTI code of that world.
-        interpolation, background: See `warp_files`.
+        interpolation, background: See `WarpOptions`.
     """
 
     pull: WorldMap
@@ -144,11 +161,12 @@ class _Task:
 
     def landmarks(self, path):
         """The `Landmarks` of a file, and where they go."""
-        found = read_landmarks(path)
-        missing = np.count_nonzero(np.isnan(found.points).any(axis=1))
-        _warn(path, [f"{missing} of {len(found.points)} points are not placed, and stay so."] if missing else ())
-        _warn(path, doubts(found.points, self.source, found.names))
-        return found, self.push(found.points)
+        landmarks = read_landmarks(path)
+        points = landmarks.points
+        missing = np.count_nonzero(np.isnan(points).any(axis=1))
+        _warn(path, [f"{missing} of {len(points)} points are not placed, and stay so."] if missing else ())
+        _warn(path, doubts(points, self.source, landmarks.names))
+        return landmarks, self.push(points)
 
     def volume(self, path):
         """A file's values on the lattice, a `Volume`."""

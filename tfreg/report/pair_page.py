@@ -1,4 +1,4 @@
-"""The HTML page of one registered pair: a viewer, the picture and the figures, in one file."""
+"""The HTML page of one registered pair: a viewer, the picture and the metrics, in one file."""
 
 import io
 from pathlib import Path

@@ -42,7 +42,9 @@ def write_pair_picture(path, fixed, moving, displacement_mm, fixed_labels=None, 
     board = np.where((rows + columns) % 2 == 0, fixed_slice, warped_slice)
     panels = [np.repeat(np.clip(panel, 0, 1)[..., None], 3, axis=-1) for panel in (fixed_slice, warped_slice, board)]
     if fixed_labels is not None:
-        fixed_outline, warped_outline = (_outline(slice_of(volume.array, 0)) for volume in (fixed_labels, warped_labels))
+        fixed_outline, warped_outline = (
+            _outline(slice_of(volume.array, 0)) for volume in (fixed_labels, warped_labels)
+        )
         panels[0][fixed_outline] = FIXED_COLOUR
         panels[1][fixed_outline] = FIXED_COLOUR
         panels[1][warped_outline] = WARPED_COLOUR

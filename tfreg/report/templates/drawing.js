@@ -1,6 +1,6 @@
 // Slices as pictures, and what lies over them.
 
-const NOT_REACHED = [44, 58, 71];
+const OUTSIDE = [44, 58, 71];
 const DIVERGING = [[5, 48, 97], [67, 147, 195], [247, 247, 247], [214, 96, 77], [103, 0, 31]];
 
 function rgba(red, green, blue, alpha) {
@@ -22,7 +22,7 @@ function greyTable(brightness, contrast) {
     const grey = Math.round(255 * Math.max(0, Math.min(1, share)));
     table[code] = rgba(grey, grey, grey, 255);
   }
-  table[0] = rgba(...NOT_REACHED, 255);
+  table[0] = rgba(...OUTSIDE, 255);
   return table;
 }
 
