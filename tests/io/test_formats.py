@@ -301,12 +301,12 @@ def test_wrong_dtype(tmp_path, labels):
 
 
 @pytest.mark.parametrize("labels", [False, True])
-@pytest.mark.parametrize("kept", [0.3, 0.6, 0.999])
-def test_truncated_gzip(tmp_path, kept, labels):
+@pytest.mark.parametrize("size", [0.3, 0.6, 0.999])
+def test_truncated_gzip(tmp_path, size, labels):
     noise = np.random.default_rng(0).integers(0, 255, (9, 8, 7), np.uint8)
     path = save(tmp_path / "a.nii.gz", noise)
     content = path.read_bytes()
-    path.write_bytes(content[: int(kept * len(content))])
+    path.write_bytes(content[: int(size * len(content))])
     assert "the gzip stream is truncated or damaged" in error_of(path, labels)
 
 

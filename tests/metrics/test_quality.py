@@ -42,7 +42,7 @@ def case(tools):
 
 def test_dice_and_tre_are_simpleitks(case):
     case, displacement_mm = case
-    found, warped = displacement_quality(case, displacement_mm)
+    measured, warped = displacement_quality(case, displacement_mm)
     field = to_itk(case.fixed.array, case.fixed.affine)
     vectors = sitk.GetImageFromArray((displacement_mm * FLIP).transpose(2, 1, 0, 3).astype(np.float64), isVector=True)
     vectors.CopyInformation(field)
@@ -52,15 +52,15 @@ def test_dice_and_tre_are_simpleitks(case):
     assert np.mean(sitk.GetArrayFromImage(theirs).transpose(2, 1, 0) == warped.array) > 0.999
     overlap = sitk.LabelOverlapMeasuresImageFilter()
     overlap.Execute(to_itk(case.fixed_labels.array, case.fixed_labels.affine), theirs)
-    assert set(found.labels) == {"2", "5", "7"}
-    for label, entry in found.labels.items():
+    assert set(measured.labels) == {"2", "5", "7"}
+    for label, entry in measured.labels.items():
         assert entry.dice == pytest.approx(overlap.GetDiceCoefficient(int(label)), abs=2e-3)
-    assert 0.2 < found.mean_dice < 0.95
-    assert found.mean_dice == pytest.approx(np.mean([entry.dice for entry in found.labels.values()]))
+    assert 0.2 < measured.mean_dice < 0.95
+    assert measured.mean_dice == pytest.approx(np.mean([entry.dice for entry in measured.labels.values()]))
     mapped = np.array([transform.TransformPoint(tuple(point * FLIP)) for point in case.fixed_points]) * FLIP
     differences = mapped - case.moving_points
-    assert found.landmarks.mean_mm == pytest.approx(np.linalg.norm(differences, axis=1).mean(), abs=1e-4)
-    assert found.landmarks.dy_mm == pytest.approx(np.abs(differences[:, 1]).mean(), abs=1e-4)
+    assert measured.landmarks.mean_mm == pytest.approx(np.linalg.norm(differences, axis=1).mean(), abs=1e-4)
+    assert measured.landmarks.dy_mm == pytest.approx(np.abs(differences[:, 1]).mean(), abs=1e-4)
 
 
 def test_a_folding_displacement_is_seen(case):
@@ -71,10 +71,10 @@ def test_a_folding_displacement_is_seen(case):
 
 def test_without_labels_and_points_there_is_the_map_alone(case):
     case, displacement_mm = case
-    found, warped = displacement_quality(ImagePair(case.fixed, case.moving), displacement_mm)
-    assert (found.labels, found.landmarks, found.labelled) == (None, LandmarkErrors(), VolumeChange())
-    assert found.everywhere.volume_ml > 0
-    assert found.folding_fraction is not None
+    measured, warped = displacement_quality(ImagePair(case.fixed, case.moving), displacement_mm)
+    assert (measured.labels, measured.landmarks, measured.labelled) == (None, LandmarkErrors(), VolumeChange())
+    assert measured.everywhere.volume_ml > 0
+    assert measured.folding_fraction is not None
     assert warped is None
 
 
@@ -82,10 +82,10 @@ def test_a_landmark_outside_takes_the_borders_displacement(case):
     case, displacement_mm = case
     outside = case.fixed.lattice.to_world([[-3.0, 5, 6]])
     moved = outside + displacement_mm[0, 5, 6]
-    found, _ = displacement_quality(
+    measured, _ = displacement_quality(
         ImagePair(case.fixed, case.moving, fixed_points=outside, moving_points=moved), displacement_mm
     )
-    assert found.landmarks.mean_mm == pytest.approx(0, abs=1e-4)
+    assert measured.landmarks.mean_mm == pytest.approx(0, abs=1e-4)
 
 
 def test_the_change_of_volume_is_the_closed_forms(rng):
@@ -114,23 +114,23 @@ def test_spheres_about_one_centre_lie_the_difference_of_their_radii_apart(spacin
     centre = (shape - 1) / 2
     radius = np.linalg.norm((np.moveaxis(np.indices(shape), 0, -1) - centre) * spacing, axis=-1)
     first, second = ((radius <= r).astype(np.int16) * 4 for r in radii)
-    (found,) = surface_distances_by_label(first, second, spacing).values()
+    (measured,) = surface_distances_by_label(first, second, spacing).values()
     step = max(spacing)
-    assert found["mean_mm"] == pytest.approx(abs(radii[0] - radii[1]), abs=0.25 * step)
-    assert abs(radii[0] - radii[1]) - 0.25 * step <= found["hd95_mm"] <= abs(radii[0] - radii[1]) + step
+    assert measured["mean_mm"] == pytest.approx(abs(radii[0] - radii[1]), abs=0.25 * step)
+    assert abs(radii[0] - radii[1]) - 0.25 * step <= measured["hd95_mm"] <= abs(radii[0] - radii[1]) + step
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_shifted_box(axis):
     """Two of six faces move by the shift, and the strips beside them by half of it."""
     spacing, size, shift = np.full(3, 1.5), np.array([30, 35, 31]), 4
-    found = shifted_box(axis, spacing, size, shift)
+    measured = shifted_box(axis, spacing, size, shift)
     distance, lengths = shift * spacing[axis], size * spacing
-    assert found["hd95_mm"] == pytest.approx(distance, rel=1e-6)
+    assert measured["hd95_mm"] == pytest.approx(distance, rel=1e-6)
     across = np.delete(lengths, axis)
     area = 2 * (across.prod() + lengths[axis] * across.sum())
     mean = (2 * across.prod() * distance + 2 * across.sum() * distance * distance / 2) / area
-    assert found["mean_mm"] == pytest.approx(mean, rel=0.12)  # voxels have a size
+    assert measured["mean_mm"] == pytest.approx(mean, rel=0.12)  # voxels have a size
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -146,33 +146,33 @@ def shifted_box(axis, spacing, size, shift):
         start = np.full(3, 6)
         start[axis] += offset
         box[tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))] = 9
-    (found,) = surface_distances_by_label(*boxes, spacing).values()
-    return found
+    (measured,) = surface_distances_by_label(*boxes, spacing).values()
+    return measured
 
 
 def test_surface_distances_are_those_of_the_nearest_surface_voxels(rng):
     """Against SciPy's tree of points, on random blobs that touch the border."""
     blobs = ndimage.gaussian_filter(rng.standard_normal((2, 13, 16, 11)), (0, 2, 2, 2)) > 0
     spacing = np.array([0.7, 1.1, 2.4])
-    (found,) = surface_distances_by_label(*blobs.astype(np.int32) * 3, spacing).values()
+    (measured,) = surface_distances_by_label(*blobs.astype(np.int32) * 3, spacing).values()
     surfaces = []
     for blob in blobs:
         neighbours = [np.roll(np.pad(blob, 1), step, axis)[1:-1, 1:-1, 1:-1] for axis in range(3) for step in (-1, 1)]
         surfaces.append(np.argwhere(blob & ~np.all(neighbours, axis=0)) * spacing)
     directed = [cKDTree(b).query(a)[0] for a, b in (surfaces, surfaces[::-1])]
-    assert found["mean_mm"] == pytest.approx(max(d.mean() for d in directed))
-    assert found["hd95_mm"] == pytest.approx(max(np.percentile(d, 95, method="lower") for d in directed))
+    assert measured["mean_mm"] == pytest.approx(max(d.mean() for d in directed))
+    assert measured["hd95_mm"] == pytest.approx(max(np.percentile(d, 95, method="lower") for d in directed))
 
 
 def test_equal_labels_touch_and_a_label_of_one_side_only_is_as_far_as_the_image_allows(rng):
     labels = ndimage.zoom(rng.integers(0, 3, (4, 5, 6)), 3, order=0)
-    found = surface_distances_by_label(labels, labels, (1, 2, 3))
-    assert found == {label: {"hd95_mm": 0.0, "mean_mm": 0.0} for label in (1, 2)}
+    measured = surface_distances_by_label(labels, labels, (1, 2, 3))
+    assert measured == {label: {"hd95_mm": 0.0, "mean_mm": 0.0} for label in (1, 2)}
     corner_to_corner = np.sqrt((11 * 1) ** 2 + (14 * 2) ** 2 + (17 * 3) ** 2)
     for sides in ((labels, np.where(labels == 1, 1, 0)), (np.where(labels == 1, 1, 0), labels)):
-        found = surface_distances_by_label(*sides, (1, 2, 3))
-        assert found[1] == {"hd95_mm": 0.0, "mean_mm": 0.0}
-        assert found[2] == pytest.approx({"hd95_mm": corner_to_corner, "mean_mm": corner_to_corner})
+        measured = surface_distances_by_label(*sides, (1, 2, 3))
+        assert measured[1] == {"hd95_mm": 0.0, "mean_mm": 0.0}
+        assert measured[2] == pytest.approx({"hd95_mm": corner_to_corner, "mean_mm": corner_to_corner})
 
 
 def balls(*centres, shape=(30, 28, 26)):
@@ -198,19 +198,19 @@ def test_a_lost_structure_is_never_an_improvement(rng, lost):
     off = quality(fixed, far)
     assert off.lost_labels == ()
     if lost == "in the fixed image":
-        found = quality(balls((15, 14, 13), None), far)
+        measured = quality(balls((15, 14, 13), None), far)
     elif lost == "in the moving image":
-        found = quality(fixed, balls((16, 14, 13), None))
+        measured = quality(fixed, balls((16, 14, 13), None))
     else:
         displacement_mm[fixed == 2] = (500, 0, 0)  # label 2 is read outside the moving image,
         displacement_mm[far == 2] = (500, 0, 0)  # wherever it lies
-        found = quality(fixed, far)
-    assert found.lost_labels == ("2",)
-    assert found.labels["2"].dice == 0
-    assert set(found.labels) == {"1", "2"}
-    assert found.mean_dice == pytest.approx(found.labels["1"].dice / 2)
-    assert found.mean_hd95_mm > off.mean_hd95_mm
-    assert found.mean_surface_mm > off.mean_surface_mm
+        measured = quality(fixed, far)
+    assert measured.lost_labels == ("2",)
+    assert measured.labels["2"].dice == 0
+    assert set(measured.labels) == {"1", "2"}
+    assert measured.mean_dice == pytest.approx(measured.labels["1"].dice / 2)
+    assert measured.mean_hd95_mm > off.mean_hd95_mm
+    assert measured.mean_surface_mm > off.mean_surface_mm
     stages = agreement(
         ImagePair(image, image, Volume(fixed, image.affine), Volume(balls((16, 14, 13), None), image.affine)),
         np.eye(4),

@@ -57,12 +57,12 @@ def test_views_are_the_pair_in_eight_bits(made):
     np.testing.assert_allclose(views.fixed.affine, fixed.affine)
     for transform, name in ((Transform.identity(fixed.lattice), "moving"), (result.transform, "warped")):
         expected = transform.warp(moving, fixed.lattice, fill=np.nan).array
-        found = views.picture(name).array
-        np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
-        assert 0.02 < np.isnan(found).mean() < 0.9
+        array = views.picture(name).array
+        np.testing.assert_array_equal(np.isnan(array), np.isnan(expected))
+        assert 0.02 < np.isnan(array).mean() < 0.9
         floor, ceiling = views.windows["moving"]
         np.testing.assert_allclose(
-            floor + (ceiling - floor) * found, np.clip(expected, floor, ceiling), atol=(ceiling - floor) / 500
+            floor + (ceiling - floor) * array, np.clip(expected, floor, ceiling), atol=(ceiling - floor) / 500
         )
     floor, ceiling = views.windows["fixed"]
     np.testing.assert_allclose((floor, ceiling), np.percentile(fixed.array, (0.5, 99.5)), rtol=1e-5)
@@ -95,12 +95,12 @@ def test_large_volumes_are_averaged_in_blocks(rng, tmp_path):
 def test_block_means(rng):
     array = rng.random((7, 4, 5), np.float32)
     np.testing.assert_array_equal(block_means(array, (1, 1, 1)), array)
-    found = block_means(array, (2, 3, 5))
-    assert found.shape == (4, 2, 1)
-    assert found[0, 0, 0] == pytest.approx(array[:2, :3].mean())
-    assert found[3, 1, 0] == pytest.approx(array[6:, 3:].mean())
+    means = block_means(array, (2, 3, 5))
+    assert means.shape == (4, 2, 1)
+    assert means[0, 0, 0] == pytest.approx(array[:2, :3].mean())
+    assert means[3, 1, 0] == pytest.approx(array[6:, 3:].mean())
     array[:, :2] = np.nan
-    assert found[0, 0, 0] != block_means(array, (2, 2, 5))[0, 1, 0]
+    assert means[0, 0, 0] != block_means(array, (2, 2, 5))[0, 1, 0]
     assert np.isnan(block_means(array, (2, 2, 5))[:, 0]).all()
 
 

@@ -328,8 +328,8 @@ def test_numbers_may_be_numpys_or_texts(pair, tools):
     moving = Volume(moving.array, far)
     expected = register(fixed, moving, model=run, background=-500.0)
     for background in (np.float32(-500), np.int16(-500), "-500"):
-        found = register(fixed, moving, model=run, background=background, check=np.bool_(False))
-        np.testing.assert_array_equal(found.warped.array, expected.warped.array)
+        result = register(fixed, moving, model=run, background=background, check=np.bool_(False))
+        np.testing.assert_array_equal(result.warped.array, expected.warped.array)
     assert (expected.warped.array == -500).any()
 
 
@@ -494,11 +494,11 @@ def test_a_run_whose_config_was_cut_short_is_refused(run_folder, tmp_path, damag
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("kept", [0, 100, 0.5, -1])
-def test_a_model_that_was_cut_short_is_refused(run_folder, tmp_path, kept):
+@pytest.mark.parametrize("size", [0, 100, 0.5, -1])
+def test_a_model_that_was_cut_short_is_refused(run_folder, tmp_path, size):
     run = shutil.copytree(run_folder, tmp_path / "run")
     content = (run / "model.keras").read_bytes()
-    (run / "model.keras").write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else kept])
+    (run / "model.keras").write_bytes(content[: int(size * len(content)) if 0 < size < 1 else size])
     with pytest.raises(UserError, match=r"run/model\.keras: is not a Keras model, or is damaged; copy it again"):
         load_run(run)
 
@@ -630,8 +630,8 @@ def test_lung_ct(shared_data, tmp_path, run_folder):
     lung = read_volume(data / "fixed_mask.nii.gz", labels=True).array != 0
     change = read_volume(out / "volume_change.nii.gz").array
     np.testing.assert_allclose(change[lung], 100 * (np.exp(result.log_jacobian[lung]) - 1), atol=1e-3)
-    told = json.loads((out / "report.json").read_text())["log_jacobian"]["1"]
-    assert told["volume_change_percent"] == pytest.approx(change[lung].mean(), abs=1e-3)
-    assert told["volume_ml"] == pytest.approx(lung.sum() * 1.366**2 * 2.5 / 1000, rel=1e-3)
+    change_of_lung = json.loads((out / "report.json").read_text())["log_jacobian"]["1"]
+    assert change_of_lung["volume_change_percent"] == pytest.approx(change[lung].mean(), abs=1e-3)
+    assert change_of_lung["volume_ml"] == pytest.approx(lung.sum() * 1.366**2 * 2.5 / 1000, rel=1e-3)
     identity = Transform.identity(Lattice((2, 2, 2), np.eye(4)))
     assert np.linalg.norm(identity(fixed_points) - moving_points, axis=1).mean() == pytest.approx(35.27, abs=0.005)

@@ -113,9 +113,9 @@ def test_of_a_tilted_gantry_the_user_is_told_before_the_work(tmp_path):
     with pytest.warns(InputWarning) as caught:
         fixed, moving, result = registered(tmp_path, tilted(2.0))
     for path in (fixed, moving):
-        (told,) = [str(each.message) for each in caught if str(each.message).startswith(f"{path}: ")]
-        assert "12 degrees off right angles" in told
-        assert "transform.h5" in told
+        (text,) = [str(each.message) for each in caught if str(each.message).startswith(f"{path}: ")]
+        assert "12 degrees off right angles" in text
+        assert "transform.h5" in text
     with pytest.raises(RuntimeError, match="orthonormal"):
         sitk.ReadImage(str(result / "warped.nii.gz"))
     # What the message names instead, and tfreg itself.

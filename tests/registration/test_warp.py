@@ -335,10 +335,10 @@ def test_header_notes_are_told(plain, tmp_path):
 
 @pytest.mark.parametrize(("background", "dtype"), [(-1, np.int16), (300, np.int16), (7, np.uint8), (40000, np.uint16)])
 def test_labels_hold_the_background(plain, tmp_path, background, dtype):
-    array, found, texts = warped(
+    array, stored, texts = warped(
         plain, blocks([9, 3, 3], np.uint8), tmp_path, interpolation="nearest", background=background
     )
-    assert (found, texts) == (dtype, [])
+    assert (stored, texts) == (dtype, [])
     assert (array[:4] == background).all()  # 8 mm that the moving image does not reach
     np.testing.assert_array_equal(array[4:], blocks([9, 3, 3], np.uint8)[:8])
 
@@ -355,10 +355,10 @@ def test_a_background_that_labels_cannot_hold(plain, tmp_path, background, text)
 def test_an_image_holds_any_background_that_float32_holds(plain, tmp_path):
     array = np.random.default_rng(1).integers(-1000, 1000, (12, 13, 14)).astype(np.int16)
     for background in (0.5, -70000.0, np.nan):
-        found, _, texts = warped(plain, array, tmp_path, interpolation="nearest", background=background)
+        result, _, texts = warped(plain, array, tmp_path, interpolation="nearest", background=background)
         assert texts == []
-        np.testing.assert_array_equal(found[:4], np.full((4, 13, 14), background, np.float32))
-        np.testing.assert_array_equal(found[4:], array[:8])
+        np.testing.assert_array_equal(result[:4], np.full((4, 13, 14), background, np.float32))
+        np.testing.assert_array_equal(result[4:], array[:8])
     with pytest.raises(UserError, match="beyond float32"):
         warped(plain, array, tmp_path, background=1e39)
 
@@ -366,12 +366,12 @@ def test_an_image_holds_any_background_that_float32_holds(plain, tmp_path):
 def test_outside_a_ct_by_nearest_neighbour_is_its_smallest_value(plain, tmp_path):
     array = np.random.default_rng(1).normal(40, 30, (12, 13, 14)).astype(np.int16)
     array[:, :3] = -1000
-    found, dtype, texts = warped(plain, array, tmp_path, interpolation="nearest")
+    result, dtype, texts = warped(plain, array, tmp_path, interpolation="nearest")
     assert (dtype, texts) == (np.int16, [])
-    assert (found[:4] == -1000).all()
-    np.testing.assert_array_equal(found[4:], array[:8])
-    found, dtype, texts = warped(plain, array + np.float32(0.25), tmp_path, interpolation="nearest")
-    assert (found[:4] == -999.75).all()
+    assert (result[:4] == -1000).all()
+    np.testing.assert_array_equal(result[4:], array[:8])
+    result, dtype, texts = warped(plain, array + np.float32(0.25), tmp_path, interpolation="nearest")
+    assert (result[:4] == -999.75).all()
     assert dtype == np.float32
     assert texts == ["its values are not whole numbers: it was warped as an image, not as labels."]
 
@@ -384,8 +384,8 @@ def test_lost_structures_are_told_with_their_numbers(plain, tmp_path):
     assert texts == [f"1 of 3 {lost}: 11145 (162 voxels)."]
     far = np.diag([2.0, 2, 2, 1])
     far[:3, 3] = 500
-    found, _, texts = warped(plain, array, tmp_path, affine=far, interpolation="nearest")
-    assert not found.any()
+    result, _, texts = warped(plain, array, tmp_path, affine=far, interpolation="nearest")
+    assert not result.any()
     assert texts == [f"3 of 3 {lost}: 3 (324 voxels), 9 (162 voxels), 11145 (162 voxels)."]
 
 
@@ -394,9 +394,9 @@ def test_large_labels_are_exact(plain, tmp_path, dtype):
     values = [3, 14175, 2**24 + 2 if dtype == np.float32 else 2**24 + 1]
     values += [2**63 + 4096] if dtype == np.uint64 else []
     array = blocks(values, dtype)
-    found, kept, texts = warped(plain, array, tmp_path, affine=np.diag([2.0, 2, 2, 1]), interpolation="nearest")
-    np.testing.assert_array_equal(found, array)
-    assert np.dtype(kept).kind in "iu"
+    result, stored, texts = warped(plain, array, tmp_path, affine=np.diag([2.0, 2, 2, 1]), interpolation="nearest")
+    np.testing.assert_array_equal(result, array)
+    assert np.dtype(stored).kind in "iu"
     assert texts == []
 
 
@@ -413,9 +413,9 @@ def test_labels_by_linear_interpolation_are_doubted(plain, tmp_path):
 def test_labels_where_nothing_was_measured(plain, tmp_path):
     array = blocks([9, 3, 3], np.float32)
     array[0] = np.nan
-    found, _, texts = warped(plain, array, tmp_path, interpolation="nearest")
+    result, _, texts = warped(plain, array, tmp_path, interpolation="nearest")
     assert texts == ["182 voxels that are not finite were taken as background, 0."]
-    np.testing.assert_array_equal(np.unique(found), [0, 3, 9])
+    np.testing.assert_array_equal(np.unique(result), [0, 3, 9])
 
 
 @pytest.mark.parametrize("interpolation", ["linear", "cubic"])
@@ -427,18 +427,18 @@ def test_padding_does_not_bleed_into_what_is_warped(plain, tmp_path, interpolati
     for value in np.float32([-2048, -32768, -3e38]):
         array = tissue.copy()
         array[:, :4] = value
-        found, _, texts = warped(plain, array, tmp_path, affine=affine, interpolation=interpolation)
+        result, _, texts = warped(plain, array, tmp_path, affine=affine, interpolation=interpolation)
         text = "672 voxels that hold padding or are not finite have no part in the warped image, which is"
         assert texts == [f"{text} {value:g} there."]
-        assert (found[:, :4] == value).all()
-        results.append(np.where(found == value, np.nan, found))
+        assert (result[:, :4] == value).all()
+        results.append(np.where(result == value, np.nan, result))
         np.testing.assert_array_equal(results[-1], results[0])
     assert np.nanmin(results[0]) > -150
 
 
 def test_an_image_without_a_finite_value(plain, tmp_path):
-    found, _, texts = warped(plain, np.full((12, 13, 14), np.nan, np.float32), tmp_path)
-    assert np.isnan(found).all()
+    result, _, texts = warped(plain, np.full((12, 13, 14), np.nan, np.float32), tmp_path)
+    assert np.isnan(result).all()
     assert texts == ["no voxel has a finite value."]
 
 

@@ -39,9 +39,9 @@ def test_a_linear_transform_is_exact(orientation, turned):
     field = grid_field(fixed, (points @ matrix.T + [5, -70, 11] - points).astype(np.float32))
     assert (field.codes == 128).all()
     upright = fixed.reoriented("RAS").lattice
-    voxels, reached_mm = decoded(field, upright.shape)
+    voxels, mapped_mm = decoded(field, upright.shape)
     expected = upright.to_voxel(upright.to_world(voxels) @ matrix.T + [5, -70, 11]) * upright.spacing
-    np.testing.assert_allclose(reached_mm, expected, atol=1e-3)
+    np.testing.assert_allclose(mapped_mm, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
@@ -57,11 +57,11 @@ def test_a_deformation_is_close(rng, orientation, monkeypatch):
     )
     field = grid_field(fixed, change)
     assert np.prod(field.codes.shape[:3]) <= 500
-    voxels, reached_mm = decoded(field, upright.shape)
+    voxels, mapped_mm = decoded(field, upright.shape)
     for d in range(3):
         there = ndimage.map_coordinates(smooth[..., d], np.moveaxis(voxels, -1, 0), order=1)
         # The world's axes are the volume's own here.
-        np.testing.assert_allclose(reached_mm[..., d], voxels[..., d] * upright.spacing[d] + there, atol=0.06)
+        np.testing.assert_allclose(mapped_mm[..., d], voxels[..., d] * upright.spacing[d] + there, atol=0.06)
 
 
 def test_two_slices_are_enough():

@@ -21,19 +21,19 @@ def test_a_picture_does_not_depend_on_how_a_person_draws(tmp_path):
 
 
 def test_a_picture_that_fails_is_left_out_with_a_warning(tmp_path):
-    told, path = [], tmp_path / "report.png"
-    with optional_picture(path, told.append):
+    texts, path = [], tmp_path / "report.png"
+    with optional_picture(path, texts.append):
         path.write_bytes(b"half")
         raise RuntimeError("latex was not\nfound")
-    assert told == ["report.png could not be drawn (latex was not found); the other results are complete."]
+    assert texts == ["report.png could not be drawn (latex was not found); the other results are complete."]
     assert not path.exists()
 
 
 def test_a_picture_that_succeeds_is_left(tmp_path):
-    told, path = [], tmp_path / "report.png"
-    with optional_picture(path, told.append):
+    texts, path = [], tmp_path / "report.png"
+    with optional_picture(path, texts.append):
         Figure().savefig(path)
-    assert (told, path.is_file()) == ([], True)
+    assert (texts, path.is_file()) == ([], True)
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])

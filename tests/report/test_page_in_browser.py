@@ -77,7 +77,7 @@ def slices(driver):
     }
 
 
-def shown(driver, plane):
+def pixels_of(driver, plane):
     """`(rows, columns, 3)`, the colours in the middle of every voxel of a slice."""
     _, across, up = PLANES[plane]
     rows, columns = SHAPE[up], SHAPE[across]
@@ -114,8 +114,8 @@ def test_every_voxel_is_where_a_radiologist_expects_it(page, mode):
     change(page.driver, mode=mode)
     for plane, index in slices(page.driver).items():
         expected = greys(upright(page.volumes[mode], plane, index))
-        found = shown(page.driver, plane)
-        np.testing.assert_allclose(without_letters(found), without_letters(expected), atol=1)
+        canvas = pixels_of(page.driver, plane)
+        np.testing.assert_allclose(without_letters(canvas), without_letters(expected), atol=1)
         width, height = page.driver.execute_script(
             "const c = document.getElementById(arguments[0]); return [c.clientWidth, c.clientHeight]", plane
         )
@@ -129,15 +129,15 @@ def test_the_slices_start_in_the_labels_and_follow_their_sliders(page):
     for plane, index in slices(page.driver).items():
         assert index == pytest.approx(middle[PLANES[plane][0]], abs=0.51)
     change(page.driver, mode="warped")
-    before = {plane: shown(page.driver, plane) for plane in PLANES}
+    before = {plane: pixels_of(page.driver, plane) for plane in PLANES}
     change(page.driver, slice_coronal=2)
     np.testing.assert_allclose(
-        without_letters(shown(page.driver, "coronal")),
+        without_letters(pixels_of(page.driver, "coronal")),
         without_letters(greys(upright(page.volumes["warped"], "coronal", 2))),
         atol=1,
     )
     for plane in ("axial", "sagittal"):
-        np.testing.assert_array_equal(shown(page.driver, plane), before[plane])
+        np.testing.assert_array_equal(pixels_of(page.driver, plane), before[plane])
     assert page.driver.find_element("id", "place-coronal").text == "3 / 10"
 
 
@@ -152,13 +152,13 @@ def test_the_keyboard_moves_a_slice(page):
 def test_left_of_the_divider_is_fixed_and_right_of_it_warped(page, share):
     change(page.driver, mode="swipe", divider=share)
     for plane, index in slices(page.driver).items():
-        found = shown(page.driver, plane)
+        canvas = pixels_of(page.driver, plane)
         fixed, warped = (greys(upright(page.volumes[name], plane, index)) for name in ("fixed", "warped"))
-        columns = (np.arange(found.shape[1]) + 0.5) / found.shape[1]
+        columns = (np.arange(canvas.shape[1]) + 0.5) / canvas.shape[1]
         for side, expected in ((columns < share / 100 - 0.06, fixed), (columns > share / 100 + 0.06, warped)):
             assert side.sum() > 1
             np.testing.assert_allclose(
-                without_letters(found * side[:, None]), without_letters(expected * side[:, None]), atol=1
+                without_letters(canvas * side[:, None]), without_letters(expected * side[:, None]), atol=1
             )
         assert np.abs(fixed - warped)[2:-2].max() > 100
 
@@ -166,17 +166,17 @@ def test_left_of_the_divider_is_fixed_and_right_of_it_warped(page, share):
 def test_the_checkerboard_alternates(page):
     change(page.driver, mode="checkerboard", tile=4)
     index = slices(page.driver)["axial"]
-    found, fixed, warped = (
-        shown(page.driver, "axial"),
+    canvas, fixed, warped = (
+        pixels_of(page.driver, "axial"),
         *(greys(upright(page.volumes[name], "axial", index)) for name in ("fixed", "warped")),
     )
     # Voxels of 2 x 3 mm in tiles of 4 mm.
-    rows, columns = np.indices(found.shape[:2])
+    rows, columns = np.indices(canvas.shape[:2])
     tile = np.floor((rows + 0.5) * 3 / 4) + np.floor((columns + 0.5) * 2 / 4)
     expected = np.where((tile % 2 == 0)[..., None], fixed, warped)
     clear = np.abs(((rows + 0.5) * 3) % 4 - 2) < 1.5
     np.testing.assert_allclose(
-        without_letters(found * clear[..., None]), without_letters(expected * clear[..., None]), atol=1
+        without_letters(canvas * clear[..., None]), without_letters(expected * clear[..., None]), atol=1
     )
 
 
@@ -184,16 +184,16 @@ def test_the_checkerboard_alternates(page):
 def test_differences_are_red_where_fixed_is_brighter(page, mode, other):
     change(page.driver, mode=mode)
     index = slices(page.driver)["sagittal"]
-    found = shown(page.driver, "sagittal")
+    canvas = pixels_of(page.driver, "sagittal")
     fixed, compared = (upright(page.volumes[name], "sagittal", index).astype(int) for name in ("fixed", other))
     difference = np.where((fixed > 0) & (compared > 0), fixed - compared, 0)
-    redness = found[..., 0] - found[..., 2]
+    redness = canvas[..., 0] - canvas[..., 2]
     inside = np.zeros(difference.shape, bool)
     inside[2:-2, 1:-1] = True
     assert (redness[inside & (difference > 20)] > 0).all()
     assert (redness[inside & (difference < -20)] < 0).all()
-    unreached = inside & (compared == 0)
-    assert (found[unreached] == (44, 58, 71)).all()
+    outside = inside & (compared == 0)
+    assert (canvas[outside] == (44, 58, 71)).all()
     assert page.driver.find_element("id", "difference-words").text == f"fixed − {other}"
 
 
@@ -219,9 +219,9 @@ def test_overlays_come_and_go(page, overlay):
 def test_the_jacobian_is_red_where_the_moving_image_is_larger_and_only_in_labels(page):
     change(page.driver, mode="fixed", jacobian=True, opacity=1)
     for plane, index in slices(page.driver).items():
-        found = shown(page.driver, plane)
+        canvas = pixels_of(page.driver, plane)
         logarithm, labels = (upright(page.volumes[name], plane, index) for name in ("log_jacobian", "labels"))
-        redness = found[..., 0] - found[..., 2]
+        redness = canvas[..., 0] - canvas[..., 2]
         inside = labels > 0
         assert (np.abs(logarithm[inside]) > 0.05).sum() > 5
         assert (redness[inside & (logarithm > 0.05)] > 0).all()

@@ -76,9 +76,9 @@ def test_voxels_lie_upright(pair_of, orientation, turned):
     assert page.data["shape"] == list(shape)
     np.testing.assert_allclose(page.data["spacing"], [2.0, 3.0, 2.5])
     for name in ("fixed", "moving", "warped", "labels"):
-        found = decoded(page, name, shape)
-        np.testing.assert_array_equal(found, pair.upright[name])
-        assert page.data["mosaics"][name]["checksum"] == found.sum()
+        array = decoded(page, name, shape)
+        np.testing.assert_array_equal(array, pair.upright[name])
+        assert page.data["mosaics"][name]["checksum"] == array.sum()
     jacobian, limit = decoded(page, "jacobian", shape).astype(float), page.data["jacobianLimit"]
     inside = pair.upright["labels"] > 0
     expected = np.clip(pair.upright["log_jacobian"], -limit, limit)

@@ -44,11 +44,13 @@ def test_three_panels_upright_and_in_proportion(tmp_path, rng, orientation):
 
 def test_warped_labels_are_outlined_beside_the_fixed_ones(tmp_path, rng):
     fixed = volume(noise(rng))
-    known, found = (np.zeros(SHAPE, np.uint8) for _ in range(2))
-    known[4:10, 5:15, 4:10] = 1
-    found[14:20, 5:15, 4:10] = 1
+    fixed_labels, warped_labels = (np.zeros(SHAPE, np.uint8) for _ in range(2))
+    fixed_labels[4:10, 5:15, 4:10] = 1
+    warped_labels[14:20, 5:15, 4:10] = 1
     path = tmp_path / "pair.png"
-    write_pair_picture(path, fixed, fixed, np.zeros((*SHAPE, 3)), fixed.with_array(known), fixed.with_array(found))
+    write_pair_picture(
+        path, fixed, fixed, np.zeros((*SHAPE, 3)), fixed.with_array(fixed_labels), fixed.with_array(warped_labels)
+    )
     drawn = [
         [np.isclose(panel, colour, atol=0.01).all(axis=-1).any() for colour in (FIXED_COLOUR, WARPED_COLOUR)]
         for panel in panels(path)

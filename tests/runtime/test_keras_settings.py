@@ -57,12 +57,12 @@ def test_networks_are_the_same_whatever_the_layout_and_the_precision_policy(othe
     keras.config.set_floatx("float32")
     small = {"encoder_filters": (3, 4), "encoder_dilations": (1, 2), "decoder_filters": (3,), "squeeze_ratio": 2}
     network, classifier = build_registration_network(**small), build_classifier((6, 7, 5), 3, 2, 4)
-    found, health = network(pair), classifier({"deformation": deformation})["probability"]
+    answer, health = network(pair), classifier({"deformation": deformation})["probability"]
     with own_keras_settings():
         same = build_registration_network(**small)
         same.set_weights(network.get_weights())
         expected = same(pair)
-    assert {name: tuple(value.shape) for name, value in found.items()} == {
+    assert {name: tuple(value.shape) for name, value in answer.items()} == {
         "warped": (1, 8, 9, 7, 1),
         "displacement": (1, 8, 9, 7, 3),
         "linear": (1, 3, 4),
@@ -70,8 +70,8 @@ def test_networks_are_the_same_whatever_the_layout_and_the_precision_policy(othe
     }
     assert health.shape == (2, 1)
     for name, value in expected.items():
-        assert keras.backend.standardize_dtype(found[name].dtype) == "float32"
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
+        assert keras.backend.standardize_dtype(answer[name].dtype) == "float32"
+        np.testing.assert_array_equal(answer[name], value, err_msg=name)
 
 
 def test_a_network_refuses_another_float_type(other_settings):
@@ -83,9 +83,9 @@ def test_the_settings_of_the_program_around_come_back_after_the_last_context(oth
     with own_keras_settings():
         with own_keras_settings():
             pass
-        found = settings()
-        assert found.pop("dtype_policy").name == "float32"
-        assert found == {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
+        answer = settings()
+        assert answer.pop("dtype_policy").name == "float32"
+        assert answer == {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
     assert settings() == other_settings
 
 

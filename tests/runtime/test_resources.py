@@ -26,10 +26,10 @@ def test_keras_finds_jax_where_it_is_asked_for():
 
 
 @pytest.mark.parametrize(
-    ("environment", "device", "told"),
+    ("environment", "device", "expected"),
     [({}, "gpu", "--device gpu: JAX sees no GPU here"), ({"JAX_PLATFORMS": "nothing"}, "", "JAX does not start here")],
 )
-def test_jax_without_what_is_asked_for_is_one_line(environment, device, told):
+def test_jax_without_what_is_asked_for_is_one_line(environment, device, expected):
     pytest.importorskip("jax")
     program = (
         "from tfreg.errors import UserError\n"
@@ -39,11 +39,11 @@ def test_jax_without_what_is_asked_for_is_one_line(environment, device, told):
         "except UserError as error:\n"
         "    print(error)\n"
     )
-    found = answer(
+    text = answer(
         program, **({"KERAS_BACKEND": "jax", "CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": ""} | environment)
     )
-    assert found.startswith(told)
-    assert found.count("\n") == 1
+    assert text.startswith(expected)
+    assert text.count("\n") == 1
 
 
 def test_what_is_loaded_at_the_start_is_not_searched_for_garbage_and_what_comes_later_is():

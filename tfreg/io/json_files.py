@@ -60,17 +60,17 @@ class Record(BaseModel):
 
     Attributes:
         FORMAT: The number of the format that is written; it grows where a field is renamed or means something else.
-        KIND: What a file is of, in words.
+        KIND: What a file is of, in words, where a message can say so.
         CURE: What to do where a file is of something else.
-        AGAIN: What to do where a file is damaged.
+        AGAIN: What to do where a file cannot be read, if that is not `CURE`.
         format: The format of the file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     FORMAT: ClassVar[int] = 1
-    KIND: ClassVar[str] = "tfreg"
+    KIND: ClassVar[str] = ""
     CURE: ClassVar[str] = "make it again with this version"
-    AGAIN: ClassVar[str] = "make it again with this version"
+    AGAIN: ClassVar[str] = ""
     format: int = 0
 
     def model_post_init(self, _context: Any) -> None:
@@ -101,19 +101,25 @@ class Record(BaseModel):
             UserError: If something is missing or has another type, or the format is of a later version.
         """
         if not isinstance(content, dict):
-            raise UserError(f"{source}: is not of {cls.KIND}; {cls.CURE}")
+            raise UserError(cls._something_else(source))
         number = content.get("format", 0)
         if isinstance(number, int) and number > cls.FORMAT:
             raise UserError(f"{source}: is of a later version of tfreg; update tfreg")
         try:
             return cls.model_validate(content if number == cls.FORMAT else cls.upgraded(dict(content)))
         except (ValidationError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{source}: is not of {cls.KIND}; {cls.CURE}") from error
+            raise UserError(cls._something_else(source)) from error
+
+    @classmethod
+    def _something_else(cls, source):
+        """What to say of a file that is no such record."""
+        what = f"is not of {cls.KIND}" if cls.KIND else "is damaged, or something else"
+        return f"{source}: {what}; {cls.CURE}"
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
         """The record that a file holds; errors as of `parse`, and where it cannot be read."""
-        return cls.parse(read_json(path, cls.AGAIN), path)
+        return cls.parse(read_json(path, cls.AGAIN or cls.CURE), path)
 
     def text(self) -> str:
         """The text of its file; what is not known is left out."""

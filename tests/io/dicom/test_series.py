@@ -28,7 +28,7 @@ def write_series(folder, array=ARRAY, series="1.2.3", step=(0, 0, 2.5), rotation
     origin = np.array([-20, 30, 40])
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
-    known = locale.setlocale(locale.LC_ALL)
+    before = locale.setlocale(locale.LC_ALL)
     for k in range(array.shape[2]):
         if k in skip:
             continue
@@ -50,7 +50,7 @@ def write_series(folder, array=ARRAY, series="1.2.3", step=(0, 0, 2.5), rotation
         # The file names run against the slices.
         writer.SetFileName(str(folder / f"{series}_{99 - k}.dcm"))
         writer.Execute(image)
-    locale.setlocale(locale.LC_ALL, known)  # which GDCM has changed
+    locale.setlocale(locale.LC_ALL, before)  # which GDCM has changed
     return folder
 
 
@@ -190,8 +190,8 @@ def test_an_index_is_no_slice(tmp_path):
 def test_every_truncation_is_refused(tmp_path):
     folder = write_slices(tmp_path / "a")
     content = (folder / "1.2.3_94.dcm").read_bytes()
-    for kept in range(0, len(content), 7):
-        (folder / "1.2.3_94.dcm").write_bytes(content[:kept])
+    for size in range(0, len(content), 7):
+        (folder / "1.2.3_94.dcm").write_bytes(content[:size])
         assert "1.2.3_94.dcm" in error_of(folder)
 
 
@@ -248,13 +248,13 @@ def damage(path):
     path.write_bytes(path.read_bytes()[:-20])
 
 
-@pytest.mark.parametrize("kept", [140, 0.4, 0.7, 0.9, -20, -1])
+@pytest.mark.parametrize("size", [140, 0.4, 0.7, 0.9, -20, -1])
 @pytest.mark.parametrize("name", ["1.2.3_94.dcm", "1.2.3_97.dcm"])
-def test_a_truncated_file_is_named(tmp_path, kept, name):
+def test_a_truncated_file_is_named(tmp_path, size, name):
     """Without it an end of the volume would be missing."""
     file = write_slices(tmp_path / "a") / name
     content = file.read_bytes()
-    file.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else kept])
+    file.write_bytes(content[: int(size * len(content)) if 0 < size < 1 else size])
     text = error_of(tmp_path / "a")
     assert str(file) in text
     assert "truncated" in text or "damaged" in text

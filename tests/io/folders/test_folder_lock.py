@@ -84,9 +84,9 @@ def test_the_lock_of_another_machine_is_taken_over_without_a_sign_of_life(tmp_pa
     foreign(tmp_path / "run", 0.6)
     with locked_folder(tmp_path / "run"):
         assert f"pid={os.getpid()}\n" in (tmp_path / "run" / LOCK).read_text()
-    told = capsys.readouterr().err
-    assert "is locked by process 4711 on elsewhere since 2026-01-02 03:04:05 +0000" in told
-    assert told.count("\n") == 1
+    text = capsys.readouterr().err
+    assert "is locked by process 4711 on elsewhere since 2026-01-02 03:04:05 +0000" in text
+    assert text.count("\n") == 1
 
 
 def test_the_lock_of_another_machine_is_respected_with_a_sign_of_life(tmp_path, hurried):

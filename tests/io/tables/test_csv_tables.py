@@ -16,10 +16,10 @@ def test_what_is_written_is_read(tmp_path):
     assert table_text(["x"], [[0.5], [3]]) == "x\n0.5\n3\n"
 
 
-def refused(path, content, known=("split", "labels")):
+def refused(path, content, optional=("split", "labels")):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError) as caught:
-        read_table(path, ("id", "image"), known)
+        read_table(path, ("id", "image"), optional)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
     return str(caught.value)

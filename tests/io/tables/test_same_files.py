@@ -77,9 +77,9 @@ def test_pairs(files):
         ([PairFiles("p", a, b, files / "a_labels.nii", files / "a_labels.nii")], "the same labels: a.nii = b.nii"),
         ([PairFiles("p", a, b, **points)], "the same points on both sides: p"),
     ):
-        with pytest.warns(InputWarning) as told:
+        with pytest.warns(InputWarning) as caught:
             check_pairs("pairs.csv", pairs)
-        assert any(words in str(warning.message) for warning in told)
+        assert any(words in str(warning.message) for warning in caught)
     with pytest.raises(UserError, match=r"the labels of a.nii are the image b.nii"):
         check_pairs("pairs.csv", [PairFiles("p", a, b, files / "b.nii", files / "b_labels.nii")])
     with warnings.catch_warnings():

@@ -32,9 +32,9 @@ def run(tmp_path, rng):
 
 
 def test_the_record_names_people_and_no_paths(run):
-    found = json.loads((run / "subjects.json").read_text())
-    assert {split: set(people) for split, people in found.items()} == {"train": {"a", "b"}, "validation": {"c"}}
-    assert all(len(digests) == 2 for people in found.values() for digests in people.values())
+    splits = json.loads((run / "subjects.json").read_text())
+    assert {split: set(people) for split, people in splits.items()} == {"train": {"a", "b"}, "validation": {"c"}}
+    assert all(len(digests) == 2 for people in splits.values() for digests in people.values())
     assert str(run.parent) not in (run / "subjects.json").read_text()
 
 
@@ -48,13 +48,13 @@ def test_people_are_known_by_their_images(run):
         pair(folder, "y", "d_in", "y_ex"),
         pair(folder, "d", "d_more", "d_ex"),
     ]
-    with pytest.warns(InputWarning) as told:
-        found = seen_by({"run": run}, pairs)["run"]
-    assert found == {"x": "train", "y": "validation"}
-    texts = [str(warning.message) for warning in told]
+    with pytest.warns(InputWarning) as caught:
+        people = seen_by({"run": run}, pairs)["run"]
+    assert people == {"x": "train", "y": "validation"}
+    texts = [str(warning.message) for warning in caught]
     assert any("run was trained on 1 of the 3 people here: x;" in text for text in texts)
     assert any("run had its best epoch chosen on 1 of the 3 people here: y;" in text for text in texts)
-    assert [seen_in(found, one) for one in pairs] == [{"x": "train"}, {"x": "train"}, {"y": "validation"}, {}]
+    assert [seen_in(people, one) for one in pairs] == [{"x": "train"}, {"x": "train"}, {"y": "validation"}, {}]
 
 
 def test_namesakes_are_only_suspicious(run):
