@@ -11,7 +11,7 @@ from tfreg.classification import cohort as health_cohort
 from tfreg.classification.cohort import read_cohort
 from tfreg.config import Classification, parse_section
 from tfreg.errors import InputWarning, UserError
-from tfreg.io.folders.content import content_digest
+from tfreg.io.digests import voxels_digest
 from tfreg.io.tables.manifest import pairs_from_subjects
 from tfreg.registration.cohort import Registered
 
@@ -83,7 +83,7 @@ def test_a_split_that_is_nearly_known(cohort):
 def test_people_are_known_by_their_images(cohort, tmp_path):
     """Another deformation's key, as without labels or with other options, does not make them others."""
     found = cohort("healthy", "ill", "ill")
-    trained_on = {content_digest(tmp_path / "p1_in.nii")}
+    trained_on = {voxels_digest(tmp_path / "p1_in.nii")}
     assert found.seen(set(), trained_on) == ["p1"]
     assert found.seen({found.keys[2]}, trained_on) == ["p1", "p2"]
     kept = found.without(["p1"])

@@ -10,7 +10,7 @@ from tfreg.evaluation.measure import Task, measure
 from tfreg.evaluation.methods import Method, plan_methods, reference_of
 from tfreg.evaluation.row import Row
 from tfreg.evaluation.store import EvaluationSettings, Store
-from tfreg.io.folders.input_digests import digest_of
+from tfreg.io.digests import pair_digest
 from tfreg.io.formats import write_volume
 from tfreg.io.tables.manifest import PairFiles
 from tfreg.runtime.resources import Resources
@@ -112,7 +112,7 @@ def test_other_tools_see_no_padding(tmp_path, monkeypatch, rng):
     monkeypatch.setitem(BASELINES, "tool", Baseline(tool, "numpy", "numpy", ""))
     pair = PairFiles("a", *files)
     method = Method("tool", "baseline", RegistrationOptions(init="header"))
-    assert measure(Task("pairs", pair, method, digest_of(pair)), Resources(threads=1)).error is None
+    assert measure(Task("pairs", pair, method, pair_digest(pair)), Resources(threads=1)).error is None
     np.testing.assert_array_equal(seen[0], array)
     np.testing.assert_array_equal(seen[1][3:], array[3:])
     assert (seen[1][:3] == array[3:].min()).all()

@@ -12,7 +12,7 @@ from training_runs import QUICK, TINY, changed, history_of, needs_tensorflow, ti
 
 from tfreg.config import Config, parse_config
 from tfreg.errors import InputWarning, UserError, WorkError
-from tfreg.io.folders.content import content_digest
+from tfreg.io.digests import voxels_digest
 from tfreg.io.formats import read_volume
 from tfreg.io.tables.manifest import read_subjects, write_subjects
 from tfreg.metrics.overlap import dice_by_label
@@ -190,7 +190,7 @@ def test_a_run_records_its_people(trained, data):
     for split, people in recorded.items():
         subjects = [subject for subject in read_subjects(data) if subject.split == split]
         assert people == {
-            name: sorted(content_digest(s.image) for s in subjects if s.subject == name)
+            name: sorted(voxels_digest(s.image) for s in subjects if s.subject == name)
             for name in sorted({subject.subject for subject in subjects})
         }
     assert str(data.parent) not in (run / "subjects.json").read_text()

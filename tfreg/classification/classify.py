@@ -22,7 +22,7 @@ from tfreg.classification.trained_classifier import (
 )
 from tfreg.config import Classification, load_config
 from tfreg.errors import InputWarning, UserError
-from tfreg.io.folders.input_digests import file_digest
+from tfreg.io.digests import file_digest
 from tfreg.io.folders.result_file import check_file, written_files
 from tfreg.io.folders.result_folder import Kind, claimed_result
 from tfreg.io.tables.csv_tables import table_text

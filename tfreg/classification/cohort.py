@@ -7,7 +7,7 @@ import numpy as np
 
 from tfreg.config import Processing, checked
 from tfreg.errors import InputWarning, UserError, WorkError
-from tfreg.io.folders.content import content_digest
+from tfreg.io.digests import voxels_digest
 from tfreg.io.tables.manifest import read_subjects
 from tfreg.io.tables.manifest_checks import SPLITS
 from tfreg.io.tables.same_files import check_subjects
@@ -39,7 +39,7 @@ class Cohort:
     def images(self):
         """Each subject's images by their content, a list of sets of digests."""
         return [
-            {content_digest(path) for path in (subject.pair.fixed, subject.pair.moving)} for subject in self.registered
+            {voxels_digest(path) for path in (subject.pair.fixed, subject.pair.moving)} for subject in self.registered
         ]
 
     def seen(self, keys, images):

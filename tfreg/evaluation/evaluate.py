@@ -16,8 +16,8 @@ from tfreg.evaluation.row import Row
 from tfreg.evaluation.store import EvaluationSettings, Store
 from tfreg.evaluation.summarise import summarise
 from tfreg.evaluation.summary import EvaluationSummary
+from tfreg.io.digests import pair_digest
 from tfreg.io.folders.folder_lock import locked_folder
-from tfreg.io.folders.input_digests import digest_of
 from tfreg.io.formats import header_size
 from tfreg.io.tables.same_files import check_pairs
 from tfreg.io.tables.training_people import seen_by, seen_in
@@ -102,7 +102,7 @@ def _tasks(experiments, methods, reference, folder) -> Iterator[Task]:
     for experiment, pairs in experiments.items():
         sizes = {path: header_size(path) for path in {pair.fixed for pair in pairs}}
         for pair in sorted(pairs, key=lambda pair: (sizes[pair.fixed], str(pair.fixed))):
-            digest = digest_of(pair)
+            digest = pair_digest(pair)
             for method in methods:
                 if method.kind == "observers" and not (pair.moving_points and pair.moving_points_second):
                     continue

@@ -13,7 +13,7 @@ from tfreg.errors import UserError
 from tfreg.evaluation.baselines import BASELINES
 from tfreg.evaluation.methods import Method
 from tfreg.evaluation.row import Row
-from tfreg.io.folders.input_digests import digest_of
+from tfreg.io.digests import pair_digest
 from tfreg.io.formats import read_points, read_volume
 from tfreg.io.tables.manifest import PairFiles
 from tfreg.metrics.landmarks import summary_of_errors
@@ -82,7 +82,7 @@ def measure(task: Task, resources: Resources) -> Row:
     try:
         with silenced(STDOUT, STDERR):  # the tools print what they like
             values = _measured(task, resources)
-            if digest_of(task.pair) != task.digest:
+            if pair_digest(task.pair) != task.digest:
                 raise UserError("the pair's files changed while they were measured; give the same command again")
             return task.row(**values)
     # One pair that fails, whatever the reason, must not cost the others.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from tfreg.config import EvaluationOptions, RegistrationOptions
 from tfreg.errors import UserError
 from tfreg.evaluation.baselines import BASELINES, check_baselines
-from tfreg.io.folders.input_digests import file_digest
+from tfreg.io.digests import file_digest
 from tfreg.registration.trained_run import find_run
 
 PARTS = {"linear": "linear part only", "deformable": "deformable part only", "both": "both parts"}

@@ -10,7 +10,7 @@ import numpy as np
 import tfreg
 from tfreg.config import RegistrationOptions
 from tfreg.errors import UserError
-from tfreg.io.folders.input_digests import file_digest
+from tfreg.io.digests import file_digest
 from tfreg.io.folders.result_folder import result_folder
 from tfreg.io.formats import header_size
 from tfreg.io.tables.manifest import PairFiles, pairs_from_subjects

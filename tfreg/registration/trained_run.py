@@ -10,7 +10,7 @@ import numpy as np
 
 from tfreg.config import Config, load_written_config
 from tfreg.errors import UserError
-from tfreg.io.folders.input_digests import file_digest
+from tfreg.io.digests import file_digest
 from tfreg.runtime.keras_settings import own_keras_settings
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.transform import Transform

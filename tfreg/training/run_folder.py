@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from tfreg.config import Config, dump_config
 from tfreg.errors import InputWarning, UserError
-from tfreg.io.folders.input_digests import digest_of_pairs
+from tfreg.io.digests import pairs_digest
 from tfreg.io.folders.result_folder import Kind, claim_folder
 from tfreg.io.folders.workspace import Workspace, differing
 from tfreg.io.json_files import Record
@@ -78,7 +78,7 @@ def check_inputs(run: Path, training: Sequence[PairFiles], validation: Sequence[
     """
     inputs = TrainingInputs(
         **{
-            name: PairsDigest(len(pairs), digest_of_pairs(pairs))
+            name: PairsDigest(len(pairs), pairs_digest(pairs))
             for name, pairs in (("training", training), ("validation", validation))
         }
     )

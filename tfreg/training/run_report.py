@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tfreg.config import Config
 from tfreg.errors import UserError
-from tfreg.io.folders.input_digests import file_digest
+from tfreg.io.digests import file_digest
 from tfreg.io.json_files import Measured, Record
 from tfreg.io.tables.manifest import PairFiles
 from tfreg.runtime.resources import versions

@@ -6,8 +6,8 @@ from typing import Any
 
 from tfreg.config import Config, DrawOptions, TuningOptions, checked, config_with
 from tfreg.errors import UserError, WorkError
+from tfreg.io.digests import pairs_digest
 from tfreg.io.folders.folder_lock import LOCK, locked_folder
-from tfreg.io.folders.input_digests import digest_of_pairs
 from tfreg.runtime.keras_settings import load_keras
 from tfreg.runtime.native_output import silenced
 from tfreg.runtime.progress import NO_PROGRESS, Progress
@@ -85,7 +85,7 @@ def tune(
         tuner=options.tuner,
         objective=options.objective,
         seed=seed,
-        data=tuple(digest_of_pairs(split) for split in pairs),
+        data=tuple(pairs_digest(split) for split in pairs),
     )
     # Processes that run trials for a chief share its folder, and it is the chief that begins anew.
     worker = worker_name()

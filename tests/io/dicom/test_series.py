@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from tfreg.errors import UserError
 from tfreg.io.dicom.series import content_files, is_dicom
-from tfreg.io.folders.input_digests import digest_of
+from tfreg.io.digests import pair_digest
 from tfreg.io.formats import read_volume
 from tfreg.io.tables.manifest import PairFiles, read_subjects
 
@@ -132,9 +132,9 @@ def test_the_content_of_a_series_is_that_of_its_files(tmp_path):
 def test_the_digest_of_a_series_follows_its_files(tmp_path):
     folder = write_slices(tmp_path / "a")
     pairs = [PairFiles("p", place, tmp_path) for place in (folder, Path(f"{folder}#1.2.3"), folder / "1.2.3_99.dcm")]
-    before = [digest_of(pair) for pair in pairs]
+    before = [pair_digest(pair) for pair in pairs]
     write_slices(folder, PIXELS + 1)
-    assert all(digest_of(pair) != digest for pair, digest in zip(pairs, before, strict=True))
+    assert all(pair_digest(pair) != digest for pair, digest in zip(pairs, before, strict=True))
 
 
 def test_a_manifest_may_choose_a_series(tmp_path):

@@ -1,1 +1,1 @@
-"""Files and folders that appear whole or not at all, and the content by which they are known."""
+"""Files and folders that appear whole or not at all."""

@@ -7,11 +7,11 @@ import re
 import secrets
 import shutil
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 from tfreg.errors import UserError
 from tfreg.io.dicom.series import split_choice
+from tfreg.io.digests import bytes_digest
 from tfreg.io.folders.folder_lock import LOCK, lock_file, made_folders, refuse_home_sign
 from tfreg.io.folders.whole_file import is_full, on_disk
 
@@ -298,5 +298,5 @@ def _hidden(place, suffix):
     """A name beside a place, made of the place's own."""
     name = os.fsencode(place.name)
     if len(name) > NAME_BYTES:  # so that it is not too long either
-        name = name[:NAME_BYTES] + sha256(name).hexdigest()[:8].encode()
+        name = name[:NAME_BYTES] + bytes_digest(name)[:8].encode()
     return place.with_name(f".{os.fsdecode(name)}-{suffix}")

@@ -7,7 +7,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from tfreg.errors import InputWarning, UserError
-from tfreg.io.folders.content import content_digest
+from tfreg.io.digests import voxels_digest
 from tfreg.spelling import some_of
 
 
@@ -110,7 +110,7 @@ def _alike(rows, file):
 
 def _identity(path):
     """What tells a file's content from all others: its digest, or its place where it cannot be read."""
-    return content_digest(path) or str(path.resolve())
+    return voxels_digest(path) or str(path.resolve())
 
 
 def _tell(data, what, names):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfreg.errors import InputWarning, UserError
-from tfreg.io.folders.content import content_digest
+from tfreg.io.digests import voxels_digest
 from tfreg.io.folders.whole_file import whole_file
 from tfreg.spelling import some_of
 
@@ -32,7 +32,7 @@ class TrainingPeople:
             people = {}
             for pair in pairs:
                 for person, image in people_of(pair):
-                    people.setdefault(person, set()).add(content_digest(image))
+                    people.setdefault(person, set()).add(voxels_digest(image))
             splits[split] = {person: sorted(digests - {None}) for person, digests in sorted(people.items())}
         return cls(splits)
 
@@ -82,7 +82,7 @@ class TrainingPeople:
         seen = {}
         for pair in pairs:
             for person, image in people_of(pair):
-                split = split_of.get(content_digest(image))
+                split = split_of.get(voxels_digest(image))
                 if split is not None and seen.get(person) != TRAIN:
                     seen[person] = split
         return seen
