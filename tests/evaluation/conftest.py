@@ -65,7 +65,7 @@ def evaluated(people, tmp_path_factory):
             EvaluationOptions(
                 models=[folder / "tiny"],
                 refine=True,
-                preset="fast",
+                preset=("fast",),
                 parts=("linear", "both"),
                 baselines=("demons",),
                 pairs=("ED:ES", "all:ED"),

@@ -1,11 +1,13 @@
 """What a kill, a crash, a lock and files that change do to an evaluation."""
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -105,3 +107,61 @@ def test_changed_content_is_measured_again(people, tmp_path):
     assert pair_digest(pair) != before
     pair.fixed_labels.unlink()
     assert pair_digest(pair) != before
+
+
+def processes_below(pid):
+    """The ids of all processes that a process has started, and of those that they have."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    below, more = set(), {pid}
+    while more:
+        below |= more
+        more = {child for child, parent in parents.items() if parent in below} - below
+    return below - {pid}
+
+
+def is_there(pid):
+    """Whether a process runs."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_its_processes_end_with_the_command(demons_command, tmp_path, monkeypatch, number):
+    """And so does what they have started: here each waits, as for a slow tool, in a process of its own."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "def wait(event, arguments):\n"
+        "    if event == 'open' and str(arguments[0]).endswith('_labels.nii.gz'):\n"
+        "        from tfreg.runtime.child_process import run_child\n"
+        f"        open({str(tmp_path)!r} + f'/waits_{{os.getpid()}}', 'w').close()\n"
+        "        run_child(['sleep', '600'])\n"
+        "if 'spawn' in ' '.join(sys.orig_argv):\n"
+        "    sys.addaudithook(wait)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    process = subprocess.Popen(demons_command(tmp_path / "out"), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+
+    def sleeps():
+        below = [pid for pid in processes_below(process.pid) if is_there(pid)]
+        return [pid for pid in below if b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    while len(sleeps()) < 2:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    everything = processes_below(process.pid)
+    assert len(everything) >= 4  # two workers, and what each waits for
+    process.send_signal(number)
+    assert process.wait(timeout=30) != 0
+    deadline = time.monotonic() + 30
+    while any(map(is_there, everything)):
+        assert time.monotonic() < deadline, everything
+        time.sleep(0.1)

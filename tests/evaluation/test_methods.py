@@ -56,7 +56,7 @@ def test_no_network_is_the_refinement_alone():
 
 def test_a_folder_keeps_to_its_settings(people, tmp_path):
     def store(preset="fast", init="header", force=False):
-        return Store(tmp_path / "out", settings(planned(refine=True, preset=preset), init), force)
+        return Store(tmp_path / "out", settings(planned(refine=True, preset=(preset,)), init), force)
 
     row = Row(experiment="e", pair="p", method="refined", digest="0")
     store().add(row)

@@ -1,5 +1,6 @@
 """Evaluations that were begun before files had a format number."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -21,16 +22,21 @@ def golden(tmp_path):
     return tmp_path / "evaluation"
 
 
+def table(path):
+    with open(path, encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def test_an_evaluation_goes_on_with_the_rows_that_it_has(golden, monkeypatch):
     """Nothing is measured again, and the tables say what they said."""
     monkeypatch.setattr("tfreg.evaluation.evaluate.in_processes", lambda *_: pytest.fail("measured again"))
     before, tables = read_rows(golden), (golden / "tables.md").read_text(encoding="utf-8")
-    measurements = (golden / "measurements.csv").read_text(encoding="utf-8")
+    measurements = table(golden / "measurements.csv")
     options = EvaluationOptions(models=[GOLDENS / "run"], pairs=["inhale:exhale"], split="test")
     summary = evaluate(GOLDENS / "data" / "subjects.csv", golden, options, Resources(threads=1))
     assert read_rows(golden) == before
     assert (golden / "tables.md").read_text(encoding="utf-8") == tables
-    assert (golden / "measurements.csv").read_text(encoding="utf-8") == measurements
+    assert [{name: row[name] for name in measurements[0]} for row in table(golden / "measurements.csv")] == measurements
     assert summary.experiments == EvaluationSummary.read(GOLDENS / "evaluation" / "summary.json").experiments
     assert all(json.loads(line)["format"] for line in (golden / ROWS).read_text(encoding="utf-8").splitlines())
 

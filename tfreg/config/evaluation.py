@@ -1,9 +1,9 @@
 """The options of an evaluation."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from tfreg.config.options import words
 from tfreg.config.refinement import PRESETS
@@ -14,6 +14,17 @@ from tfreg.config.sections import Count, NotNegative, Section, Similarity
 NO_NETWORK = Path("none")
 
 
+def _split(values: Any) -> Any:
+    """Names of which several may stand in one text, with commas."""
+    values = (values,) if isinstance(values, str) else values
+    if not isinstance(values, list | tuple) or not all(isinstance(value, str) for value in values):
+        return values
+    return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
+
+
+Names = BeforeValidator(_split)
+
+
 class EvaluationOptions(Section):
     """What `tfreg evaluate` compares, and on which pairs."""
 
@@ -22,9 +33,15 @@ class EvaluationOptions(Section):
     )
     refine: bool | None = Field(None, description="Add the refinement from nothing; with --model none, by itself.")
     refine_models: bool = Field(False, description="Add the refinement from each model's prediction.")
-    parts: tuple[Parts, ...] = Field(("both",), description="Parts to compare: linear,deformable,both.")
-    baselines: tuple[str, ...] = Field((), description="Classical tools: syn,greedy,greedy_r4,elastix,demons.")
-    preset: Annotated[str, words(*PRESETS)] = Field("quality", description="fast or quality, of the refinement.")
+    parts: Annotated[tuple[Parts, ...], Names] = Field(
+        ("both",), description="Parts to compare: linear,deformable,both."
+    )
+    baselines: Annotated[tuple[str, ...], Names] = Field(
+        (), description="Classical tools: syn,greedy,greedy_r4,elastix,demons; headers: no registration."
+    )
+    preset: Annotated[tuple[Annotated[str, words(*PRESETS)], ...], Names] = Field(
+        ("quality",), description="fast or quality, of the refinement; fast,quality compares both."
+    )
     similarity: Similarity | None = Field(None, description="Of the refinement, as in `tfreg register`.")
     smoothness: NotNegative | None = Field(None, description="Of the refinement, as in `tfreg register`.")
     init: Start | None = Field(None, description="header, centre or moments for all methods; without it, the model's.")
@@ -34,8 +51,11 @@ class EvaluationOptions(Section):
     )
     split: str | None = Field(None, description="Only subjects of this split.")
     count: Count | None = Field(None, description="Only so many random pairs of each kind.")
-    labels: str = Field("labels", description="Column of the manifest with the segmentations.")
+    labels: Annotated[tuple[str, ...], Names] = Field(
+        ("labels",), description="Column of the manifest with the segmentations; more are measured beside the first."
+    )
     reference: str | None = Field(None, description="The method that the others are compared with.")
+    isolate: bool = Field(False, description="Each method in its own processes: measures memory and first call.")
 
     @property
     def networks(self) -> tuple[Path, ...]:
@@ -51,6 +71,10 @@ class EvaluationOptions(Section):
     def _takes_effect(self):
         if not self.parts:
             raise ValueError("--parts: choose some of linear, deformable, both")
+        if not self.preset:
+            raise ValueError("--preset: choose some of fast, quality")
+        if not self.labels:
+            raise ValueError("--labels: name a column of the manifest")
         refines = self.refines_from_nothing or (self.refine_models and self.networks)
         unused = [name for name in ("similarity", "smoothness") if getattr(self, name) is not None]
         if unused and not refines:

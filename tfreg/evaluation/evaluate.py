@@ -4,19 +4,19 @@ import importlib.metadata
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tfreg.config import EvaluationOptions, RegistrationOptions
 from tfreg.errors import InputWarning
-from tfreg.evaluation.experiments import plan_experiments
-from tfreg.evaluation.measure import Task, measure
+from tfreg.evaluation.experiments import plan_experiments, plan_segmentations
+from tfreg.evaluation.measure import Task, digest_of_all, measure
 from tfreg.evaluation.methods import OBSERVERS, Method, plan_methods, reference_of
 from tfreg.evaluation.results import PICTURES, write_evaluation
 from tfreg.evaluation.row import Row
 from tfreg.evaluation.store import EvaluationSettings, Store
 from tfreg.evaluation.summarise import summarise
 from tfreg.evaluation.summary import EvaluationSummary
-from tfreg.io.digests import pair_digest
 from tfreg.io.folders.folder_lock import locked_folder
 from tfreg.io.formats import header_size
 from tfreg.io.tables.same_files import check_pairs
@@ -62,6 +62,7 @@ def evaluate(
     methods = plan_methods(options)
     init = methods[0].options.init
     experiments = plan_experiments(data, options, resources.seed)
+    segmentations = plan_segmentations(data, experiments, options, resources.seed)
     everything = list(dict.fromkeys(pair for pairs in experiments.values() for pair in pairs))
     check_pairs(data, everything)
     seen = seen_by({method.name: method.model for method in methods if method.model}, everything)
@@ -69,11 +70,15 @@ def evaluate(
         methods.append(Method(OBSERVERS, "observers", RegistrationOptions(init=init)))
     reference = reference_of(methods, options.reference)
     definitions = {method.name: method.definition() for method in methods}
-    settings = EvaluationSettings(measures=MEASURES, init=init, labels=options.labels, methods=definitions)
+    settings = EvaluationSettings(measures=MEASURES, init=init, labels=",".join(options.labels), methods=definitions)
     with locked_folder(out) as check:
         store = Store(out, settings, force, [data, *options.networks], check)
-        planned = list(_tasks(experiments, methods, reference, store.folder))
-        _work([task for task in planned if not store.done(task)], store, resources, seen, progress)
+        same = {"run": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "isolated": options.isolate}
+        planned = list(_tasks(experiments, segmentations, methods, same))
+        for number, task in enumerate(planned):
+            if task.method.name == reference:
+                planned[number] = replace(task, picture=store.folder / PICTURES / f"{task.pair.id}.png")
+        _work(_batches([task for task in planned if not store.done(task)]), store, resources, seen, progress)
         for task in planned:  # rows of before may lack it
             row = store.rows[task.key]
             if row.seen != _seen(task, seen):
@@ -97,17 +102,33 @@ def evaluate(
     return summary
 
 
-def _tasks(experiments, methods, reference, folder) -> Iterator[Task]:
-    """All tasks, those with fixed images of one size after each other: their models are compiled once."""
+def _tasks(experiments, segmentations, methods, same) -> Iterator[Task]:
+    """All tasks, those with fixed images of one size after each other: their models are compiled once.
+
+    Args:
+        experiments, segmentations: From `plan_experiments` and `plan_segmentations`.
+        methods: A list of `Method`.
+        same: What all tasks have in common, a dictionary.
+    """
     for experiment, pairs in experiments.items():
         sizes = {path: header_size(path) for path in {pair.fixed for pair in pairs}}
         for pair in sorted(pairs, key=lambda pair: (sizes[pair.fixed], str(pair.fixed))):
-            digest = pair_digest(pair)
+            columns = segmentations[experiment, pair.id]
+            digest = digest_of_all(pair, columns)
             for method in methods:
                 if method.kind == "observers" and not (pair.moving_points and pair.moving_points_second):
                     continue
-                picture = folder / PICTURES / f"{pair.id}.png" if method.name == reference else None
-                yield Task(experiment, pair, method, digest, sizes[pair.fixed], picture)
+                yield Task(experiment, pair, method, digest, sizes[pair.fixed], segmentations=columns, **same)
+
+
+def _batches(tasks):
+    """Lists of tasks for processes of their own: of few sizes, and of one method where each is to be alone."""
+    if not tasks or not tasks[0].isolated:
+        return list(batches_by_size(tasks))
+    methods = dict.fromkeys(task.method.name for task in tasks)
+    return [
+        batch for method in methods for batch in batches_by_size([task for task in tasks if task.method.name == method])
+    ]
 
 
 def _seen(task, seen):
@@ -115,13 +136,13 @@ def _seen(task, seen):
     return seen_in(seen[task.method.name], task.pair) if task.method.name in seen else None
 
 
-def _work(tasks, store, resources, seen, progress):
-    """Measures all tasks; each row is kept as soon as it is there."""
-    if not tasks:
+def _work(batches, store, resources, seen, progress):
+    """Measures lists of tasks; each row is kept as soon as it is there."""
+    if not batches:
         return
     failed, texts = 0, set()
-    with progress.stage("evaluating", len(tasks)) as advance:
-        for task, result in in_processes(measure, batches_by_size(tasks), resources):
+    with progress.stage("evaluating", sum(map(len, batches))) as advance:
+        for task, result in in_processes(measure, batches, resources):
             row = result if isinstance(result, Row) else task.row(error=result["error"])
             store.add(row.changed(seen=_seen(task, seen)))
             failed += row.error is not None

@@ -11,6 +11,26 @@ from tfreg.io.tables.manifest_checks import SPLITS
 from tfreg.spelling import is_meant
 
 
+def plan_segmentations(
+    data: Path, experiments: dict[str, list[PairFiles]], options: EvaluationOptions, seed: int | None
+) -> dict[tuple[str, str], dict[str, PairFiles]]:
+    """The same pairs with the segmentations of the columns beside the first.
+
+    Args:
+        data, options, seed: See `plan_experiments`.
+        experiments: What that gives.
+
+    Returns:
+        Dictionary of experiment and pair to a dictionary of column to `PairFiles`.
+    """
+    pairs = {(name, pair.id): {} for name, made in experiments.items() for pair in made}
+    for column in options.labels[1:]:
+        for name, made in plan_experiments(data, options.model_copy(update={"labels": (column,)}), seed).items():
+            for pair in made:
+                pairs[name, pair.id][column] = pair
+    return pairs
+
+
 def plan_experiments(data: Path, options: EvaluationOptions, seed: int | None) -> dict[str, list[PairFiles]]:
     """The pairs of each experiment.
 
@@ -18,7 +38,8 @@ def plan_experiments(data: Path, options: EvaluationOptions, seed: int | None) -
         data: Manifest of pairs or of subjects.
         options: Their `pairs` say how pairs are made of subjects, one experiment each: "ED:ES" (within each subject,
             moving and fixed phase), "all" or "all:ED" (every ordered pair of different subjects, of a phase), "images"
-            (every ordered pair of different images). And `split`, `count` and `labels`.
+            (every ordered pair of different images). And `split`, `count` and the first of
+            `labels`.
         seed: Of the choice of `count` pairs.
 
     Returns:
@@ -30,7 +51,7 @@ def plan_experiments(data: Path, options: EvaluationOptions, seed: int | None) -
     if lists_pairs(data):
         if options.split is not None:
             raise UserError(f"--split {options.split}: {data} lists pairs, which have no split; leave the option out")
-        experiments = {"pairs": read_pairs(data, options.labels, must_exist=False)}
+        experiments = {"pairs": read_pairs(data, options.labels[0], must_exist=False)}
     else:
         experiments = _of_subjects(data, options)
     if options.count is not None:
@@ -44,7 +65,7 @@ def plan_experiments(data: Path, options: EvaluationOptions, seed: int | None) -
 
 def _of_subjects(data, options):
     """The pairs of each experiment, made of a manifest of subjects."""
-    subjects, split = read_subjects(data, options.labels, must_exist=False), options.split
+    subjects, split = read_subjects(data, options.labels[0], must_exist=False), options.split
     if split is not None:
         subjects = [subject for subject in subjects if subject.split == split]
         if not subjects:

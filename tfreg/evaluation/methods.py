@@ -11,7 +11,7 @@ from tfreg.io.digests import file_digest
 from tfreg.registration.trained_run import find_run
 
 PARTS = {"linear": "linear part only", "deformable": "deformable part only", "both": "both parts"}
-INITIAL, OBSERVERS, REFINED = "initial", "inter-observer", "refined"
+HEADERS, INITIAL, OBSERVERS, REFINED = "headers", "initial", "inter-observer", "refined"
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Definition:
     """What must be the same for two results to be of one method; where the model lies is not.
 
     Args:
-        kind: "initial", "tfreg", "baseline", or "observers" for the distance between two people's landmarks.
+        kind: "headers", "initial", "tfreg", "baseline", or "observers" for the distance between two people's landmarks.
         options: Of tfreg's own, without `init`, which all methods share; else None.
         model_sha256, config_sha256: Of the model's file and of the config beside it, or None.
         version: Of a baseline's package, or None.
@@ -71,12 +71,14 @@ class Method:
         """One line for people."""
         if self.kind == "baseline":
             return f"{BASELINES[self.name].settings} ({BASELINES[self.name].package} {self.version})"
+        if self.kind == "headers":
+            return "no registration, the scanner coordinates as they are"
         if self.kind == "initial":
             return "the initial alignment alone"
         if self.kind == "observers":
             return "distance between the moving landmarks of two readers"
         options = self.options
-        words = [{"linear": "linear part only", "deformable": "deformable part only"}.get(options.parts, "both parts")]
+        words = [PARTS[options.parts]]
         if self.model is not None:
             words.append(f"network {self.model_sha256[:12]}")
         if options.refine:
@@ -99,24 +101,23 @@ def plan_methods(options: EvaluationOptions) -> list[Method]:
     Raises:
         UserError: If a model is missing, a name occurs twice, or a baseline is not known or not installed.
     """
-    check_baselines(options.baselines)
+    tools = [name for name in options.baselines if name != HEADERS]
+    check_baselines(tools)
     runs = [find_run(model) for model in options.networks]
     rule = options.init or (runs[0][1].preprocessing.init if runs else "header")
     plain = RegistrationOptions(init=rule, refine=False)
-    refined = plain.model_copy(
-        update={name: getattr(options, name) for name in ("preset", "similarity", "smoothness")} | {"refine": True}
-    )
-    methods = [Method(INITIAL, "initial", plain)]
+    methods = [Method(HEADERS, "headers", plain)] if HEADERS in options.baselines else []
+    methods.append(Method(INITIAL, "initial", plain))
     for file, _ in runs:
         name = file.absolute().parent.name
         network = {"model": str(file.absolute()), "model_sha256": file_digest(file)}
         network["config_sha256"] = file_digest(file.with_name("config.yaml"))
         methods += _each_part(name, plain, options.parts, **network)
         if options.refine_models:
-            methods += _each_part(f"{name}-{REFINED}", refined, options.parts, **network)
+            methods += _refined(f"{name}-{REFINED}", plain, options, **network)
     if options.refines_from_nothing:
-        methods += _each_part(REFINED, refined, options.parts)
-    for name in options.baselines:
+        methods += _refined(REFINED, plain, options)
+    for name in tools:
         version = importlib.metadata.version(BASELINES[name].package)
         methods.append(Method(name, "baseline", plain, version=version))
     names = [method.name for method in methods]
@@ -125,13 +126,17 @@ def plan_methods(options: EvaluationOptions) -> list[Method]:
             raise UserError(f"{name}: names two methods; rename a run's folder")
         if not re.fullmatch(r"[\w.+-]+", name):
             raise UserError(f"{name}: methods name files; give the run's folder a name of letters, digits, -, _ and .")
-    if len(methods) == 1 and not options.models:
+    if {HEADERS, INITIAL}.issuperset(names) and not options.models:
         raise UserError("nothing to evaluate; give --model RUN, --refine or --baselines syn,greedy")
     return methods
 
 
 def reference_of(methods: list[Method], name: str | None = None) -> str:
-    """The method that the others are compared with: the one named, else the refinement, else the first network.
+    """The method that the others are compared with.
+
+    Args:
+        methods: A list of `Method`.
+        name: Of the one asked for; None takes the first whole refinement from nothing, else the first that registers.
 
     Raises:
         UserError: If there is none of that name.
@@ -141,7 +146,21 @@ def reference_of(methods: list[Method], name: str | None = None) -> str:
         raise UserError(f"--reference {name}: choose {', '.join(names)}")
     if name is not None:
         return name
-    return REFINED if REFINED in names else names[min(1, len(names) - 1)]
+    whole = [
+        method.name
+        for method in methods
+        if method.kind == "tfreg" and method.model is None and method.options.parts == "both"
+    ]
+    registering = [method.name for method in methods if method.kind not in ("headers", "initial")]
+    return next(iter([*whole, *registering, INITIAL]))
+
+
+def _refined(name, plain, options, **network):
+    """The methods that optimise the transform for each pair: one for each preset and part."""
+    same = {"refine": True, "similarity": options.similarity, "smoothness": options.smoothness}
+    for preset in options.preset:
+        own = plain.model_copy(update=same | {"preset": preset})
+        yield from _each_part(name if len(options.preset) == 1 else f"{name}-{preset}", own, options.parts, **network)
 
 
 def _each_part(name, options, parts, **network):

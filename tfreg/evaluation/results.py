@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from tfreg.evaluation.row import LABEL_METRICS, METRICS, Row
+from tfreg.evaluation.row import LABEL_METRICS, METRICS, SEGMENTATION_METRICS, Row
 from tfreg.evaluation.store import Store, read_rows
 from tfreg.evaluation.summary import EvaluationSummary
 from tfreg.evaluation.text import evaluation_text
@@ -45,13 +45,17 @@ def measurements(rows: Iterable[Row]) -> str:
     labels = sorted({label for row in rows for label in row.labels}, key=int)
     texts = ("experiment", "method", "pair", "fixed_subject", "moving_subject")
     label_columns = [(name, label) for label in labels for name in LABEL_METRICS]
+    segmentations = dict.fromkeys(column for row in rows for column in row.segmentations)
+    segmentation_columns = [(name, column) for column in segmentations for name in SEGMENTATION_METRICS]
     lines = []
     for row in rows:
         values = [row.metric(name) for name in METRICS]
         values += [row.label_metric(name, label) for name, label in label_columns]
+        values += [row.segmentation_metric(name, column) for name, column in segmentation_columns]
         numbers = ["" if value is None else f"{value:.6g}" for value in values]
         lines.append([*(getattr(row, name) for name in texts), *numbers, *_remarks(row).values()])
     columns = [*texts, *METRICS, *(f"{name}_{label}" for name, label in label_columns)]
+    columns += [f"{name}_of_{column}" for name, column in segmentation_columns]
     return table_text([*columns, *REMARKS], lines)
 
 

@@ -27,7 +27,13 @@ METRICS = {
     "damping": "damping",
     "seconds": "seconds",
     "peak_mb": "peak_mb",
+    "own_peak_mb": "own_peak_mb",
+    "first_seconds": "first_seconds",
+    "round_trip_voxels": "round_trip_voxels",
+    "round_trip_mm": "round_trip_mm",
 }
+# The metrics of another column's segmentation, by where they stand in its `Quality`.
+SEGMENTATION_METRICS = {"dice": "mean_dice", "hd95_mm": "mean_hd95_mm", "surface_mm": "mean_surface_mm"}
 # The metrics of a label, by where they stand in its `LabelQuality`.
 LABEL_METRICS = {
     "dice": "dice",
@@ -50,15 +56,22 @@ class Row(Record):
         fixed_subject, moving_subject: The people's names, or None.
         error: What went wrong, one line, or None; then nothing was measured.
         seconds: What the registration took, or None.
+        run: When the command began that measured it, or None; seconds of different runs are not compared.
         peak_mb: The largest memory of the process so far, or None.
+        own_peak_mb: The largest memory while the pair was read and registered, in a process that serves the method
+            alone, or None.
+        first_seconds: What the first call of a process took, where it was made beside the one that counts, or None.
+        round_trip_voxels, round_trip_mm: How far points miss that go there and back again by tfreg's transform, in
+            voxels of its lattice, and in mm through a transform.npz; see `tfreg.evaluation.round_trip`.
         certified, damping, verdict, reasons: Of tfreg's own results, as their reports say.
         quality: A `Quality`.
+        segmentations: Dictionary of a column, of those beside the first, to the `Quality` by its segmentations.
         warnings: Sentences.
         seen: Dictionary of a person of the pair to "train" or "validation", where the method's network has seen it;
             None where that is not known, or there is no network.
     """
 
-    CURE = "delete it, and it is measured again"
+    KIND, CURE = "an evaluation's rows", "delete it, and it is measured again"
     experiment: str
     pair: str
     method: str
@@ -67,12 +80,18 @@ class Row(Record):
     moving_subject: str | None = None
     error: str | None = None
     seconds: float | None = None
+    run: str | None = None
     peak_mb: int | None = None
+    own_peak_mb: int | None = None
+    first_seconds: float | None = None
+    round_trip_voxels: float | None = None
+    round_trip_mm: float | None = None
     certified: bool | None = None
     damping: float | None = None
     verdict: str | None = None
     reasons: tuple[str, ...] = ()
     quality: Quality = Quality()
+    segmentations: dict[str, Quality] = {}  # noqa: RUF012, every record has its own
     warnings: tuple[str, ...] = ()
     seen: dict[str, str] | None = None
 
@@ -93,6 +112,12 @@ class Row(Record):
     def label_metric(self, name: str, label: str) -> float | None:
         """One of `LABEL_METRICS` of a label; None where it was not measured, or is not finite."""
         return _finite(attrgetter(LABEL_METRICS[name])(self.quality.of_label(label)))
+
+    def segmentation_metric(self, name: str, column: str) -> float | None:
+        """One of `SEGMENTATION_METRICS` of a column; None where it was not measured, or is not finite."""
+        if column not in self.segmentations:
+            return None
+        return _finite(attrgetter(SEGMENTATION_METRICS[name])(self.segmentations[column]))
 
     @classmethod
     def upgraded(cls, content: dict) -> dict:

@@ -48,6 +48,10 @@ class Metrics:
     damping: Distribution | None = None
     seconds: Distribution | None = None
     peak_mb: Distribution | None = None
+    own_peak_mb: Distribution | None = None
+    first_seconds: Distribution | None = None
+    round_trip_voxels: Distribution | None = None
+    round_trip_mm: Distribution | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,22 @@ class LabelMetrics:
     mapped_volume_ml: Distribution | None = None
     volume_change_percent: Distribution | None = None
     lost: int = 0
+
+
+@dataclass(frozen=True)
+class SegmentationSummary:
+    """What one method does to the segmentations of another column than the first.
+
+    Args:
+        structures, lost_structures: How many labels there are in all pairs, and how many of them are lost.
+        dice, hd95_mm, surface_mm: Over all labels; None where no pair has segmentations.
+    """
+
+    structures: int
+    lost_structures: int
+    dice: Distribution | None = None
+    hd95_mm: Distribution | None = None
+    surface_mm: Distribution | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +117,10 @@ class MethodSummary:
         structures, lost_structures: How many labels there are in all pairs, and how many of them are lost; None
             without segmentations.
         metrics: A `Metrics`.
+        times_reference: Its median seconds by the reference's, on the pairs that both registered in one run; None
+            where they have registered none.
         labels: Dictionary of label to `LabelMetrics`.
+        segmentations: Dictionary of a column, of those beside the first, to a `SegmentationSummary`.
         seen: A `Seen`, or None where there is no network.
     """
 
@@ -109,7 +132,9 @@ class MethodSummary:
     structures: int | None = None
     lost_structures: int | None = None
     metrics: Metrics = field(default_factory=Metrics)
+    times_reference: float | None = None
     labels: dict[str, LabelMetrics] = field(default_factory=dict)
+    segmentations: dict[str, SegmentationSummary] = field(default_factory=dict)
     seen: Seen | None = None
 
 
@@ -118,7 +143,7 @@ class Comparison:
     """The paired differences of a method to the reference in one metric, on the pairs that both registered.
 
     Args:
-        metric, method, reference: Names.
+        metric, method, reference: Names; the Dice of another column than the first is "dice of COLUMN".
         pairs, of: Over how many pairs it is, and how many either registered.
         difference: The method's mean less the reference's.
         interval: Bounds of its 95 % interval over subjects, or None.
@@ -164,7 +189,7 @@ class EvaluationSummary(Record):
         experiments: Dictionary of name to `Experiment`.
     """
 
-    CURE = "run `tfreg evaluate` again"
+    KIND, CURE, AGAIN = "an evaluation", "run `tfreg evaluate` again", "run `tfreg evaluate` again"
     reference: str
     init: str
     workers: int

@@ -23,6 +23,13 @@ LANDMARKS = {
 NONE = "–"
 
 
+def sign_of(metric: str) -> tuple[str, float, str]:
+    """What a metric's column says, what its values are multiplied with, and how they are written."""
+    if metric.startswith("dice of "):
+        return f"Dice % {metric.removeprefix('dice ')}", *SIGNS["dice"][1:]
+    return SIGNS[metric]
+
+
 def overlap_table(experiments: dict[str, Experiment]) -> Table:
     """Table 1: Dice, surfaces, lost structures and seconds of every method, an experiment after the other.
 
@@ -56,14 +63,16 @@ def overlap_table(experiments: dict[str, Experiment]) -> Table:
 
 def _overlap(method):
     """The cells of one method in one experiment."""
-    metrics = method.metrics
     lost = NONE if method.lost_structures is None else f"{method.lost_structures} of {method.structures}"
+    return [*_overlap_numbers(method.metrics), lost]
+
+
+def _overlap_numbers(metrics):
     return [
         _mean_sd(metrics.dice, 100.0),
         _interval(metrics.dice, 100.0),
         _mean_sd(metrics.hd95_mm),
         _mean_sd(metrics.surface_mm),
-        lost,
     ]
 
 
@@ -77,14 +86,49 @@ def experiment_tables(experiment: Experiment, reference: str) -> dict[str, Table
     Returns:
         Dictionary of title to `Table`.
     """
+    columns = dict.fromkeys(column for method in experiment.methods.values() for column in method.segmentations)
     tables = {
+        **{f"Overlap of {column}": segmentation_table(experiment, column) for column in columns},
         "Table 2: landmark errors, mm": landmark_table(experiment),
         "Dice % of each label": label_table(experiment),
         f"Paired differences to {reference}": comparison_table(experiment),
         f"Change of volume by {reference}": volume_table(experiment, reference),
         "Safety": safety_table(experiment),
+        "Time and memory": cost_table(experiment, reference),
     }
     return {title: marked(table, [experiment]) for title, table in tables.items() if table.rows}
+
+
+def segmentation_table(experiment: Experiment, column: str) -> Table:
+    """Table 1 of the segmentations of another column than the first, of one experiment."""
+    header = ["Dice % (mean ± sd)", "95 % interval", "HD95 mm", "surface mm", "lost structures"]
+    rows = []
+    for name, method in experiment.methods.items():
+        if column in method.segmentations and method.segmentations[column].dice:
+            summary = method.segmentations[column]
+            lost = f"{summary.lost_structures} of {summary.structures}"
+            rows.append((name, (*_overlap_numbers(summary), lost)))
+    return _table(header, rows)
+
+
+def cost_table(experiment: Experiment, reference: str) -> Table:
+    """Seconds of every method and by the reference's in the same run, those of a first call, and memory.
+
+    A first call, and the memory of a method alone, are measured where each method has processes of its own.
+    """
+    rows = []
+    for name, method in experiment.methods.items():
+        metrics = method.metrics
+        if method.times_reference is None and metrics.own_peak_mb is None:
+            continue
+        cells = (
+            _seconds([method]),
+            NONE if method.times_reference is None else f"{method.times_reference:.2f}",
+            NONE if metrics.first_seconds is None else f"{metrics.first_seconds.median:.2f}",
+            NONE if metrics.own_peak_mb is None else f"{metrics.own_peak_mb.max:.0f}",
+        )
+        rows.append((name, cells))
+    return _table(["s a pair (median)", f"× {reference}", "s of a first call", "peak MB"], rows)
 
 
 def landmark_table(experiment: Experiment) -> Table:
@@ -100,6 +144,7 @@ def landmark_table(experiment: Experiment) -> Table:
 def safety_table(experiment: Experiment) -> Table:
     """How many pairs failed, fold or ask for a review, and how the volume changes, of one experiment."""
     header = ["pairs", "failed", "fold", "folded voxels", "certified", "review", "SD log J"]
+    back = any(method.metrics.round_trip_mm for method in experiment.methods.values())
     rows = []
     for name, method in experiment.methods.items():
         fraction = method.metrics.folding_fraction
@@ -114,8 +159,8 @@ def safety_table(experiment: Experiment) -> Table:
             NONE if method.review is None else str(method.review),
             _mean_sd(method.metrics.log_jacobian_sd, form="{:.3f}"),
         )
-        rows.append((name, cells))
-    return _table(header, rows)
+        rows.append((name, (*cells, _largest(method.metrics.round_trip_mm)) if back else cells))
+    return _table([*header, "there and back mm"] if back else header, rows)
 
 
 def label_table(experiment: Experiment) -> Table:
@@ -162,10 +207,10 @@ def comparison_table(experiment: Experiment) -> Table:
     """Paired differences to the reference method with their intervals and p values, of one experiment."""
     metrics = list(dict.fromkeys(test.metric for test in experiment.comparisons))
     tests = {(test.method, test.metric): test for test in experiment.comparisons}
-    header = [title for name in metrics for title in (SIGNS[name][0], "p")]
+    header = [title for name in metrics for title in (sign_of(name)[0], "p")]
     rows = []
     for method in dict.fromkeys(method for method, _ in tests):
-        cells = [_difference(tests.get((method, name)), *SIGNS[name][1:]) for name in metrics]
+        cells = [_difference(tests.get((method, name)), *sign_of(name)[1:]) for name in metrics]
         rows.append((method, tuple(cell for pair in cells for cell in pair)))
     return _table(header, rows)
 
@@ -213,6 +258,10 @@ def _interval(distribution, scale):
 
 def _mean(distribution):
     return NONE if distribution is None else f"{distribution.mean:.2f}"
+
+
+def _largest(distribution):
+    return NONE if distribution is None else f"{distribution.max:.1e}"
 
 
 def _signed(value, form):
