@@ -24,7 +24,7 @@ def people(tmp_path_factory):
     rng = np.random.default_rng(1)
     affine = np.diag([-2.0, 1.5, 2.5, 1.0])
     places = np.stack(np.indices(SHAPE), axis=-1)
-    rows = ["id,subject,image,labels,points,points_second,phase,split"]
+    rows = ["id,subject,image,labels,core,points,points_second,phase,split"]
     for number in range(6):
         centre = np.array(SHAPE) / 2 + rng.uniform(-2.5, 2.5, 3)
         texture = ndimage.gaussian_filter(rng.standard_normal(SHAPE), 3)
@@ -35,12 +35,13 @@ def people(tmp_path_factory):
             labels = np.select([radius < size / 2, radius < size], [4, 1], 0).astype(np.uint8)
             write_volume(folder / f"{name}.nii.gz", Volume(image.astype(np.float32), affine))
             write_volume(folder / f"{name}_labels.nii.gz", Volume(labels, affine))
+            write_volume(folder / f"{name}_core.nii.gz", Volume(np.where(labels == 4, 1, 0).astype(np.uint8), affine))
             corners = centre + size * np.array([[0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5], [0, 0, 0]])
             points = Volume(labels, affine).lattice.to_world(corners)
             write_points(folder / f"{name}.csv", points)
             write_points(folder / f"{name}_2.csv", points + np.array([1.0, -2.0, 2.0]))
             rows.append(
-                f"{name},p{number},{name}.nii.gz,{name}_labels.nii.gz,{name}.csv,{name}_2.csv,{phase},"
+                f"{name},p{number},{name}.nii.gz,{name}_labels.nii.gz,{name}_core.nii.gz,{name}.csv,{name}_2.csv,{phase},"
                 f"{'train' if number == 0 else 'validation'}"
             )
     (folder / "subjects.csv").write_text("\n".join(rows) + "\n")

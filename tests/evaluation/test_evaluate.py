@@ -43,6 +43,10 @@ def test_every_method_has_its_row_in_both_experiments(evaluated):
         assert methods["inter-observer"].metrics.dy_mm.mean == pytest.approx(2.0)
         assert methods["refined"].certified == methods["refined"].measured
         assert methods["demons"].certified is None
+        assert methods["refined"].metrics.round_trip_mm.max < 1e-6
+        assert methods["demons"].metrics.round_trip_mm is None
+        assert methods["refined"].times_reference == 1
+        assert methods["demons"].times_reference > 0
         assert methods["refined"].metrics.seconds.mean > 0
     text = (out / "tables.md").read_text(encoding="utf-8")
     assert "## Table 1: overlap" in text

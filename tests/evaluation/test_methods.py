@@ -43,6 +43,18 @@ def test_methods_and_their_reference():
         planned(baselines=("demons", "demons"))
 
 
+def test_presets_side_by_side():
+    methods = planned(refine=True, parts=("linear,both",), preset="fast,quality", baselines=["headers", "demons"])
+    names = ["refined-fast-linear", "refined-fast", "refined-quality-linear", "refined-quality"]
+    assert [method.name for method in methods] == ["headers", "initial", *names, "demons"]
+    assert [method.options.preset for method in methods[3:6:2]] == ["fast", "quality"]
+    assert reference_of(methods) == "refined-fast"
+    with pytest.raises(UserError, match="--preset slow: choose quality or fast"):
+        planned(refine=True, preset=["fast,slow"])
+    with pytest.raises(UserError, match="nothing to evaluate"):
+        planned(baselines=("headers",))
+
+
 def test_no_network_is_the_refinement_alone():
     """As in `tfreg register`: without a network it refines, unless it must not."""
     assert [method.name for method in planned(models=("none",))] == ["initial", "refined"]

@@ -93,10 +93,8 @@ def checked(section: type[AnySection], **values: Any) -> AnySection:
         option = f"--{name.replace('_', '-')}"
         if first["type"] == "extra_forbidden":
             raise UserError(f"{option}: no such option{is_meant(name, section.model_fields)}; leave it out") from error
-        given = values[name]
-        place = next(iter(first["loc"][1:]), None)
-        if isinstance(place, int) and isinstance(given, list | tuple) and isinstance(given[place], str):
-            given = given[place]
+        # Of several words the one that is wrong.
+        given = first["input"] if first["loc"][1:] and isinstance(first["input"], str) else values[name]
         given = given if isinstance(given, str) and given else repr(given)
         raise UserError(f"{option} {given}: {_cure(first)}") from error
 

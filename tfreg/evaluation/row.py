@@ -71,7 +71,7 @@ class Row(Record):
             None where that is not known, or there is no network.
     """
 
-    KIND, CURE = "an evaluation's rows", "delete it, and it is measured again"
+    CURE = "delete it, and it is measured again"
     experiment: str
     pair: str
     method: str

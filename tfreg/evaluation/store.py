@@ -28,7 +28,7 @@ class EvaluationSettings(Record):
         methods: Dictionary of name to `Definition`, of this and of all earlier runs in the folder.
     """
 
-    KIND, CURE, AGAIN = "an evaluation", "start anew with --force", "start anew with --force"
+    CURE = "start anew with --force"
     measures: str
     init: str
     labels: str

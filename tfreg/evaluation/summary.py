@@ -189,7 +189,7 @@ class EvaluationSummary(Record):
         experiments: Dictionary of name to `Experiment`.
     """
 
-    KIND, CURE, AGAIN = "an evaluation", "run `tfreg evaluate` again", "run `tfreg evaluate` again"
+    CURE = "run `tfreg evaluate` again"
     reference: str
     init: str
     workers: int
