@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
 import pytest
 
 from tfreg.layers.convolution_block import DilatedConvolution
+from tfreg.losses.regularisers import displacement_roughness
 from tfreg.ops.acceleration import (
     WORTH_COMPILING,
     compiling,
@@ -17,6 +20,7 @@ from tfreg.ops.acceleration import (
     keeping_graphs,
     portable,
 )
+from tfreg.ops.gradients import gradients_from_logits
 from tfreg.ops.native_dilation import dilates_natively
 from tfreg.ops.trilinear_sampling import sample_trilinear
 
@@ -81,18 +85,38 @@ def test_portable_ends_with_its_context():
     assert is_accelerated() == before == (keras.backend.backend() == "tensorflow")
 
 
+def keeps_graphs():
+    """Whether functions that this thread calls run as traced."""
+    import tensorflow as tf
+    from tensorflow.python.eager import context
+
+    config = tf.compat.v1.ConfigProto.FromString(context.context().function_call_options.config_proto_serialized)
+    return config.graph_options.rewrite_options.disable_meta_optimizer
+
+
 @tensorflow_only
 def test_graphs_are_kept_until_the_last_context_ends():
-    import tensorflow as tf
-
-    def kept():
-        return tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
-
     with keeping_graphs():
         with keeping_graphs():
-            assert kept()
-        assert kept()
-    assert not kept()
+            assert keeps_graphs()
+        assert keeps_graphs()
+    assert not keeps_graphs()
+
+
+@tensorflow_only
+def test_graphs_are_kept_in_one_thread():
+    def other_thread(function):
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(function).result(60)
+
+    def keeping():
+        with keeping_graphs():
+            return keeps_graphs(), other_thread(keeps_graphs)
+
+    with keeping_graphs():
+        assert not other_thread(keeps_graphs)
+    assert other_thread(keeping) == (True, False)
+    assert not keeps_graphs()
 
 
 @tensorflow_only
@@ -153,3 +177,28 @@ def test_both_paths_sample_alike(rng):
     with portable():
         plain = keras.ops.convert_to_numpy(sample_trilinear(volume, points))
     np.testing.assert_allclose(fast, plain, atol=1e-6)
+
+
+@tensorflow_only
+def test_two_threads_trace_gradients_of_one_compiled_function(rng):
+    """TensorFlow mixes up what two threads make of the gradient of one traced function."""
+    import tensorflow as tf
+
+    logits = rng.standard_normal((1, 4, 5, 6, 3)).astype("float32")
+    begin = threading.Barrier(2)
+
+    def gradient(_):
+        @tf.function(autograph=False)
+        def step(logits):
+            with tf.GradientTape() as tape:
+                tape.watch(logits)
+                total = tf.reduce_sum(gradients_from_logits(logits, tf.zeros((1, 8, 10, 12, 1)), 2) ** 2)
+                total += tf.reduce_sum(displacement_roughness(logits, step=2))
+            begin.wait(60)
+            return tape.gradient(total, logits)
+
+        return step(logits).numpy()
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(gradient, range(2))
+    np.testing.assert_array_equal(first, second)

@@ -58,6 +58,15 @@ def pair_of(true_map):
     return fixed, moving
 
 
+def refined_deformation(*arguments):
+    """`refine_deformation` with models of its own."""
+    from tfreg.refinement.deformable_model import refinement_models
+
+    pair, start, settings, *rest = arguments
+    with refinement_models.leased() as models:
+        return refine_deformation(pair, start, settings, models, *rest)
+
+
 def errors_mm(transform, true_map, fixed):
     points = fixed.lattice.points()[fixed.array > 150]
     assert len(points) > 500
@@ -188,7 +197,7 @@ def test_without_steps_a_start_is_kept(rng, integration, anchor):
     logits = ndimage.gaussian_filter(rng.normal(size=(14, 18, 8, 3)), (1, 1, 1, 0))
     start = Transform(FIXED, np.eye(3, 4), Deformation(logits, FIXED.shape, 2, integration, anchor), np.eye(4))
     still = Refinement(steps=(1, 1), learning_rate=1e-9)
-    found, _ = refine_deformation(AlignedPair(_normal(fixed), _normal(moving), start.init), start, still)
+    found, _ = refined_deformation(AlignedPair(_normal(fixed), _normal(moving), start.init), start, still)
     np.testing.assert_allclose(found.deformation.logits, logits, atol=1e-5)
     np.testing.assert_allclose(found(FIXED.points()), start(FIXED.points()), atol=1e-3)
 
@@ -218,14 +227,14 @@ def test_coarse_levels_go_both_ways_and_meet():
     volumes = _normal(fixed), _normal(moving)
     settings = Refinement(steps=(30, 30, 1), tolerance=0)
     start, lead = identity_start(FIXED, np.eye(4), settings)
-    found, levels = refine_deformation(AlignedPair(*volumes, start.init), start, settings, lead)
+    found, levels = refined_deformation(AlignedPair(*volumes, start.init), start, settings, lead)
     assert len(level_factors(start.lattice, 3)) == 2
     assert [level["direction"] for level in levels] == ["forward", "backward", "forward"]
     assert all(level["loss_last"] < level["loss_first"] for level in levels[:2])
     # A start that is not quite the identity goes one way.
     logits = start.deformation.logits + 1e-9
     start = replace(start, deformation=replace(start.deformation, logits=logits))
-    alone, levels = refine_deformation(AlignedPair(*volumes, start.init), start, settings, lead)
+    alone, levels = refined_deformation(AlignedPair(*volumes, start.init), start, settings, lead)
     assert [level["direction"] for level in levels] == ["forward"] * 2
     assert errors_mm(found, smooth_map, fixed).mean() < errors_mm(alone, smooth_map, fixed).mean()
 

@@ -6,11 +6,18 @@ import pytest
 from keras import ops
 from scipy import ndimage
 
-from tfreg.refinement.deformable_model import DeformableRefinement, compiled_refinement
+from tfreg.refinement.deformable_model import DeformableRefinement, refinement_models
 from tfreg.refinement.field_adam import FieldAdam, gaussian_smoothed
 from tfreg.refinement.minimise import minimise
 
 SHAPE, LEAD, REACH = (14, 16, 18), (2, 4, 2), (3, 4, 5)
+
+
+@pytest.fixture
+def models():
+    """Compiled models, which are this test's alone meanwhile."""
+    with refinement_models.leased() as models:
+        yield models
 
 
 def texture(shape, rng, sigma=1.5):
@@ -49,9 +56,9 @@ def test_begins_at_the_identity(rng, linear, integration):
 
 
 @pytest.mark.parametrize("similarity", ["lncc", "mse", "mi", "mind"])
-def test_finds_a_shift(rng, similarity):
+def test_finds_a_shift(models, rng, similarity):
     pair = a_pair(rng, shift=(0, 1, -1))
-    model = compiled_refinement(SHAPE, LEAD, REACH, similarity=similarity, smoothness=0.01)
+    model = models(SHAPE, LEAD, REACH, similarity=similarity, smoothness=0.01)
     model.displacement.assign(np.zeros(model.displacement.shape))
     losses = minimise(model, pair, 40, 0.2)
     assert losses[-1] < 0.7 * losses[0]
@@ -70,18 +77,18 @@ def test_weights_leave_voxels_out(rng):
     assert float(model(spoilt)["similarity"][0]) == pytest.approx(0, abs=1e-9)
 
 
-def test_stops_when_it_no_longer_helps(rng):
+def test_stops_when_it_no_longer_helps(models, rng):
     pair = a_pair(rng)
-    model = compiled_refinement(SHAPE, LEAD, REACH)
+    model = models(SHAPE, LEAD, REACH)
     model.displacement.assign(np.zeros(model.displacement.shape))
     done = []
     losses = minimise(model, pair, 50, 0.2, tolerance=1e-3, progress=done.append)
     assert len(losses) == len(done) == 10
 
 
-def test_optimiser_forgets_the_last_pair(rng):
+def test_optimiser_forgets_the_last_pair(models, rng):
     pair = a_pair(rng, shift=(1, 0, 0))
-    model = compiled_refinement(SHAPE, LEAD, REACH)
+    model = models(SHAPE, LEAD, REACH)
     runs = []
     for _ in range(2):
         model.displacement.assign(np.zeros(model.displacement.shape))
@@ -89,10 +96,10 @@ def test_optimiser_forgets_the_last_pair(rng):
     np.testing.assert_allclose(runs[0], runs[1], rtol=1e-5)
 
 
-def test_loss_that_is_not_finite_is_an_error(rng):
+def test_loss_that_is_not_finite_is_an_error(models, rng):
     pair = a_pair(rng)
     pair["moving"] = pair["moving"] * np.nan
-    model = compiled_refinement(SHAPE, LEAD, REACH)
+    model = models(SHAPE, LEAD, REACH)
     with pytest.raises(FloatingPointError, match="not finite"):
         minimise(model, pair, 3, 0.2)
 
@@ -112,10 +119,10 @@ def test_anchor_takes_its_part_of_the_displacement(rng):
 
 
 @pytest.mark.parametrize("similarity", ["lncc", "lncc+30*mind"])
-def test_what_lies_right_stays(rng, similarity):
+def test_what_lies_right_stays(models, rng, similarity):
     """Steps of one length leave the best place, so the model goes back to it."""
     pair = a_pair(rng)
-    model = compiled_refinement(SHAPE, LEAD, REACH, similarity=similarity)
+    model = models(SHAPE, LEAD, REACH, similarity=similarity)
     model.displacement.assign(np.zeros(model.displacement.shape))
     losses = minimise(model, pair, 8, 0.3)
     assert losses[0] < 1e-4

@@ -20,10 +20,6 @@ _accelerated = contextvars.ContextVar("accelerated", default=True)
 _compiles = contextvars.ContextVar("compiles", default=True)
 _native_dilation = contextvars.ContextVar("native_dilation", default=True)
 
-_keeping_graphs = 0
-_kept_before = False
-_keeping_graphs_lock = threading.Lock()
-
 
 @contextlib.contextmanager
 def portable(native_dilation=False):
@@ -56,34 +52,33 @@ def compiling(voxels):
 
 @contextlib.contextmanager
 def keeping_graphs():
-    """Within this context TensorFlow runs graphs as they were traced, in every thread.
+    """Within this context TensorFlow runs graphs as they were traced, in this thread alone.
 
-    Rewriting them takes it half a second for each model, which models of a few dozen steps do not win back.
+    Rewriting them takes it half a second for each model, which models of a few dozen steps do not win back. A graph
+    that was kept gives other last bits than one that was rewritten: what another thread predicts meanwhile must not
+    depend on it.
     """
     if keras.backend.backend() != "tensorflow":
         yield
         return
-    global _keeping_graphs, _kept_before
-    with _keeping_graphs_lock:
-        if not _keeping_graphs:
-            _kept_before = _keeps_graphs(True)
-        _keeping_graphs += 1
+    # `tf.config.optimizer.set_experimental_options` is for all threads that call their first function later.
+    import tensorflow as tf
+    from tensorflow.python.eager import context
+
+    thread = context.context()
+    before = thread.function_call_options
+    config = tf.compat.v1.ConfigProto.FromString(before.config_proto_serialized)
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    thread.function_call_options = context.FunctionCallOptions(before.executor_type, config)
     try:
         yield
     finally:
-        with _keeping_graphs_lock:
-            _keeping_graphs -= 1
-            if not _keeping_graphs:
-                _keeps_graphs(_kept_before)
+        thread.function_call_options = before
 
 
-def _keeps_graphs(keeps):
-    """Sets whether TensorFlow runs graphs as traced; returns what was set before."""
-    import tensorflow as tf
-
-    before = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": keeps})
-    return before
+def chosen_paths():
+    """What a function that is traced here depends on besides its arguments, something hashable."""
+    return _accelerated.get(), _compiles.get(), _native_dilation.get()
 
 
 def is_accelerated():
@@ -131,11 +126,18 @@ def compiled(function):
         A function with the same signature.
     """
 
-    @functools.cache
+    eager = threading.local()
+
     def with_xla():
+        """TensorFlow fails where two threads build the gradient of one function: each graph has a function of its own,
+        and so has each thread outside of graphs."""
         import tensorflow as tf
 
-        return tf.function(function, jit_compile=True, autograph=False)
+        if not tf.executing_eagerly():
+            return tf.function(function, jit_compile=True, autograph=False)
+        if not hasattr(eager, "function"):
+            eager.function = tf.function(function, jit_compile=True, autograph=False)
+        return eager.function
 
     @functools.wraps(function)
     def call(*tensors, **options):

@@ -10,7 +10,7 @@ from tfreg.layers.gradient_head import GradientHead
 from tfreg.losses.regularisers import displacement_roughness
 from tfreg.losses.similarities import build_similarity
 from tfreg.models.registration_network import INTEGRATIONS
-from tfreg.ops.acceleration import compiles_models, compiling
+from tfreg.ops.acceleration import chosen_paths, compiles_models, compiling, keeping_graphs
 from tfreg.ops.control_points import logits_from_displacement
 from tfreg.ops.grids import identity_grid, linear_displacement
 from tfreg.ops.integration import anchored
@@ -135,16 +135,22 @@ class DeformableRefinement(keras.Model):
         blank = {name: np.ones((1, *sizes, 1), np.float32) for name, sizes in images.items()}
         return blank | {"linear": np.eye(3, 4, dtype=np.float32)[None]}
 
+    def compile_ahead(self):
+        """Takes a step on a blank pair, for which the model is traced and compiled."""
+        with keeping_graphs():
+            self.train_on_batch(self.blank_pair())
+
     def _without_lead(self):
         return (slice(None), *(slice(n, None) for n in self.lead))
 
 
-def _compiled(shape, lead, reach, **options):
+def compiled_refinement(shape, lead, reach, **options):
+    """A `DeformableRefinement` that can be trained; takes what that takes."""
     model = DeformableRefinement(shape, lead, reach, **options)
     model.compile(FieldAdam(), jit_compile=compiles_models())
     model.optimizer.build(model.trainable_variables)
     return model
 
 
-# Takes what `DeformableRefinement` takes, all of it hashable.
-compiled_refinement = CompiledModels(_compiled)
+# Those of all pairs, by what `compiled_refinement` takes, all of it hashable.
+refinement_models = CompiledModels(compiled_refinement, chosen_paths)

@@ -2,10 +2,13 @@
 
 from keras import ops
 
+from tfreg.ops.acceleration import keeping_graphs
+
 # The mean loss of this many steps is compared with that of as many before.
 WINDOW = 5
 
 
+@keeping_graphs()
 def minimise(model, pair, steps, learning_rate, tolerance=0.0, progress=None):
     """Takes optimiser steps on one pair until they no longer help.
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 
 from tfreg.preprocessing.pyramid import coarsened, cube_lattice, level_factors, onto_level
-from tfreg.refinement.compiled_models import compiling_ahead
 from tfreg.refinement.linear_stage import STEPS, refine_linear
 from tfreg.runtime.keras_settings import own_keras_settings
 from tfreg.transforms.deformation import Deformation, displacement_from_logits, logits_from_displacement, upsampled
@@ -54,7 +53,7 @@ def refine_pair(pair, settings, parts="both", start=None, progress=None):
     Returns:
         The `Transform`, and a dictionary for the report.
     """
-    from tfreg.ops.acceleration import keeping_graphs
+    from tfreg.refinement.deformable_model import refinement_models
 
     report = {"settings": settings.model_dump(mode="json"), "seconds": {}, "levels": []}
     begun = time.perf_counter()
@@ -64,11 +63,11 @@ def refine_pair(pair, settings, parts="both", start=None, progress=None):
     lead = (0, 0, 0)
     if far or start.deformation is None:
         start, lead = identity_start(pair.fixed.lattice, init, settings)
-    with keeping_graphs(), compiling_ahead() as pool:
+    with refinement_models.leased() as models:
         if parts != "linear":
             # The finest takes the longest: it comes first.
             for level in sorted(_levels(start, lead, settings), key=lambda level: level.factors.prod()):
-                level.compile_ahead(pool)
+                level.compile_ahead(models)
         if has_linear_stage:
             init = refine_linear(replace(pair, init=init), settings.similarity, far, progress)
             start = replace(start, init=init)
@@ -76,12 +75,12 @@ def refine_pair(pair, settings, parts="both", start=None, progress=None):
             begun = time.perf_counter()
         if parts == "linear":
             return Transform.identity(pair.fixed.lattice, init), report
-        found, report["levels"] = refine_deformation(pair, start, settings, lead, progress)
+        found, report["levels"] = refine_deformation(pair, start, settings, models, lead, progress)
     report["seconds"]["deformable"] = round(time.perf_counter() - begun, 3)
     return found, report
 
 
-def refine_deformation(pair, start, settings, lead=(0, 0, 0), progress=None):
+def refine_deformation(pair, start, settings, models, lead=(0, 0, 0), progress=None):
     """Coarse to fine, the deformation that aligns a pair.
 
     From the identity all levels but the finest are gone through twice, fixed to moving and moving to fixed, and the
@@ -91,6 +90,7 @@ def refine_deformation(pair, start, settings, lead=(0, 0, 0), progress=None):
         pair: An `AlignedPair`, of which the initial alignment does not count.
         start: The `Transform` to begin from; its lattice is kept.
         settings: `tfreg.config.Refinement`.
+        models: What `refinement_models.leased()` gives.
         lead: Voxels by which the transform's lattice begins before the fixed image, three numbers.
         progress: Called with the number of optimiser steps done, or None.
 
@@ -113,7 +113,7 @@ def refine_deformation(pair, start, settings, lead=(0, 0, 0), progress=None):
             known = pyramid[number - 1], factors[number - 1], factors[number], pyramid[number].shape
             found = {way: pyramid[number] + _finer(one, *known) for way, one in found.items()}
         for way in found:
-            found[way], linear, report = level.refined(ways[way], found[way], linear, steps, settings, progress)
+            found[way], linear, report = level.refined(models, ways[way], found[way], linear, steps, progress)
             reports.append({"direction": way} | report)
     deformation = start.deformation
     logits = logits_from_displacement(found[FORWARD], deformation.stride)
@@ -147,7 +147,7 @@ class _Level:
     """
 
     def __init__(self, start, factors, lead, settings, similarity):
-        self.factors = np.array(factors)
+        self.factors, self.settings = np.array(factors), settings
         self.lattice = coarsened(start.lattice, factors)
         self.lead = tuple(int(n // f) for n, f in zip(lead, factors, strict=True))
         self.reach = tuple(int(np.ceil(REACH * n)) for n in self.lattice.shape)
@@ -162,31 +162,28 @@ class _Level:
             "linear": not np.array_equal(start.linear, np.eye(3, 4)),
         }
 
-    def compile_ahead(self, pool):
-        """Has the level's model traced, and compiled where that pays, by the thread of a pool."""
-        from tfreg.refinement.deformable_model import compiled_refinement
+    def compile_ahead(self, models):
+        """Has the level's model traced, and compiled where that pays, by another thread."""
+        models.ahead(self.lattice.shape, self.lead, self.reach, **self.options)
 
-        compiled_refinement.ahead(pool, self.lattice.shape, self.lead, self.reach, **self.options)
-
-    def refined(self, sides, displacement, linear, steps, settings, progress):
+    def refined(self, models, sides, displacement, linear, steps, progress):
         """What the optimiser makes of the control points' displacements and of the matrix.
 
         Args:
+            models: What `refinement_models.leased()` gives.
             sides: What is kept and what is warped, each as (volume, world map from the lattice, mask).
             displacement: `(i, j, k, 3)`, in the level's voxels.
             linear: `(3, 4)`, the matrix in the finest voxels.
             steps: Most steps to take.
-            settings: `tfreg.config.Refinement`.
             progress: Called with 1 after every step, or None.
 
         Returns:
             Displacements, matrix, and a dictionary for the report.
         """
-        from tfreg.refinement.deformable_model import compiled_refinement
         from tfreg.refinement.minimise import minimise
 
         kept, warped = sides
-        model = compiled_refinement(self.lattice.shape, self.lead, self.reach, **self.options)
+        model = models(self.lattice.shape, self.lead, self.reach, **self.options)
         model.displacement.assign(displacement[None])
         model.linear_change.assign(np.zeros((1, 3, 4)))
         images = (
@@ -196,7 +193,7 @@ class _Level:
         names = ("fixed", "fixed_weights", "moving", "moving_weights")
         inputs = {name: image[None, ..., None] for name, image in zip(names, images, strict=True)}
         inputs["linear"] = _per_voxel(linear, self.factors)[None].astype(np.float32)
-        losses = minimise(model, inputs, steps, settings.learning_rate, settings.tolerance, progress)
+        losses = minimise(model, inputs, steps, self.settings.learning_rate, self.settings.tolerance, progress)
         linear = _per_voxel(np.array(model.linear(inputs["linear"]))[0].astype(np.float64), 1 / self.factors)
         report = {"shape": list(self.lattice.shape), "spacing_mm": self.lattice.spacing.tolist(), "steps": len(losses)}
         report |= {"similarity": self.options["similarity"], "loss_first": losses[0], "loss_last": losses[-1]}
