@@ -40,7 +40,7 @@ def pairs(tools):
 
 
 def registered(pair, parts="deformable"):
-    return register(**pair, refine=True, preset="fast", transform=parts)
+    return register(**pair, refine=True, preset="fast", parts=parts)
 
 
 def side_by_side(*tasks):
