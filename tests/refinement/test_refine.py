@@ -168,7 +168,7 @@ def test_masks_leave_disturbances_out():
     points = points[known[tuple(voxels.T)]]
 
     def error(array, **options):
-        options |= {"transform": "deformable", "similarity": "mse", "smoothness": 0.02}
+        options |= {"parts": "deformable", "similarity": "mse", "smoothness": 0.02}
         result = register(fixed, moving.with_array(array), refine=True, **options)
         return np.linalg.norm(result.transform(points) - smooth_map(points), axis=-1).mean()
 
