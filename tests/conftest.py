@@ -12,6 +12,8 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+pytest_plugins = ["durations", "side_by_side"]
+
 OBLIQUE = Rotation.from_euler("xyz", [20, -35, 50], degrees=True).as_matrix()
 
 AFFINES = {

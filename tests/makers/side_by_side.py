@@ -1,0 +1,30 @@
+"""The suite in several processes: one thread each, and the long files first."""
+
+import os
+
+# The longest, so that no process is left alone with one of them at the end.
+LONG = (
+    "tests/test_jax_backend.py",
+    "tests/classification/test_classify.py",
+    "tests/test_readme.py",
+    "tests/serving/test_request.py",
+    "tests/training/test_train.py",
+    "tests/refinement/test_refine.py",
+    "tests/serving/test_export.py",
+    "tests/refinement/test_linear_stage.py",
+    "tests/tuning/test_tune.py",
+    "tests/evaluation/test_evaluate.py",
+)
+
+
+def pytest_configure(config):
+    if hasattr(config, "workerinput"):
+        # Before TensorFlow is loaded; processes that tests start inherit it.
+        for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+            os.environ.setdefault(name, "1")
+
+
+def pytest_collection_modifyitems(config, items):
+    if hasattr(config, "workerinput"):
+        places = {name: place for place, name in enumerate(LONG)}
+        items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(LONG)))
