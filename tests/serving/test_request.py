@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import grpc
@@ -14,6 +15,7 @@ import keras
 import numpy as np
 import pytest
 
+from tfreg import cli
 from tfreg.config import dump_config, parse_config
 from tfreg.errors import UserError
 
@@ -88,12 +90,33 @@ def local(run, lungs, tmp_path_factory):
     return out
 
 
-def requested(server, lungs, out, *options):
-    """Runs `tfreg request`."""
-    command = [COMMAND, "request", "--address", server.address, "--out", str(out)]
+def words_of(server, lungs, out, *options):
+    """The words after `tfreg`."""
+    words = ["request", "--address", server.address, "--out", out]
     for name, path in lungs.items():
-        command += [f"--{name.replace('_', '-')}", str(path)]
-    return subprocess.run([*command, *map(str, options)], capture_output=True, text=True)
+        words += [f"--{name.replace('_', '-')}", path]
+    return [str(word) for word in (*words, *options)]
+
+
+def requested(server, lungs, out, *options):
+    """Runs `tfreg request` in a process of its own."""
+    return subprocess.run([COMMAND, *words_of(server, lungs, out, *options)], capture_output=True, text=True)
+
+
+@pytest.fixture
+def refused(monkeypatch, capfd):
+    """`refused(server, lungs, out, *options)`: what `tfreg request`, which must end with two, writes as errors."""
+
+    def refused(*arguments):
+        monkeypatch.setattr(sys, "argv", ["tfreg", *words_of(*arguments)])
+        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 2
+        return capfd.readouterr().err
+
+    return refused
 
 
 def check_same(found, expected, tolerance_voxels=1e-3):
@@ -129,7 +152,7 @@ def test_the_result_is_that_of_register(server, lungs, local, tmp_path):
     assert "look at" in done.stdout
 
 
-def test_over_mutual_tls_too(models, start_server, certificates, lungs, local, tmp_path):
+def test_over_mutual_tls_too(models, start_server, certificates, lungs, local, refused, tmp_path):
     options = {"certificate": "server.pem", "key": "server.key", "client-ca": "ca.pem"}
     words = [word for name, file in options.items() for word in (f"--tls-{name}", certificates / file)]
     server = start_server(models, *words)
@@ -138,9 +161,8 @@ def test_over_mutual_tls_too(models, start_server, certificates, lungs, local, t
     assert done.returncode == 0, done.stderr
     check_same(tmp_path / "out", local)
     for words in ((), ("--tls-ca", certificates / "ca.pem"), mine):  # no TLS, no own certificate, no known authority
-        done = requested(server, lungs, tmp_path / "other", *words, "--retries", "1", "--timeout", "10")
-        assert done.returncode == 2
-        assert "no server answers" in done.stderr
+        told = refused(server, lungs, tmp_path / "other", *words, "--retries", "1", "--timeout", "10")
+        assert "no server answers" in told
         assert not (tmp_path / "other").exists()
 
 
@@ -186,12 +208,17 @@ def test_a_message_limit_that_is_too_small_is_told(server):
         client.predict(pair)
 
 
-def test_an_answer_that_is_too_large_is_computed_once(base_path, start_server):
-    server = start_server(base_path, "--max-message-mb", 8)
+@pytest.fixture(scope="module")
+def another(start_server, base_path):
+    """A server of another kind of model, which takes and gives 8 MiB at most."""
+    return start_server(base_path, "--max-message-mb", 8)
+
+
+def test_an_answer_that_is_too_large_is_computed_once(another):
     pair = {name: np.zeros((1, 64, 128, 100, 1), np.float32) for name in ("fixed", "moving")}
-    with Client(server.address) as client, pytest.raises(Refusal, match=r"too large .*output_filter.*fewer outputs"):
+    with Client(another.address) as client, pytest.raises(Refusal, match=r"too large .*output_filter.*fewer outputs"):
         client.predict(pair)
-    assert server.log.count("status=RESOURCE_EXHAUSTED") == 1
+    assert another.log.count("status=RESOURCE_EXHAUSTED") == 1
 
 
 def test_the_servers_own_words_are_told(server):
@@ -253,10 +280,9 @@ def test_options_of_a_client(make, words):
         make()
 
 
-def test_another_kind_of_model_is_refused(base_path, start_server):
-    server = start_server(base_path)
+def test_another_kind_of_model_is_refused(another):
     with (
-        Client(server.address, patience=IMPATIENT) as client,
+        Client(another.address, patience=IMPATIENT) as client,
         pytest.raises(UserError, match="model tfreg lacks the signature config, int16; serve what `tfreg export`"),
     ):
         client.open()
@@ -287,11 +313,10 @@ def test_nobody_there(lungs, tmp_path):
         (["--transform", "rigid"], "--transform rigid: choose linear"),
     ],
 )
-def test_bad_options_get_one_line(server, lungs, tmp_path, options, text):
-    done = requested(server, lungs, tmp_path / "out", *options)
-    assert done.returncode == 2
-    assert text in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+def test_bad_options_get_one_line(server, lungs, refused, tmp_path, options, text):
+    told = refused(server, lungs, tmp_path / "out", *options)
+    assert text in told
+    assert len(told.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 
