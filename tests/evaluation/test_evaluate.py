@@ -3,11 +3,13 @@
 import csv
 import json
 import shutil
-import subprocess
+import sys
+import warnings
 
 import numpy as np
 import pytest
 
+from tfreg import cli
 from tfreg.config import EvaluationOptions
 from tfreg.errors import InputWarning
 from tfreg.evaluation.evaluate import evaluate
@@ -164,11 +166,15 @@ def test_people_of_the_training_are_marked(people, evaluated, tmp_path, monkeypa
         (["--model", "nowhere"], "nowhere: holds no trained model"),
     ],
 )
-def test_bad_options_get_one_line(demons_command, tmp_path, options, text):
-    done = subprocess.run(demons_command(tmp_path / "out", *options), capture_output=True, text=True, encoding="utf-8")
-    assert done.returncode == 2
-    assert text in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+def test_bad_options_get_one_line(demons_command, tmp_path, monkeypatch, capfd, options, text):
+    monkeypatch.setattr(sys, "argv", ["tfreg", *demons_command(tmp_path / "out", *options)[1:]])
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    told = capfd.readouterr().err
+    assert ended.value.code == 2
+    assert text in told
+    assert len(told.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 

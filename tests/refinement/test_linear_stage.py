@@ -1,5 +1,7 @@
 """The linear stage against known maps: the same voxels under a turned header, and fields of view that differ."""
 
+import functools
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -46,6 +48,7 @@ def errors_voxels(lattice, found, right):
     return np.linalg.norm(apart @ np.linalg.inv(lattice.affine[:3, :3]).T, axis=-1)
 
 
+@functools.cache
 def blobs(seed=4):
     """A smooth function of world points (mm), in [0, 1], with structure at two scales."""
     rng = np.random.default_rng(seed)

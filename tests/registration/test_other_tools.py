@@ -40,15 +40,12 @@ def write_init(path, fixed, moving):
     return path
 
 
-@pytest.fixture(scope="module", params=PAIRS, ids=lambda p: f"{p[0]}-{p[1]}-{p[2]}")
-def folder(request, tmp_path_factory, tools):
+def write_pair(folder, tools, fixed_header, moving_header, init, model):
     """fixed.nii.gz, moving.nii.gz and result/, the frames of the two hundreds of millimetres apart."""
-    fixed_header, moving_header, init, model = request.param
     rng = np.random.default_rng(3)
     fixed_shape, moving_shape = (28, 34, 19), (31, 27, 24)
     fixed = tools.textured(rng, fixed_shape, tools.placed(fixed_header, fixed_shape, [-31.0, 17, 120]))
     moving = tools.textured(rng, moving_shape, tools.placed(moving_header, moving_shape, [280.0, -195, -340]))
-    folder = tmp_path_factory.mktemp("tools")
     write_volume(folder / "fixed.nii.gz", fixed)
     write_volume(folder / "moving.nii.gz", moving)
     fixed, moving = (read_volume(folder / f"{name}.nii.gz") for name in ("fixed", "moving"))
@@ -59,7 +56,21 @@ def folder(request, tmp_path_factory, tools):
     run = tools.ChosenRun(model=model, preprocessing={"network_grid": grid})
     result = register(fixed, moving, model=run, **options)
     result.save(folder / "result")
-    return folder
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, tools):
+    """The folder of each pair."""
+    folders = [tmp_path_factory.mktemp("tools") for _ in PAIRS]
+    for folder, pair in zip(folders, PAIRS, strict=True):
+        write_pair(folder, tools, *pair)
+    return folders
+
+
+@pytest.fixture(scope="module", params=range(len(PAIRS)), ids=lambda number: "-".join(PAIRS[number][:3]))
+def folder(request, folders):
+    """The folder of one pair."""
+    return folders[request.param]
 
 
 def inner(folder):
@@ -80,9 +91,24 @@ def agrees(folder, name):
     return difference / np.ptp(ours.get_fdata())
 
 
-def run_snippet(name, folder):
-    shutil.copy(SNIPPETS / name, folder)
-    done = subprocess.run([sys.executable, name], cwd=folder, capture_output=True, text=True)
+# The README's lines and its command in each folder; antspyx holds ANTs' programs as functions of their arguments.
+WITH_ANTS = """
+import os, runpy, sys
+from ants.internal import get_lib_fn
+snippet, line, *folders = sys.argv[1:]
+for folder in folders:
+    os.chdir(folder)
+    runpy.run_path(snippet, run_name="__main__")
+    assert get_lib_fn("antsApplyTransforms")(line.split()) == 0, folder
+"""
+
+
+@pytest.fixture(scope="module")
+def warped_by_ants(folders):
+    """What ANTs makes of every pair, in one process, for it takes seconds to load."""
+    (line,) = re.findall(r"^antsApplyTransforms (.*)$", README, re.M)
+    command = [sys.executable, "-c", WITH_ANTS, str(SNIPPETS / "read_with_ants.py"), line, *map(str, folders)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -99,24 +125,21 @@ def test_the_transform_is_not_trivial(folder):
 
 
 def test_simpleitk_warps_as_tfreg_did(folder):
-    run_snippet("read_with_simpleitk.py", folder)
+    shutil.copy(SNIPPETS / "read_with_simpleitk.py", folder)
+    done = subprocess.run([sys.executable, "read_with_simpleitk.py"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     assert agrees(folder, "warped_by_field.nii.gz") < 0.01
     assert agrees(folder, "warped_by_composite.nii.gz") < 0.01
 
 
 @needs_ants
-def test_ants_warps_as_tfreg_did(folder):
-    run_snippet("read_with_ants.py", folder)
+def test_ants_warps_as_tfreg_did(folder, warped_by_ants):
     assert agrees(folder, "warped_by_ants_with_displacement.nii.gz") < 0.01
     assert agrees(folder, "warped_by_ants_with_transform.nii.gz") < 0.01
 
 
 @needs_ants
-def test_the_command_of_ants_warps_as_tfreg_did(folder):
-    """antspyx holds ANTs' programs as functions of their arguments."""
-    (line,) = re.findall(r"^antsApplyTransforms (.*)$", README, re.M)
-    program = "import sys; from ants.internal import get_lib_fn as f; sys.exit(f('antsApplyTransforms')(sys.argv[1:]))"
-    subprocess.run([sys.executable, "-c", program, *line.split()], cwd=folder, check=True)
+def test_the_command_of_ants_warps_as_tfreg_did(folder, warped_by_ants):
     assert agrees(folder, "warped_by_ants.nii.gz") < 0.01
 
 

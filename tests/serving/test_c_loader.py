@@ -41,18 +41,24 @@ def program(tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize("onednn", ["1", "0"])
-def test_the_c_library_answers_as_the_model_does(program, tmp_path, perturb, onednn):
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, perturb):
+    """A run's folder and that of its export."""
     config = parse_config(
         {"model": {"encoder_filters": [4, 6], "encoder_dilations": [1, 5], "squeeze_ratio": 4, "decoder_filters": [5]}}
     )
-    (tmp_path / "run").mkdir()
+    run = tmp_path_factory.mktemp("run")
     model = build_model(config)
     perturb(model, np.random.default_rng(4), 0.05)
-    model.save(tmp_path / "run" / "model.keras")
-    (tmp_path / "run" / "config.yaml").write_text(dump_config(config))
-    folder, _ = export_run(tmp_path / "run", tmp_path / "models")
+    model.save(run / "model.keras")
+    (run / "config.yaml").write_text(dump_config(config))
+    folder, _ = export_run(run, tmp_path_factory.mktemp("models") / "tfreg")
+    return run, folder
 
+
+@pytest.mark.parametrize("onednn", ["1", "0"])
+def test_the_c_library_answers_as_the_model_does(program, exported, tmp_path, onednn):
+    run, folder = exported
     content = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
     signature = content.meta_graphs[0].signature_def["serving_default"]
     names = [signature.inputs[name].name.removesuffix(":0") for name in ("fixed", "moving")]
@@ -67,6 +73,6 @@ def test_the_c_library_answers_as_the_model_does(program, tmp_path, perturb, one
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"TensorFlow {tf.__version__}")
     found = np.fromfile(files[2], np.float32).reshape(1, *SHAPE, 3)
-    expected = load_run(tmp_path / "run").network.predict_on_batch({"fixed": inputs["f"], "moving": inputs["m"]})
+    expected = load_run(run).network.predict_on_batch({"fixed": inputs["f"], "moving": inputs["m"]})
     assert np.abs(expected["displacement"]).max() > 0.1
     np.testing.assert_allclose(found, expected["displacement"], atol=2e-5)

@@ -302,7 +302,7 @@ def test_python_functions_and_forced_compilation_are_refused(tmp_path):
 
 
 def test_onednn_keeps_the_native_convolution_where_there_is_one(exported, tmp_path, monkeypatch):
-    run = exported["both"][1].parents[2] / "runs" / "both"
+    run = exported["linear"][1].parents[2] / "runs" / "linear"  # exported quickest, with the same dilations
     path, manifest = export_run(run, tmp_path / "m", onednn=True)
     assert not manifest["portable"]
     assert "SpaceToBatchND" not in check_operations(path)
@@ -310,7 +310,7 @@ def test_onednn_keeps_the_native_convolution_where_there_is_one(exported, tmp_pa
     monkeypatch.setattr(loaded_model, "_dilates_natively", lambda: False)
     with pytest.raises(ValueError, match="its convolutions need oneDNN"):
         loaded_model.load(path, 1)
-    assert loaded_model.load(exported["both"][1], 1).version == 1  # the portable one
+    assert loaded_model.load(exported["linear"][1], 1).version == 1  # the portable one
     monkeypatch.setattr(module, "dilates_natively", lambda: False)
     with pytest.raises(UserError, match="--onednn: TensorFlow does without oneDNN on this processor"):
         export_run(run, tmp_path / "m", onednn=True)
@@ -367,7 +367,7 @@ def test_a_version_that_is_copied_in_meanwhile_is_kept(tmp_path):
 
 
 def test_an_export_that_answers_wrongly_leaves_nothing(exported, tmp_path, monkeypatch):
-    run = exported["both"][1].parents[2] / "runs" / "both"
+    run = exported["linear"][1].parents[2] / "runs" / "linear"
     monkeypatch.setattr(module, "difference_in_fresh_process", lambda *_: {"warped": 0.5, "linear": 0.0})
     with pytest.raises(UserError, match=r"the exported model's warped differs by 0\.5 from the run's"):
         export_run(run, tmp_path / "models" / "tfreg")
@@ -389,7 +389,7 @@ def test_every_signature_and_the_warm_up_are_proved(exported, tmp_path):
 
 @pytest.mark.parametrize("damage", ["cut", "lost"])
 def test_what_does_not_arrive_is_not_left_there(exported, tmp_path, monkeypatch, damage):
-    run = exported["both"][1].parents[2] / "runs" / "both"
+    run = exported["linear"][1].parents[2] / "runs" / "linear"
     whole = module._check_in_place
 
     def spoiled(folder, manifest):
