@@ -6,14 +6,15 @@ import os
 LONG = (
     "tests/test_jax_backend.py",
     "tests/classification/test_classify.py",
-    "tests/test_readme.py",
     "tests/serving/test_request.py",
-    "tests/training/test_train.py",
     "tests/refinement/test_refine.py",
     "tests/serving/test_export.py",
-    "tests/refinement/test_linear_stage.py",
     "tests/tuning/test_tune.py",
+    "tests/training/test_resume.py",
+    "tests/test_readme.py",
+    "tests/refinement/test_linear_stage.py",
     "tests/evaluation/test_evaluate.py",
+    "tests/training/test_train.py",
 )
 
 
