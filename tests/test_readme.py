@@ -11,13 +11,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-# A newcomer has more time than a test: fewer subjects and steps, nothing else is changed.
+# A newcomer has more time than a test: fewer subjects and steps, larger voxels, nothing else is changed.
+SHORT = (
+    "training.epochs=1 training.steps_per_epoch=2 training.validation_pairs=1 "
+    "preprocessing.network_grid.spacing=15 'preprocessing.network_grid.shape=[24,20,24]'"
+)
 SHORTER = {
-    "--subjects 12": "--subjects 5",
-    "subjects.csv --run runs/chests": "subjects.csv --run runs/chests training.epochs=1 training.steps_per_epoch=2 "
-    "training.validation_pairs=1",
-    "--out tuned --trials 8": "--out tuned --trials 1 training.epochs=1 training.steps_per_epoch=2 "
-    "training.validation_pairs=1",
+    "--subjects 12 --shape 48 40 48 --spacing 7.5 7.5 7.5": "--subjects 5 --shape 24 20 24 --spacing 15 15 15",
+    "subjects.csv --run runs/chests": f"subjects.csv --run runs/chests {SHORT}",
+    "--out tuned --trials 8": f"--out tuned --trials 1 {SHORT}",
 }
 
 
