@@ -186,6 +186,7 @@ def test_a_run_records_its_people(trained, data):
     """Under their names, with their images' content, and no place of a file."""
     run, _, _ = trained
     recorded = json.loads((run / "subjects.json").read_text())
+    assert recorded.pop("format") == 1
     assert set(recorded) == {"train", "validation"}
     for split, people in recorded.items():
         subjects = [subject for subject in read_subjects(data) if subject.split == split]

@@ -33,9 +33,18 @@ def run(tmp_path, rng):
 
 def test_the_record_names_people_and_no_paths(run):
     splits = json.loads((run / "subjects.json").read_text())
+    assert splits.pop("format") == 1
     assert {split: set(people) for split, people in splits.items()} == {"train": {"a", "b"}, "validation": {"c"}}
     assert all(len(digests) == 2 for people in splits.values() for digests in people.values())
     assert str(run.parent) not in (run / "subjects.json").read_text()
+
+
+def test_a_record_of_before_has_no_format(run):
+    people = TrainingPeople.of_run(run)
+    content = json.loads((run / "subjects.json").read_text())
+    del content["format"]
+    (run / "subjects.json").write_text(json.dumps(content))
+    assert TrainingPeople.of_run(run) == people
 
 
 def test_people_are_known_by_their_images(run):
@@ -71,5 +80,5 @@ def test_what_is_not_known(run, tmp_path):
     assert seen_in(None, pair(run.parent, "a")) is None
     for text in ("{", "[]", '{"train": {}}', '{"train": {"a": 3}, "validation": {}}'):
         (run / "subjects.json").write_text(text)
-        with pytest.raises(UserError, match=r"subjects.json: is damaged"):
+        with pytest.raises(UserError, match=r"subjects.json: .*; delete it, and it is not known who was trained on"):
             TrainingPeople.of_run(run)

@@ -1,32 +1,36 @@
 """The people that a run was trained on: kept in its folder, and found again in what it is measured on."""
 
-import json
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar, Self
 
-from tfreg.errors import InputWarning, UserError
+from tfreg.errors import InputWarning
 from tfreg.io.digests import voxels_digest
 from tfreg.io.folders.whole_file import whole_file
+from tfreg.io.json_files import Record
+from tfreg.io.tables.manifest import PairFiles
 from tfreg.spelling import some_of
 
 FILE = "subjects.json"
 TRAIN, VALIDATION = "train", "validation"
 
 
-@dataclass(frozen=True)
-class TrainingPeople:
-    """Who a run was trained on.
+class TrainingPeople(Record):
+    """Who a run was trained on: subjects.json.
 
     Args:
-        splits: Dictionary of "train" and "validation" to a dictionary of a person's name to the digests of the images.
+        train, validation: Dictionary of a person's name to the digests of the images.
     """
 
-    splits: dict[str, dict[str, list[str]]]
+    CURE: ClassVar[str] = "delete it, and it is not known who was trained on"
+
+    train: dict[str, list[str]]
+    validation: dict[str, list[str]]
 
     @classmethod
-    def of_pairs(cls, train_pairs, validation_pairs):
-        """Those of a training's `PairFiles`s."""
+    def of_pairs(cls, train_pairs: Iterable[PairFiles], validation_pairs: Iterable[PairFiles]) -> Self:
+        """Those of a training's pairs."""
         splits = {}
         for split, pairs in ((TRAIN, train_pairs), (VALIDATION, validation_pairs)):
             people = {}
@@ -34,15 +38,15 @@ class TrainingPeople:
                 for person, image in people_of(pair):
                     people.setdefault(person, set()).add(voxels_digest(image))
             splits[split] = {person: sorted(digests - {None}) for person, digests in sorted(people.items())}
-        return cls(splits)
+        return cls(**splits)
 
-    def save(self, run):
-        """Keeps them in a run's folder, a `Path`."""
+    def save(self, run: Path) -> None:
+        """Keeps them in a run's folder."""
         with whole_file(run / FILE) as partial:
-            partial.write_text(json.dumps(self.splits, indent=1) + "\n", encoding="utf-8")
+            partial.write_text(self.text(), encoding="utf-8")
 
     @classmethod
-    def of_run(cls, run):
+    def of_run(cls, run: str | Path) -> Self | None:
         """Those of a run.
 
         Args:
@@ -56,19 +60,13 @@ class TrainingPeople:
         """
         run = Path(run)
         file = (run if run.is_dir() else run.parent) / FILE
-        if not file.is_file():
-            return None
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-            return cls({split: {name: list(d) for name, d in content[split].items()} for split in (TRAIN, VALIDATION)})
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{file}: is damaged; delete it, and it is not known who was trained on") from error
+        return cls.read(file) if file.is_file() else None
 
-    def among(self, pairs):
+    def among(self, pairs: Iterable[PairFiles]) -> dict[str, str]:
         """Which people of some pairs the run has seen: anybody of whom it has seen an image, whatever it is called.
 
         Args:
-            pairs: List of `tfreg.io.tables.manifest.PairFiles`.
+            pairs: The pairs' files.
 
         Returns:
             Dictionary of a person to "train", or to "validation" for those on whom the best epoch was chosen.
@@ -76,7 +74,7 @@ class TrainingPeople:
         split_of = {
             digest: split
             for split in (VALIDATION, TRAIN)
-            for digests in self.splits[split].values()
+            for digests in getattr(self, split).values()
             for digest in digests
         }
         seen = {}
@@ -87,26 +85,26 @@ class TrainingPeople:
                     seen[person] = split
         return seen
 
-    def namesakes(self, pairs):
-        """People of some pairs who have the name of one that the run has seen, but none of the images; a list."""
-        names = {name for people in self.splits.values() for name in people}
+    def namesakes(self, pairs: Sequence[PairFiles]) -> list[str]:
+        """People of some pairs who have the name of one that the run has seen, but none of the images."""
+        names = {*self.train, *self.validation}
         seen = self.among(pairs)
         people = {person for pair in pairs for person in (pair.fixed_subject, pair.moving_subject) if person}
         return sorted((people & names) - set(seen))
 
 
-def people_of(pair):
+def people_of(pair: PairFiles) -> Iterator[tuple[str, Path]]:
     """(person, image) of a pair's two sides; where the person is not known, the pair and the side stand for it."""
     yield pair.fixed_subject or f"{pair.id} (fixed)", pair.fixed
     yield pair.moving_subject or f"{pair.id} (moving)", pair.moving
 
 
-def seen_in(people, pair):
+def seen_in(people: Mapping[str, str] | None, pair: PairFiles) -> dict[str, str] | None:
     """What a row says of a pair.
 
     Args:
         people: What `TrainingPeople.among` finds, or None.
-        pair: A `tfreg.io.tables.manifest.PairFiles`.
+        pair: The pair's files.
 
     Returns:
         The part of `people` that is in the pair; None where nothing is known.
@@ -114,12 +112,12 @@ def seen_in(people, pair):
     return None if people is None else {person: people[person] for person, _ in people_of(pair) if person in people}
 
 
-def seen_by(models, pairs):
+def seen_by(models: Mapping[str, str | Path], pairs: Sequence[PairFiles]) -> dict[str, dict[str, str] | None]:
     """Which people the networks have seen; what is known of it is told as an `InputWarning`.
 
     Args:
         models: Dictionary of a network's name to its file or run folder.
-        pairs: List of `tfreg.io.tables.manifest.PairFiles`, all that it is measured on.
+        pairs: The pairs' files, all that it is measured on.
 
     Returns:
         Dictionary of the name to what `TrainingPeople.among` finds, or to None where the run does not say.
