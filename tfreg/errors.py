@@ -10,7 +10,7 @@ class UserError(Exception):
 
     exit_code = 2
 
-    def __init__(self, message):
+    def __init__(self, message: str) -> None:
         super().__init__("".join(c if c.isprintable() or 0xDC80 <= ord(c) <= 0xDCFF else _escaped(c) for c in message))
 
 

@@ -2,24 +2,25 @@
 
 import difflib
 import unicodedata
+from collections.abc import Iterable
 
 # Of difflib's ratio: from where on two spellings are taken for one word, and from where on one is worth a question.
 ALIKE, NEAR = 0.8, 0.6
 SHORTEST = 3  # letters of what is taken for the beginning of a word
 
 
-def plain_spelling(word):
+def plain_spelling(word: object) -> str:
     """A word without case, spaces and punctuation, its accents in one encoding."""
     text = unicodedata.normalize("NFKC", str(word)).casefold()
     return "".join(character for character in text if character.isalnum())
 
 
-def same_name(word):
+def same_name(word: object) -> str:
     """What two spellings of one name share: its letters without case, accents in one encoding, single spaces."""
     return " ".join(unicodedata.normalize("NFC", str(word).casefold()).split())
 
 
-def misspelt(word, choices):
+def misspelt(word: object, choices: Iterable[str]) -> str | None:
     """The known word that another one is but for case, punctuation or a slip, or None.
 
     Args:
@@ -33,11 +34,11 @@ def misspelt(word, choices):
         if plain_spelling(word) == plain_spelling(name):
             return name
     ratios = {name: _ratio(*_without_common_part(str(word), name)) for name in choices}
-    best = max(ratios, key=ratios.get, default=None)
+    best = max(ratios, key=lambda name: ratios[name], default=None)
     return best if best is not None and ratios[best] >= ALIKE else None
 
 
-def begun_alike(word, choices):
+def begun_alike(word: object, choices: Iterable[str]) -> str | None:
     """The known word that another one begins with, or that begins with it, or None."""
     asked = plain_spelling(word)
     for name in choices:
@@ -47,24 +48,24 @@ def begun_alike(word, choices):
     return None
 
 
-def nearest_word(word, choices):
+def nearest_word(word: object, choices: Iterable[str]) -> str | None:
     """The known word that somebody who wrote another one may have meant, or None."""
     choices = list(choices)
     nearest = misspelt(word, choices) or begun_alike(word, choices)
     if nearest is None:
         ratios = {name: _ratio(str(word), name) for name in choices}
-        best = max(ratios, key=ratios.get, default=None)
+        best = max(ratios, key=lambda name: ratios[name], default=None)
         nearest = best if best is not None and ratios[best] >= NEAR else None
     return nearest
 
 
-def is_meant(word, choices):
+def is_meant(word: object, choices: Iterable[str]) -> str:
     """The question that follows an unknown word in a message: " (is `x` meant?)", or "" where no known word is near."""
     nearest = nearest_word(word, choices)
     return "" if nearest is None else f" (is `{nearest}` meant?)"
 
 
-def some_of(names, limit=8):
+def some_of(names: Iterable[object], limit: int = 8) -> str:
     """Names in one line, the first ones and how many more there are.
 
     Args:
@@ -74,9 +75,9 @@ def some_of(names, limit=8):
     Returns:
         A string.
     """
-    names = [str(name) for name in names]
-    more = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
+    texts = [str(name) for name in names]
+    more = len(texts) - limit
+    return ", ".join(texts[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
 def _ratio(word, name):

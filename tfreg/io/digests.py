@@ -92,7 +92,7 @@ def voxels_digest(path: str | Path) -> str | None:
         files = sorted(path.iterdir()) if path.is_dir() else _files_with_voxels(path)
         digests = [_of_voxels(file) for file in files if file.is_file()]
     # Whoever reads the voxels says what is wrong with the file.
-    except (OSError, EOFError, ValueError, OverflowError, isal_zlib.error):
+    except (OSError, EOFError, ValueError, OverflowError, isal_zlib.error):  # type: ignore[misc]
         return None
     if not path.is_dir() and len(digests) == 1:
         return digests[0]

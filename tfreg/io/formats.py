@@ -1,8 +1,10 @@
 """Reads and writes volumes, whatever their file format."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -17,6 +19,7 @@ from tfreg.io.input_files import content_kind, first_bytes, itk_name, path_kind
 from tfreg.io.itk_images import read_itk, write_itk
 from tfreg.io.nifti import read_nifti, write_nifti
 from tfreg.io.points import landmark_extension, read_landmarks, read_points, write_landmarks, write_points
+from tfreg.volumes.volume import Volume
 
 __all__ = [
     "MAX_VOXELS",
@@ -42,7 +45,7 @@ LABEL_TOLERANCE = 0.05
 LABEL_DTYPES = (np.uint8, np.int16, np.uint16, np.int32, np.int64, np.uint64)
 
 
-def read_volume(path, labels=False):
+def read_volume(path: str | Path, labels: bool = False) -> Volume:
     """Reads a 3D image or segmentation.
 
     .nii, .nii.gz and .hdr/.img are read by nibabel; .mha, .mhd, .nrrd and .nhdr by SimpleITK; DICOM by pydicom.
@@ -70,7 +73,7 @@ def read_volume(path, labels=False):
     return volume
 
 
-def read_values(path, as_stored=False):
+def read_values(path: str | Path, as_stored: bool = False) -> Volume:
     """Reads a 3D volume, whatever its values say.
 
     Args:
@@ -108,7 +111,7 @@ def read_values(path, as_stored=False):
     return volume
 
 
-def header_size(path):
+def header_size(path: str | Path) -> tuple[float, ...]:
     """Shape and spacing of a volume by its header alone, to sort files by; of other formats than NIfTI nothing.
 
     Args:
@@ -118,14 +121,14 @@ def header_size(path):
         A tuple of numbers, empty where the header does not tell.
     """
     try:
-        header = nib.load(path).header
+        header: Any = nib.load(path).header
         return (*header.get_data_shape(), *(float(f"{mm:.4g}") for mm in header.get_zooms()))
     # Whatever is wrong with the file, whoever reads it says so.
     except Exception:
         return ()
 
 
-def writable_name(path):
+def writable_name(path: str | Path) -> str:
     """The name of a volume's file in a format that `write_volume` knows: its own, or else .nii.gz."""
     path = Path(path)
     place, uid = split_choice(path)
@@ -137,7 +140,7 @@ def writable_name(path):
     return (path.name[: -len(extension)] if extension in (*NIFTI, *ITK, *DICOM) else path.name) + ".nii.gz"
 
 
-def write_volume(path, volume):
+def write_volume(path: str | Path, volume: Volume) -> None:
     """Writes a volume; the file appears whole or not at all.
 
     Floats are stored as float32, booleans as uint8, and int64 as int32 where the values fit.
@@ -151,7 +154,7 @@ def write_volume(path, volume):
     """
     path = Path(path)
     if _extension(path) in (".nii", ".nii.gz"):
-        write = functools.partial(write_nifti, frame=volume.frame)
+        write: Callable[..., None] = functools.partial(write_nifti, frame=volume.frame)
     elif _extension(path) in (".mha", ".nrrd"):
         itk_name(path)
         write = write_itk
@@ -191,7 +194,7 @@ def _check_values(path, array):
         raise UserError(f"{path}: all voxels have the same value ({low:g}); give an image with contrast")
 
 
-def whole_numbers(path, array, background=0):
+def whole_numbers(path: str | Path, array: np.ndarray, background: float = 0) -> np.ndarray:
     """Labels in the smallest dtype that holds them.
 
     Args:

@@ -1,6 +1,10 @@
 """Checks of what a file's header claims, before any of its voxels are read."""
 
 import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
 
 from tfreg.errors import UserError
 from tfreg.volumes.lattice import Lattice
@@ -11,7 +15,7 @@ MAX_VOXELS = 2**31
 MAX_DEFLATE_RATIO = 1032
 
 
-def checked_lattice(path, shape, affine):
+def checked_lattice(path: str | Path, shape: Iterable[int], affine: np.ndarray) -> Lattice:
     """The lattice of a header.
 
     Args:
@@ -43,7 +47,7 @@ def checked_lattice(path, shape, affine):
             "export the file again if the header is corrupt, else crop or down-sample the volume"
         )
     try:
-        return Lattice(shape, affine)
+        return Lattice((shape[0], shape[1], shape[2]), affine)
     except ValueError:
         raise UserError(
             f"{path}: the header's affine is singular or not finite, so no voxel has a place in the world; "
@@ -51,7 +55,7 @@ def checked_lattice(path, shape, affine):
         ) from None
 
 
-def shear_note(lattice):
+def shear_note(lattice: Lattice) -> str:
     """What a person should know of a `Lattice` whose axes are not at right angles, a sentence."""
     return (
         f"The axes are {lattice.shear_degrees:.2g} degrees off right angles, as of a tilted gantry: ITK (ANTs, "
@@ -60,7 +64,7 @@ def shear_note(lattice):
     )
 
 
-def check_bytes(path, needed, available):
+def check_bytes(path: str | Path, needed: int, available: int) -> None:
     """Refuses a header that claims more voxels than the file can hold.
 
     Args:

@@ -4,6 +4,7 @@ import gzip
 import os
 import stat
 import zlib
+from pathlib import Path
 
 from tfreg.errors import UserError
 
@@ -33,7 +34,7 @@ MARKS = (
 HEAD_BYTES = 512
 
 
-def content_kind(head):
+def content_kind(head: bytes) -> str | None:
     """What a file is by its first bytes.
 
     Args:
@@ -53,7 +54,7 @@ def content_kind(head):
     return None
 
 
-def path_kind(path):
+def path_kind(path: str | Path) -> str:
     """What lies at a path.
 
     Args:
@@ -80,7 +81,7 @@ def path_kind(path):
     raise UserError(f"{path}: is neither a file nor a folder; give a file")
 
 
-def first_bytes(path):
+def first_bytes(path: str | Path) -> bytes:
     """The first bytes of a file, `HEAD_BYTES` at most.
 
     Args:
@@ -106,7 +107,7 @@ def first_bytes(path):
     return head
 
 
-def unzipped(head):
+def unzipped(head: bytes) -> bytes:
     """What the first bytes of a gzip file unpack to, as far as they reach; nothing if they are damaged."""
     try:
         return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS).decompress(head, HEAD_BYTES)
@@ -114,7 +115,7 @@ def unzipped(head):
         return b""
 
 
-def read_to_end(stream):
+def read_to_end(stream: gzip.GzipFile) -> tuple[int, bool]:
     """Reads a gzip stream to its end, where its checksum is compared.
 
     Args:
@@ -138,7 +139,7 @@ def read_to_end(stream):
     return count, False
 
 
-def itk_name(path):
+def itk_name(path: str | Path) -> str:
     """A path as text that ITK can take: it ends the whole process at a name that is not UTF-8.
 
     Args:

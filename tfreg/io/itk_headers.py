@@ -34,7 +34,7 @@ SPACES = {"lps", "ras", "las"} | {f"{x}-{y}-superior" for x in ("left", "right")
 MILLIMETRES = {"", "mm", "millimeter", "millimeters", "millimetre", "millimetres"}
 
 
-def check_itk_header(path):
+def check_itk_header(path: str | Path) -> tuple[str, ...]:
     """Refuses a MetaImage or NRRD header that SimpleITK would read as something else, or could not explain.
 
     Args:

@@ -4,7 +4,9 @@ import contextlib
 import math
 import re
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +23,7 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 ITK_FILES = threading.RLock()
 
 
-def read_itk(path, labels=False):
+def read_itk(path: str | Path, labels: bool = False) -> Volume:
     """Reads a .mha, .mhd, .nrrd or .nhdr file.
 
     Args:
@@ -48,7 +50,7 @@ def read_itk(path, labels=False):
         return Volume(_array(image, labels), _affine(image), notes=notes)
 
 
-def to_itk(array, affine):
+def to_itk(array: np.ndarray, affine: np.ndarray) -> Any:
     """An ITK image of an array.
 
     Args:
@@ -70,7 +72,7 @@ def to_itk(array, affine):
     return image
 
 
-def write_itk(path, array, affine):
+def write_itk(path: str | Path, array: np.ndarray, affine: np.ndarray) -> None:
     """Writes a .mha or .nrrd file.
 
     Args:
@@ -86,7 +88,7 @@ def write_itk(path, array, affine):
 
 
 @contextlib.contextmanager
-def reading(path, kind):
+def reading(path: str | Path, kind: str) -> Iterator[None]:
     """Holds `ITK_FILES`, turns whatever a reader raises into one line, and keeps warnings off the terminal.
 
     Args:

@@ -16,7 +16,7 @@ from tfreg.io.nifti import read_vectors, write_nifti
 from tfreg.runtime.native_output import silenced
 
 
-def read_linear(path):
+def read_linear(path: str | Path) -> np.ndarray:
     """Reads a linear transform in ITK's text, HDF5 or MATLAB (ANTs) format.
 
     Args:
@@ -107,7 +107,7 @@ def _transforms_in(path):
     return 1 if b"CompositeTransform" in kinds else len(kinds)
 
 
-def write_linear(path, matrix):
+def write_linear(path: str | Path, matrix: np.ndarray) -> None:
     """Writes a linear transform as ITK text.
 
     Args:
@@ -133,7 +133,7 @@ def write_linear(path, matrix):
         raise OSError(errno.ENOSPC, "not written whole, as where the disk is full", str(path))
 
 
-def read_displacement(path):
+def read_displacement(path: str | Path) -> np.ndarray:
     """Reads what `write_displacement` wrote.
 
     Args:
@@ -155,7 +155,7 @@ def read_displacement(path):
     return field * np.array([-1, -1, 1], np.float32)
 
 
-def write_displacement(path, displacement_mm, affine, frame=1):
+def write_displacement(path: str | Path, displacement_mm: np.ndarray, affine: np.ndarray, frame: int = 1) -> None:
     """Writes a displacement field as NIfTI, as ITK and ANTs expect it.
 
     Args:
@@ -168,7 +168,7 @@ def write_displacement(path, displacement_mm, affine, frame=1):
     write_nifti(path, field[:, :, :, None, :].astype(np.float32), affine, frame, intent="vector")
 
 
-def write_composite(path, displacement_mm, affine):
+def write_composite(path: str | Path, displacement_mm: np.ndarray, affine: np.ndarray) -> None:
     """Writes a displacement field as an ITK composite transform.
 
     Args:

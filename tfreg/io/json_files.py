@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from tfreg.errors import UserError
 
 
-def read_json(path, cure):
+def read_json(path: str | Path, cure: str) -> Any:
     """What a JSON file says.
 
     Args:
@@ -29,7 +29,7 @@ def read_json(path, cure):
         raise UserError(f"{path}: cannot be read, or is damaged; {cure}") from error
 
 
-def json_text(value):
+def json_text(value: Any) -> str:
     """The text of a JSON file; numbers that are not finite become null.
 
     Args:
@@ -38,7 +38,7 @@ def json_text(value):
     return json.dumps(without_nan(value), indent=2) + "\n"
 
 
-def without_nan(value):
+def without_nan(value: Any) -> Any:
     """What JSON can hold of nested dictionaries and lists: numbers that are not finite become None."""
     if isinstance(value, dict):
         return {key: without_nan(part) for key, part in value.items()}

@@ -5,6 +5,7 @@ import gzip
 import math
 import zlib
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -21,7 +22,7 @@ from tfreg.volumes.volume import Volume
 QFORM_VOXELS = 0.01
 
 
-def read_nifti(path, labels=False):
+def read_nifti(path: str | Path, labels: bool = False) -> Volume:
     """Reads a .nii, .nii.gz or .hdr/.img file.
 
     Args:
@@ -61,7 +62,7 @@ def read_nifti(path, labels=False):
         return Volume(array, lattice.affine, frame=header.frame, notes=tuple(notes))
 
 
-def read_vectors(path):
+def read_vectors(path: str | Path) -> np.ndarray:
     """Reads the vectors of a .nii or .nii.gz file, right-angled or not, such as a displacement field.
 
     Args:
@@ -76,13 +77,15 @@ def read_vectors(path):
     path = Path(path)
     _check_name(path, first_bytes(path))
     with _reading(path):
-        image = nib.load(path, mmap=False)
+        image: Any = nib.load(path, mmap=False)
         if len(image.shape) != 5 or image.shape[3] != 1:
             raise UserError(f"{path}: is not a displacement field; register again")
         return np.asanyarray(image.dataobj, np.float32)[:, :, :, 0]
 
 
-def write_nifti(path, array, affine, frame=1, intent=None):
+def write_nifti(
+    path: str | Path, array: np.ndarray, affine: np.ndarray, frame: int = 1, intent: str | None = None
+) -> None:
     """Writes a .nii or .nii.gz file with equal sform and qform.
 
     A header that is off right angles by rounding is straightened, since ITK would refuse it.
@@ -95,7 +98,7 @@ def write_nifti(path, array, affine, frame=1, intent=None):
         intent: NIfTI intent, such as "vector", or None.
     """
     code = frame if frame in FRAMES[1:] else 1
-    lattice = Lattice(array.shape[:3], affine).straightened()
+    lattice = Lattice((array.shape[0], array.shape[1], array.shape[2]), affine).straightened()
     image = nib.Nifti1Image(array, lattice.affine, dtype=array.dtype)
     image.header.set_xyzt_units("mm")
     if intent is not None:

@@ -2,6 +2,7 @@
 
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -53,7 +54,7 @@ class NiftiHeader:
     notes: tuple[str, ...]
 
 
-def parse_header(path, head, pair):
+def parse_header(path: str | Path, head: bytes, pair: bool) -> NiftiHeader:
     """Reads a header.
 
     Args:
@@ -72,7 +73,7 @@ def parse_header(path, head, pair):
         raise UserError(f"{path}: the header is corrupt, its dim[0] is {header['dim'][0]}; export the file again")
     shape = [int(n) for n in header["dim"][1 : 1 + int(header["dim"][0])]]
     dtype = _dtype(path, header)
-    notes = []
+    notes: list[str] = []
     offset = _offset(path, header, first_byte, notes)
     slope, inter = _scaling(path, header, notes)
     affine, frame = _placement(path, header, shape, notes)

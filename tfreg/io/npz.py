@@ -3,13 +3,16 @@
 import contextlib
 import json
 import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tfreg.errors import UserError
 
 
-def write_archive(path, version, header, arrays):
+def write_archive(path: str | Path, version: int, header: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
     """Writes arrays with their header.
 
     Args:
@@ -27,7 +30,9 @@ def write_archive(path, version, header, arrays):
 
 
 @contextlib.contextmanager
-def read_archive(path, version, damaged):
+def read_archive(
+    path: str | Path, version: int, damaged: str
+) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
     """Reads what `write_archive` wrote, for a block that makes something of it.
 
     Args:

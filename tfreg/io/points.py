@@ -6,6 +6,7 @@ import io
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tfreg.io.folders.whole_file import whole_file
 from tfreg.io.landmarks import Landmarks
 from tfreg.io.slicer_points import fcsv_text, markups_text, read_fcsv, read_markups
 from tfreg.io.tables.csv_tables import read_table
+from tfreg.volumes.lattice import Lattice
 
 # How the columns of coordinates may be named, and the signs that make them RAS.
 FRAMES = {"xyz": (1, 1, 1), "ras": (1, 1, 1), "lps": (-1, -1, 1)}
@@ -30,13 +32,13 @@ ROUNDING = 1e-3
 FITTING = 0.9
 
 
-def landmark_extension(path):
+def landmark_extension(path: str | Path) -> str:
     """The format of a file of landmarks, .csv, .fcsv or .mrk.json (which may be called .json); else ""."""
     extension = Path(path).suffix.lower()
     return ".mrk.json" if extension == ".json" else extension if extension in (".fcsv", ".csv") else ""
 
 
-def read_points(path):
+def read_points(path: str | Path) -> np.ndarray:
     """Reads the places of landmarks.
 
     Args:
@@ -55,7 +57,7 @@ def read_points(path):
     return landmarks.points
 
 
-def read_landmarks(path):
+def read_landmarks(path: str | Path) -> Landmarks:
     """Reads landmarks with all that their file says of them.
 
     Args:
@@ -71,7 +73,7 @@ def read_landmarks(path):
     return {".fcsv": read_fcsv, ".mrk.json": read_markups}.get(kind, _read_csv)(path)
 
 
-def write_landmarks(path, landmarks, points):
+def write_landmarks(path: str | Path, landmarks: Landmarks, points: np.ndarray) -> None:
     """Writes landmarks at new places, with all that was said of them where the format is theirs.
 
     Args:
@@ -86,7 +88,7 @@ def write_landmarks(path, landmarks, points):
     _write(path, text(landmarks, points))
 
 
-def write_points(path, points):
+def write_points(path: str | Path, points: np.ndarray) -> None:
     """Writes points, to a millionth of a millimetre.
 
     Args:
@@ -103,7 +105,7 @@ def write_points(path, points):
     _write(path, _csv_text(Landmarks(points, ("",) * len(points)), points))
 
 
-def doubts(points, lattice, names=()):
+def doubts(points: np.ndarray, lattice: Lattice, names: Sequence[str] = ()) -> list[str]:
     """What a person should look at before points are believed.
 
     Args:

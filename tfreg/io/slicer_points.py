@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 
@@ -30,7 +31,7 @@ SCHEMA = (
 POINT_LIKE = ("Fiducial", "Line", "Angle", "Curve", "ClosedCurve")
 
 
-def read_fcsv(path):
+def read_fcsv(path: str | Path) -> Landmarks:
     """Reads a .fcsv file.
 
     Args:
@@ -70,7 +71,7 @@ def read_fcsv(path):
     return Landmarks(np.array(points) * frame, tuple(names), ".fcsv", content)
 
 
-def fcsv_text(landmarks, points):
+def fcsv_text(landmarks: Landmarks, points: np.ndarray) -> str:
     """The text of a .fcsv file.
 
     Args:
@@ -100,7 +101,7 @@ def fcsv_text(landmarks, points):
     return file.getvalue()
 
 
-def read_markups(path):
+def read_markups(path: str | Path) -> Landmarks:
     """Reads a .mrk.json file.
 
     Args:
@@ -130,7 +131,7 @@ def read_markups(path):
     return Landmarks(np.array(points), tuple(names), ".mrk.json", document)
 
 
-def markups_text(landmarks, points):
+def markups_text(landmarks: Landmarks, points: np.ndarray) -> str:
     """The text of a .mrk.json file.
 
     Args:

@@ -2,6 +2,7 @@
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,9 @@ from tfreg.volumes.lattice import Lattice
 FORMAT = 1
 
 
-def save_transform(path, transform, fixed, moving, frames=(1, 1)):
+def save_transform(
+    path: str | Path, transform: Transform, fixed: Lattice, moving: Lattice, frames: tuple[int, int] = (1, 1)
+) -> None:
     """Writes a transform and the lattices of the two volumes that it joins.
 
     Args:
@@ -24,7 +27,7 @@ def save_transform(path, transform, fixed, moving, frames=(1, 1)):
         frames: NIfTI codes of the two volumes' world frames.
     """
     deformation = transform.deformation
-    header = {"frames": list(frames)}
+    header: dict[str, Any] = {"frames": list(frames)}
     arrays = {
         "network_shape": np.array(transform.lattice.shape),
         "network_affine": transform.lattice.affine,
@@ -45,7 +48,7 @@ def save_transform(path, transform, fixed, moving, frames=(1, 1)):
     write_archive(path, FORMAT, header, arrays)
 
 
-def load_transform(path):
+def load_transform(path: str | Path) -> tuple[Transform, Lattice, Lattice]:
     """Reads what `save_transform` wrote.
 
     Args:
@@ -72,7 +75,7 @@ def load_transform(path):
     return transform, lattices["fixed"], lattices["moving"]
 
 
-def load_frames(path):
+def load_frames(path: str | Path) -> tuple[int, int]:
     """The NIfTI codes of the world frames of the fixed and the moving volume, 1 where `save_transform` was not told.
 
     Args:

@@ -7,7 +7,7 @@ from scipy import ndimage
 FLAT = 1e-7
 
 
-def correlation(fixed, warped, inside):
+def correlation(fixed: np.ndarray, warped: np.ndarray, inside: np.ndarray) -> float:
     """Pearson correlation of two arrays over the voxels where `inside` is true; NaN if one is constant there."""
     a, b = fixed[inside].astype(np.float64), warped[inside].astype(np.float64)
     if a.size < 2 or a.std() == 0 or b.std() == 0:
@@ -15,7 +15,7 @@ def correlation(fixed, warped, inside):
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def local_correlation(fixed, warped, weights, window=9):
+def local_correlation(fixed: np.ndarray, warped: np.ndarray, weights: np.ndarray, window: int = 9) -> float:
     """Squared correlation within windows, averaged over all windows by the fixed image's variance in them.
 
     Args:

@@ -1,15 +1,17 @@
 """Overlap and surface distances of segmentations."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 from scipy import ndimage
 
 
-def labels_in(*volumes):
+def labels_in(*volumes: np.ndarray) -> list[int]:
     """The labels that occur in any of several integer arrays, background 0 left out, ascending."""
     return sorted({int(value) for volume in volumes for value in np.unique(volume)} - {0})
 
 
-def lost_labels(fixed, warped, labels):
+def lost_labels(fixed: np.ndarray, warped: np.ndarray, labels: Iterable[int]) -> list[int]:
     """Which labels have nothing to be compared with: those that are missing on one side or on both.
 
     Args:
@@ -22,7 +24,7 @@ def lost_labels(fixed, warped, labels):
     return [label for label in labels if not ((fixed == label).any() and (warped == label).any())]
 
 
-def dice_by_label(fixed, warped, labels=None):
+def dice_by_label(fixed: np.ndarray, warped: np.ndarray, labels: Iterable[int] | None = None) -> dict[int, float]:
     """Dice coefficient of every label.
 
     Args:
@@ -41,7 +43,9 @@ def dice_by_label(fixed, warped, labels=None):
     return result
 
 
-def surface_distances_by_label(fixed, warped, spacing, labels=None):
+def surface_distances_by_label(
+    fixed: np.ndarray, warped: np.ndarray, spacing: Sequence[float] | np.ndarray, labels: Sequence[int] | None = None
+) -> dict[int, dict[str, float]]:
     """How far the surfaces of every label lie from each other.
 
     A surface is made of the label's voxels that share a face with another value; distances are between centres. A label

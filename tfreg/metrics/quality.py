@@ -1,6 +1,7 @@
 """What a registration achieved: overlap, distances, folds and changes of volume, whatever tool made it."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from tfreg.transforms.certificate import folding_fraction
 from tfreg.transforms.jacobian import log_jacobian
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.resampling import sample
+from tfreg.volumes.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Quality:
         return float(np.mean(values)) if values else None
 
 
-def displacement_quality(pair, displacement_mm: np.ndarray):
+def displacement_quality(pair: Any, displacement_mm: np.ndarray) -> tuple[Quality, Volume | None]:
     """How well a displacement aligns a pair, and how it treats space, whatever tool made it.
 
     Labels are warped with nearest neighbour; landmarks are moved by the displacement interpolated linearly, outside
@@ -116,7 +118,7 @@ def displacement_quality(pair, displacement_mm: np.ndarray):
     return quality, warped
 
 
-def labels_quality(pair, warped, volumes: dict[str, VolumeChange]) -> dict[str, LabelQuality]:
+def labels_quality(pair: Any, warped: Volume, volumes: dict[str, VolumeChange]) -> dict[str, LabelQuality]:
     """How well each label is aligned.
 
     Args:

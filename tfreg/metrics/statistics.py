@@ -1,5 +1,7 @@
 """What a sample of pairs says of all: intervals over subjects, and tests of one method against another."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import stats
 
@@ -10,7 +12,9 @@ COVERAGE = 0.95
 MIN_SUBJECTS = 5
 
 
-def bootstrap_interval(values, subjects, seed=0):
+def bootstrap_interval(
+    values: Sequence[float] | np.ndarray, subjects: Sequence[tuple[str, ...]], seed: int = 0
+) -> tuple[float, float]:
     """Interval of a mean over pairs, by drawing subjects with replacement.
 
     A pair counts as often as all its subjects are drawn together: pairs that share a subject are not independent,
@@ -39,7 +43,7 @@ def bootstrap_interval(values, subjects, seed=0):
     return float(low), float(high)
 
 
-def paired_test(differences, subjects):
+def paired_test(differences: Sequence[float] | np.ndarray, subjects: Sequence[tuple[str, ...]]) -> float:
     """Wilcoxon's signed-rank test of paired differences, one mean difference a subject.
 
     Args:
@@ -49,7 +53,7 @@ def paired_test(differences, subjects):
     Returns:
         The two-sided p value; NaN for fewer than `MIN_SUBJECTS`.
     """
-    by_subject = {}
+    by_subject: dict[str, list[float]] = {}
     for difference, pair in zip(differences, subjects, strict=True):
         for name in pair:
             by_subject.setdefault(name, []).append(difference)
@@ -61,7 +65,7 @@ def paired_test(differences, subjects):
     return float(stats.wilcoxon(means, zero_method="pratt").pvalue)
 
 
-def holm(p_values):
+def holm(p_values: Sequence[float] | np.ndarray) -> list[float]:
     """P values of several tests, adjusted by Holm's method so that one is wrong as rarely as a single test.
 
     Args:

@@ -1,12 +1,14 @@
 """A pair before registration, after the initial alignment, and after registration: what is seen, what agrees."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from tfreg.metrics.correlation import correlation
 from tfreg.metrics.landmarks import landmark_errors_mm, summary_of_errors
 from tfreg.metrics.overlap import dice_by_label, labels_in, lost_labels
+from tfreg.registration.image_pair import ImagePair
 from tfreg.registration.registration_report import StageMetrics, StagesReport
 from tfreg.transforms.transform import Transform, voxels_reached
 from tfreg.volumes.padding import measured_voxels
@@ -30,7 +32,13 @@ class Stage:
             nothing.
     """
 
-    def __init__(self, pair, transform, measured, displacement_mm=None):
+    def __init__(
+        self,
+        pair: ImagePair,
+        transform: Transform,
+        measured: tuple[np.ndarray, np.ndarray],
+        displacement_mm: np.ndarray | None = None,
+    ) -> None:
         self.pair, self.transform = pair, transform
         self.fixed_measured, self.moving_measured = measured
         lattice = pair.fixed.lattice
@@ -40,7 +48,7 @@ class Stage:
         self.inside = is_inside(self.positions, pair.moving.shape)
         self.seen = self._read("linear", np.nan)
 
-    def warped(self, interpolation, background):
+    def warped(self, interpolation: str, background: float) -> Volume:
         """The moving image on the fixed lattice.
 
         Args:
@@ -58,7 +66,7 @@ class Stage:
         array = sample(self.pair.moving.array, self.positions, interpolation, background, self.moving_measured)
         return Volume(array, self.pair.fixed.affine, frame=self.pair.moving.frame)
 
-    def metrics(self, warped=None):
+    def metrics(self, warped: Volume | None = None) -> StageMetrics:
         """How well the pair agrees.
 
         Args:
@@ -72,7 +80,7 @@ class Stage:
         considered = self.fixed_measured & ~np.isnan(self.seen.array)
         if pair.fixed_mask is not None:
             considered &= pair.fixed_mask.array != 0
-        result = {
+        result: dict[str, Any] = {
             "correlation": correlation(pair.fixed.array, (self.seen if warped is None else warped).array, considered),
             "outside_fraction": float(1 - self.inside.mean()),
         }
@@ -83,7 +91,7 @@ class Stage:
             result["dice"] = {str(label): value for label, value in dice.items()}
             result["mean_dice"] = float(np.mean(list(dice.values()))) if dice else None
             result["lost_labels"] = [str(label) for label in lost_labels(*both, labels)]
-        if pair.fixed_points is not None:
+        if pair.fixed_points is not None and pair.moving_points is not None:
             differences = landmark_errors_mm(self.transform, pair.fixed_points, pair.moving_points)
             result["landmarks"] = summary_of_errors(differences)
         return StageMetrics(**result)
@@ -106,7 +114,14 @@ class Agreement:
     seen_after: Volume
 
 
-def agreement(pair, init, transform, displacement_mm, interpolation="linear", background=0.0):
+def agreement(
+    pair: ImagePair,
+    init: np.ndarray,
+    transform: Transform,
+    displacement_mm: np.ndarray,
+    interpolation: str = "linear",
+    background: float = 0.0,
+) -> Agreement:
     """Brings a pair together by the headers alone, by the initial alignment, and by the transform found.
 
     Args:

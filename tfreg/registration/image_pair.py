@@ -1,12 +1,16 @@
 """What is known of a pair of volumes, and whether it fits together."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
 from tfreg.errors import UserError
 from tfreg.io.formats import read_landmarks, read_points, read_volume
 from tfreg.io.points import doubts
+from tfreg.io.tables.manifest import PairFiles
 from tfreg.registration.initial_matrix import checked_matrix, matrix_from_file
 from tfreg.volumes.lattice import difference
 from tfreg.volumes.volume import Volume
@@ -64,7 +68,7 @@ class ImagePair:
         self.initial_transform = checked_matrix(self.initial_transform)
 
     @classmethod
-    def read(cls, files, read_volume=read_volume):
+    def read(cls, files: PairFiles, read_volume: Callable[..., Volume] = read_volume) -> Self:
         """Reads a pair's files.
 
         Args:
@@ -79,17 +83,17 @@ class ImagePair:
         """
         matrix = None if files.init is None else matrix_from_file(files.init)
         paths = {name: getattr(files, name) for name in INPUTS if getattr(files, name) is not None}
-        inputs = {name: read_input(name, path, read_volume) for name, path in paths.items()}
+        inputs: dict[str, Any] = {name: read_input(name, path, read_volume) for name, path in paths.items()}
         pair = cls(**inputs, initial_transform=matrix, names=paths)
         check_landmark_order(files.fixed_points, files.moving_points)
         return pair
 
-    def given(self):
+    def given(self) -> dict[str, Any]:
         """Dictionary of name to the volumes and points that there are."""
         return {name: getattr(self, name) for name in INPUTS if getattr(self, name) is not None}
 
 
-def read_input(name, path, read_volume=read_volume):
+def read_input(name: str, path: str | Path, read_volume: Callable[..., Volume] = read_volume) -> Volume | np.ndarray:
     """Reads what one of `INPUTS` stands for.
 
     Args:
@@ -108,7 +112,7 @@ def read_input(name, path, read_volume=read_volume):
     return read_volume(path, labels=name.endswith(("_labels", "_mask")))
 
 
-def check_landmark_order(fixed_points, moving_points):
+def check_landmark_order(fixed_points: str | Path | None, moving_points: str | Path | None) -> None:
     """Refuses two files that name the same landmarks in another order: they are paired by their order.
 
     Args:
@@ -130,7 +134,7 @@ def check_landmark_order(fixed_points, moving_points):
         )
 
 
-def landmark_doubts(pair):
+def landmark_doubts(pair: ImagePair) -> list[str]:
     """What a person should look at before a pair's landmarks are believed.
 
     Args:
@@ -148,7 +152,7 @@ def landmark_doubts(pair):
     ]
 
 
-def notes_beside(pair):
+def notes_beside(pair: ImagePair) -> Iterator[str]:
     """What had to be decided where segmentations and masks were read, and not for their images.
 
     Args:

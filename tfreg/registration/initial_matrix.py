@@ -1,6 +1,7 @@
 """The initial alignment of a pair where a person gives it, as a file or as a matrix."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from tfreg.preprocessing.initial_alignment import KINDS
 from tfreg.spelling import is_meant
 
 
-def matrix_from_file(name):
+def matrix_from_file(name: str | Path) -> np.ndarray:
     """Reads what `--init` names where it is none of `KINDS`.
 
     Args:
@@ -35,7 +36,7 @@ def matrix_from_file(name):
     return read_linear(name)
 
 
-def rule_or_file(init):
+def rule_or_file(init: str | Path | None) -> tuple[str | None, str | Path | None]:
     """What `--init` stands for: a rule and no file, or a file and no rule.
 
     Args:
@@ -47,7 +48,7 @@ def rule_or_file(init):
     return (init, None) if init is None or init in KINDS else (None, init)
 
 
-def checked_matrix(matrix):
+def checked_matrix(matrix: Any) -> np.ndarray | None:
     """Checks an initial alignment that is given in Python.
 
     Args:

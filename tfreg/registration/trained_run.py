@@ -1,6 +1,7 @@
 """A trained network with the config that says how to feed it."""
 
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tfreg.config import Config, load_written_config
+from tfreg.config import Config, Model, load_written_config
 from tfreg.errors import UserError
 from tfreg.io.digests import file_digest
+from tfreg.preprocessing.aligned_pair import PreparedPair
 from tfreg.runtime.keras_settings import own_keras_settings
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.transform import Transform
@@ -36,7 +38,7 @@ class TrainedRun:
     network: Any
 
     @property
-    def provenance(self):
+    def provenance(self) -> dict[str, Any]:
         """What a report says of the model, a dictionary."""
         return {"name": self.name, "sha256": self.sha256}
 
@@ -57,7 +59,7 @@ class TrainedRun:
         return head
 
     @own_keras_settings()
-    def predict(self, pair):
+    def predict(self, pair: PreparedPair) -> Transform:
         """Predicts a pair's transform in one forward pass.
 
         Args:
@@ -73,7 +75,7 @@ class TrainedRun:
         return predicted_transform(predicted, pair, self.config.model, f"model {self.name}")
 
 
-def predicted_transform(predicted, pair, model, name):
+def predicted_transform(predicted: Mapping[str, np.ndarray], pair: PreparedPair, model: Model, name: str) -> Transform:
     """The transform that a network's answer means.
 
     Args:
@@ -104,7 +106,7 @@ def predicted_transform(predicted, pair, model, name):
         raise UserError(f"{name}: predicts no valid transform for this pair ({error}); train it again") from error
 
 
-def find_run(path):
+def find_run(path: str | Path) -> tuple[Path, Config]:
     """Finds a run's model file and reads its config, without loading Keras.
 
     Args:
@@ -132,7 +134,7 @@ def find_run(path):
 
 
 @own_keras_settings()
-def load_run(path):
+def load_run(path: str | Path) -> TrainedRun:
     """Loads a run folder's best model, or a .keras file that lies in a run folder.
 
     Args:
@@ -171,6 +173,6 @@ def load_run(path):
 
 
 @lru_cache(maxsize=4)
-def run_once(path):
+def run_once(path: str | Path) -> TrainedRun:
     """`load_run` in a process that does many tasks."""
     return load_run(path)

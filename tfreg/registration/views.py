@@ -1,6 +1,8 @@
 """`views.npz`: the images of a result in 8 bits, from which `tfreg report` draws."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +23,14 @@ PERCENTILES = (0.5, 99.5)
 MAX_LABELS = 255
 
 
-def save_views(path, fixed, moving, warped, labels=None, max_voxels=MAX_VOXELS):
+def save_views(
+    path: str | Path,
+    fixed: Volume,
+    moving: Volume,
+    warped: Volume,
+    labels: Volume | None = None,
+    max_voxels: int = MAX_VOXELS,
+) -> None:
     """Writes what a person looks at in 8 bits.
 
     Args:
@@ -43,7 +52,7 @@ def save_views(path, fixed, moving, warped, labels=None, max_voxels=MAX_VOXELS):
     write_archive(path, FORMAT, {"factors": factors, "fixed_shape": fixed.shape, "windows": windows}, arrays)
 
 
-def load_views(folder):
+def load_views(folder: str | Path) -> tuple[PairViews, tuple[int, int, int]]:
     """Reads what `save_views` wrote.
 
     Args:
@@ -59,7 +68,7 @@ def load_views(folder):
     if not path.is_file():
         raise UserError(f"{path}: is missing, as in results of earlier versions; register again with this version")
     with read_archive(path, FORMAT, "cannot be read, or is damaged") as (header, arrays):
-        volumes = {
+        volumes: dict[str, Any] = {
             name: Volume(arrays[name], arrays["affine"]) if name in arrays else None for name in (*IMAGES, "labels")
         }
         windows = {name: tuple(float(limit) for limit in header["windows"][name]) for name in ("fixed", "moving")}
@@ -68,7 +77,7 @@ def load_views(folder):
         return views, tuple(header["fixed_shape"])
 
 
-def block_means(array, factors):
+def block_means(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
     """Means over blocks of voxels.
 
     Args:

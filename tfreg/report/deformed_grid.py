@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfreg.report.pair_views import block_factors
+from tfreg.volumes.volume import Volume
 
 MAX_NODES = 300_000
 MIN_VOXELS = 1e-3  # what is left of a linear transform by rounding
@@ -30,7 +31,7 @@ class GridField:
     scale_mm: float
 
 
-def grid_field(fixed, displacement_mm):
+def grid_field(fixed: Volume, displacement_mm: np.ndarray) -> GridField:
     """Samples a displacement on few nodes.
 
     The linear part is split off and kept exactly, so that it is not rounded to bytes: lines that are straight

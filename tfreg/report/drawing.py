@@ -4,10 +4,12 @@ import contextlib
 import logging
 import os
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 
 @contextlib.contextmanager
-def own_drawing_settings():
+def own_drawing_settings() -> Iterator[None]:
     """Within this context matplotlib has its default settings, whatever matplotlibrc and MPLBACKEND say."""
     named = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
     log = logging.getLogger("matplotlib")
@@ -27,7 +29,7 @@ def own_drawing_settings():
 
 
 @contextlib.contextmanager
-def optional_picture(path, warn):
+def optional_picture(path: Path, warn: Callable[[str], object]) -> Iterator[None]:
     """Within this context a picture is drawn and written; where that fails it is left out, with a warning.
 
     Args:

@@ -25,7 +25,7 @@ class Mosaic:
     checksum: int
 
 
-def mosaic(array):
+def mosaic(array: np.ndarray) -> Mosaic:
     """Makes a `Mosaic` of about equal width and height.
 
     Args:

@@ -2,13 +2,14 @@
 
 import base64
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(template, **content):
+def render(template: str, **content: Any) -> str:
     """Fills a template; every text is escaped, and a name that is missing is an error.
 
     Args:
@@ -28,6 +29,6 @@ def render(template, **content):
     return environment.get_template(template).render(**content)
 
 
-def data_uri(png):
+def data_uri(png: bytes) -> str:
     """The address of a picture that is part of the page, from a PNG's bytes."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from tfreg.report import pair_tables as tables
 from tfreg.report.deformed_grid import grid_field
 from tfreg.report.mosaic import mosaic
 from tfreg.report.page import data_uri, render
-from tfreg.report.pair_views import IMAGES
+from tfreg.report.pair_views import IMAGES, PairViews
 from tfreg.report.registration_figure import registration_figure
 
 FIGURE_DPI = 110
@@ -22,7 +23,7 @@ JACOBIAN_PERCENTILE = 99.5
 MIN_JACOBIAN_LIMIT = 0.1
 
 
-def pair_page(report, views, displacement_mm, log_jacobian):
+def pair_page(report: Any, views: PairViews, displacement_mm: np.ndarray, log_jacobian: np.ndarray) -> str:
     """Makes a page that needs no other file and no network.
 
     Args:
@@ -82,12 +83,13 @@ def pair_page(report, views, displacement_mm, log_jacobian):
     )
 
 
-def pair_figure(views, displacement_mm):
+def pair_figure(views: PairViews, displacement_mm: np.ndarray) -> Any:
     """The picture after the paper's Figure 2, a `matplotlib.figure.Figure`; arguments as in `pair_page`."""
-    return registration_figure(*(views.picture(name) for name in IMAGES), displacement_mm)
+    fixed, moving, warped = (views.picture(name) for name in IMAGES)
+    return registration_figure(fixed, moving, warped, displacement_mm)
 
 
-def jacobian_codes(log_jacobian, labels):
+def jacobian_codes(log_jacobian: np.ndarray, labels: np.ndarray | None) -> tuple[np.ndarray, float]:
     """The log Jacobian in bytes, over a symmetrical range.
 
     Args:

@@ -1,5 +1,7 @@
 """A small picture of one pair, for looking through many."""
 
+from pathlib import Path
+
 import matplotlib.image
 import numpy as np
 from scipy import ndimage
@@ -7,13 +9,21 @@ from scipy import ndimage
 from tfreg.io.folders.whole_file import whole_file
 from tfreg.report.slices import PLANES, contrast, plane_to_show, upright_slice
 from tfreg.transforms.transform import Transform
+from tfreg.volumes.volume import Volume
 
 HEIGHT = 220  # pixels of each slice
 TILES = 6  # of the checkerboard along the shorter side
 FIXED_COLOUR, WARPED_COLOUR = (0.2, 0.85, 0.4), (1.0, 0.45, 0.1)
 
 
-def write_pair_picture(path, fixed, moving, displacement_mm, fixed_labels=None, warped_labels=None):
+def write_pair_picture(
+    path: Path,
+    fixed: Volume,
+    moving: Volume,
+    displacement_mm: np.ndarray,
+    fixed_labels: Volume | None = None,
+    warped_labels: Volume | None = None,
+) -> None:
     """Writes a PNG of three panels: fixed, warped, and a checkerboard of both; outlines of fixed and warped labels.
 
     The slice is the one that holds most of the fixed labels, across the axis of thickest slices, in the patient's
@@ -41,7 +51,7 @@ def write_pair_picture(path, fixed, moving, displacement_mm, fixed_labels=None, 
     rows, columns = np.indices(fixed_slice.shape) // tile
     board = np.where((rows + columns) % 2 == 0, fixed_slice, warped_slice)
     panels = [np.repeat(np.clip(panel, 0, 1)[..., None], 3, axis=-1) for panel in (fixed_slice, warped_slice, board)]
-    if fixed_labels is not None:
+    if fixed_labels is not None and warped_labels is not None:
         fixed_outline, warped_outline = (
             _outline(slice_of(volume.array, 0)) for volume in (fixed_labels, warped_labels)
         )

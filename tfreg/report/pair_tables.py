@@ -2,8 +2,10 @@
 
 import json
 import math
+from typing import Any
 
 from tfreg.report.table import Table
+from tfreg.transforms.certificate import Certificate
 
 STAGES = {"before": "by the headers", "after_init": "initially aligned", "after": "registered"}
 NOTHING = "–"
@@ -43,7 +45,7 @@ REGION_METRICS = {
 }
 
 
-def agreement_table(report):
+def agreement_table(report: Any) -> Table:
     """The metrics before and after: correlation, outside fraction, overlap and TRE, as a `Table`."""
     stages = dict(report.metrics)
     rows = [
@@ -60,7 +62,7 @@ def agreement_table(report):
     return _table([STAGES[name] for name in stages], rows)
 
 
-def label_table(report):
+def label_table(report: Any) -> Table:
     """Dice label by label, as a `Table`."""
     stages = dict(report.metrics)
     overlaps = [stage.dice or {} for stage in stages.values()]
@@ -69,7 +71,7 @@ def label_table(report):
     return _table([STAGES[name] for name in stages], rows)
 
 
-def headline(report):
+def headline(report: Any) -> list[tuple[str, str, str]]:
     """The metrics to be seen first: (name, initially aligned, registered) in words."""
     before, after = report.metrics.after_init, report.metrics.after
     candidates = (
@@ -87,10 +89,10 @@ def headline(report):
     ]
 
 
-def jacobian_table(report):
+def jacobian_table(report: Any) -> Table:
     """The log Jacobian's metrics in every region, as a `Table`."""
     regions = {name: vars(metrics) for name, metrics in report.log_jacobian.items()}
-    names = next(iter(regions.values()), {})
+    names: dict[str, Any] = next(iter(regions.values()), {})
     measured = [name for name in names if any(metrics[name] is not None for metrics in regions.values())]
     rows = [
         (REGIONS.get(name, f"label {name}"), tuple(_of_region(key, metrics[key]) for key in measured))
@@ -99,7 +101,7 @@ def jacobian_table(report):
     return Table(tuple(REGION_METRICS.get(key, key) for key in measured), tuple(rows))
 
 
-def quality_table(report):
+def quality_table(report: Any) -> Table:
     """The indicators that need no labels, as a `Table`."""
     indicators, residual = report.quality_indicators, report.inverse_residual_voxels
     rows = [(name, [_number(getattr(indicators, key), form)]) for key, (name, form) in INDICATORS.items()]
@@ -111,7 +113,7 @@ def quality_table(report):
     return _table(["value"], rows)
 
 
-def certificate_words(certificate):
+def certificate_words(certificate: Certificate) -> tuple[str, str, str]:
     """A title, the state ("good", "fair" or "bad") and a sentence on what a `Certificate` proves."""
     proof = (
         "All ten finite-difference determinants are positive at every voxel of the written displacement field, as "
@@ -132,7 +134,7 @@ def certificate_words(certificate):
     return "Certified: no fold", "good", (f"Smoothed near its folds, {rounds} times. " if rounds else "") + proof
 
 
-def provenance(report):
+def provenance(report: Any) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """How the result came about: (name, words) pairs, and (name, text) pairs of what is long."""
     model, refinement, grid = report.model, report.refinement, report.network_grid
     short = [

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.volume import Volume
 
 OUTSIDE = 0  # the code of a voxel to which the moving image does not reach
@@ -11,7 +12,7 @@ STEPS = 254  # from the window's floor, code 1, to its ceiling, code 255
 IMAGES = ("fixed", "moving", "warped")
 
 
-def coded(array, window):
+def coded(array: np.ndarray, window: tuple[float, float]) -> np.ndarray:
     """Intensities as 8-bit codes.
 
     Args:
@@ -26,7 +27,7 @@ def coded(array, window):
     return np.where(np.isnan(share), OUTSIDE, 1 + np.rint(STEPS * np.nan_to_num(share))).astype(np.uint8)
 
 
-def block_factors(lattice, max_voxels):
+def block_factors(lattice: Lattice, max_voxels: int) -> tuple[int, int, int]:
     """Blocks of voxels that bring a lattice below a number of voxels and even out its spacing.
 
     Args:
@@ -39,7 +40,7 @@ def block_factors(lattice, max_voxels):
     shape, factors = np.array(lattice.shape), np.ones(3, int)
     while np.prod(-(-shape // factors)) > max_voxels:
         factors[np.argmin(np.where(factors < shape, lattice.spacing * factors, np.inf))] += 1
-    return tuple(int(f) for f in factors)
+    return int(factors[0]), int(factors[1]), int(factors[2])
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +76,7 @@ class PairViews:
                     f"Received: {volume.array.dtype}, shape={volume.shape}"
                 )
 
-    def picture(self, name):
+    def picture(self, name: str) -> Volume:
         """An image as `Volume` of intensities in [0, 1], NaN where it does not reach; `name` is one of `IMAGES`."""
         volume = getattr(self, name)
         values = (volume.array.astype(np.float32) - 1) / STEPS

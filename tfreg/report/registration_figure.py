@@ -4,13 +4,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tfreg.report.slices import PLANES, contrast, plane_to_show, upright_slice
+from tfreg.volumes.volume import Volume
 
 GRID_LINES = 24  # along the longer side
 AREA = 14.0  # square inches of a panel
 NOT_COMPARED = "0.75"  # grey: the moving image does not reach here
 
 
-def registration_figure(fixed, moving, warped, displacement_mm, title=""):
+def registration_figure(
+    fixed: Volume, moving: Volume, warped: Volume, displacement_mm: np.ndarray, title: str = ""
+) -> Figure:
     """Draws moving, fixed and warped image, the deformed grid, and the differences before and after.
 
     One slice through the middle, coronal, or in the plane of the slices where these are thick. The

@@ -1,8 +1,11 @@
 """The slice of a volume that a picture shows."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tfreg.preprocessing.intensity import normalise
+from tfreg.volumes.volume import Volume
 
 THICK = 2.0  # from this ratio of spacings on, a stack is shown in the plane of its slices
 # The axis of R, A, S to look along, those across and up, and the letters at left, right, top and bottom.
@@ -13,7 +16,7 @@ PLANES = {
 }
 
 
-def plane_to_show(spacing):
+def plane_to_show(spacing: Sequence[float] | np.ndarray) -> str:
     """The name in `PLANES` of the plane of thick slices, else "coronal"; `spacing` along the axes R, A, S, mm."""
     thickest = int(np.argmax(spacing))
     if spacing[thickest] < THICK * np.median(spacing):
@@ -21,7 +24,7 @@ def plane_to_show(spacing):
     return next(name for name, (axis, _, _) in PLANES.items() if axis == thickest)
 
 
-def upright_slice(volume, plane, number=None):
+def upright_slice(volume: Volume, plane: str, number: int | None = None) -> np.ndarray:
     """A slice in the patient's orientation.
 
     Args:
@@ -37,7 +40,7 @@ def upright_slice(volume, plane, number=None):
     return array.take(array.shape[axis] // 2 if number is None else number, axis)[::-1, ::-1].T
 
 
-def contrast(array):
+def contrast(array: np.ndarray) -> np.ndarray:
     """Intensities `(i, j, k)` in [0, 1], from the 0.5th to the 99.5th percentile; what is not finite becomes NaN."""
     missing = ~np.isfinite(array)
     try:

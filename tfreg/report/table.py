@@ -19,11 +19,11 @@ class Table:
     corner: str = ""
     marks: dict[str, str] = field(default_factory=dict)
 
-    def marked(self, name):
+    def marked(self, name: str) -> str:
         """A row's name and its mark."""
         return f"{name} {self.marks[name]}" if name in self.marks else name
 
-    def markdown(self):
+    def markdown(self) -> list[str]:
         """Lines of Markdown; none for a table without rows."""
         if not self.rows:
             return []

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 import threading
+from collections.abc import Iterator
 
 from tfreg.errors import UserError
 from tfreg.runtime.native_output import silenced
@@ -22,7 +23,7 @@ _users = 0
 _before: dict = {}
 
 
-def load_keras():
+def load_keras() -> None:
     """Imports Keras, where it is not loaded yet, with its defaults: of a person's settings KERAS_BACKEND alone counts.
 
     Raises:
@@ -42,7 +43,7 @@ def load_keras():
 
 
 @contextlib.contextmanager
-def own_keras_settings():
+def own_keras_settings() -> Iterator[None]:
     """Within this context Keras has its default settings; those of the program around come back after the last one.
 
     Keras keeps float type and order of axes once for the whole process, and the precision policy by thread.

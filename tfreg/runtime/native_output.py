@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 import threading
+from collections.abc import Iterator
 
 STDOUT, STDERR = 1, 2
 
@@ -12,7 +13,7 @@ _dropped: dict = {}  # {stream: [how many contexts drop it, a copy of where it l
 
 
 @contextlib.contextmanager
-def silenced(*streams):
+def silenced(*streams: int) -> Iterator[None]:
     """Within this context everything that is written to standard error is dropped; exceptions pass.
 
     HDF5 prints its whole stack before ITK raises one error, and TensorFlow 2.21 prints a page when it is

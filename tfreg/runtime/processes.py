@@ -5,7 +5,7 @@ import functools
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, as_completed
 from dataclasses import replace
 from multiprocessing.connection import wait
@@ -94,14 +94,14 @@ def _begin(resources):
     threading.Thread(target=watch, daemon=True).start()
 
 
-def end_of_process(exit_code):
+def end_of_process(exit_code: int) -> str:
     """How a process ended that gave no result, in words."""
     if exit_code == -9:
         return "the process was killed by signal 9, as where memory runs out"
     return f"the process ended with exit code {exit_code}"
 
 
-def batches_by_size(tasks):
+def batches_by_size(tasks: Iterable[Any]) -> Iterator[list[Any]]:
     """Tasks in lists of few sizes, for `in_processes`.
 
     Args:
@@ -110,7 +110,8 @@ def batches_by_size(tasks):
     Yields:
         Lists of tasks.
     """
-    sizes, batch = set(), []
+    sizes: set[Any] = set()
+    batch: list[Any] = []
     for task in tasks:
         if len(sizes | {task.size}) > SIZES_A_PROCESS:
             yield batch
@@ -122,12 +123,12 @@ def batches_by_size(tasks):
 
 
 @functools.lru_cache(maxsize=1)
-def set_up_once(resources):
+def set_up_once(resources: Resources) -> None:
     """`Resources.set_up` in a process that does many tasks."""
     resources.set_up()
 
 
-def error_text(error, files, folders=()):
+def error_text(error: BaseException, files: object, folders: Iterable[str | Path] = ()) -> str:
     """One line on what went wrong, with the names of files but not their folders.
 
     Args:

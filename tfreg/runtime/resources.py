@@ -67,12 +67,12 @@ class Resources:
         return replace(self, threads=max(1, usable_cpus() // self.workers))
 
 
-def set_up(seed=None, threads=None, device=None):
+def set_up(seed: int | None = None, threads: int | None = None, device: str | None = None) -> None:
     """`Resources.set_up` of these options."""
     Resources(seed, threads, device).set_up()
 
 
-def limit_native_threads(threads):
+def limit_native_threads(threads: int | None) -> None:
     """Limits the threads of OpenMP and ITK here, where they are not loaded yet, and in processes that begin later.
 
     Args:
@@ -83,7 +83,7 @@ def limit_native_threads(threads):
         os.environ.update(dict.fromkeys(names, str(threads)))
 
 
-def set_up_tensorflow(threads=None, device=None):
+def set_up_tensorflow(threads: int | None = None, device: str | None = None) -> None:
     """The part of `Resources.set_up` that needs TensorFlow and not Keras; arguments and errors as there."""
     import tensorflow as tf
 

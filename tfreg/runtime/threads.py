@@ -3,16 +3,19 @@
 import contextlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
 from pathlib import Path
+from typing import Any, TypeVar
 
 # Voxels or points done at a time: their temporaries stay in the processor's cache.
 PART_SIZE = 2**16
 
 # The CPU time that a container may use in so much time, in microseconds (cgroup v2).
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+Result = TypeVar("Result")
 
 _limit: ContextVar[int | None] = ContextVar("threads", default=None)
 
@@ -31,13 +34,13 @@ def limited_threads(threads: int | None) -> Iterator[None]:
         _limit.reset(token)
 
 
-def in_context(function):
+def in_context(function: Callable[..., Result]) -> Callable[..., Result]:
     """A function for another thread, where the limits of this one hold."""
     context = copy_context()
     return lambda *arguments: context.copy().run(function, *arguments)
 
 
-def in_threads(function, parts):
+def in_threads(function: Callable[[Any], Result], parts: Iterable[Any]) -> list[Result]:
     """What a function makes of each part.
 
     Args:
@@ -51,7 +54,7 @@ def in_threads(function, parts):
         return list(pool.map(in_context(function), parts))
 
 
-def in_slabs(function, lattice):
+def in_slabs(function: Callable[[slice, Any], Result], lattice: Any) -> list[Result]:
     """What a function makes of slabs along the first axis, which together are a lattice.
 
     Args:
@@ -71,7 +74,7 @@ def in_slabs(function, lattice):
     return in_threads(done, range(0, size, step))
 
 
-def thread_count():
+def thread_count() -> int:
     """As many as `limited_threads` or a person's OMP_NUM_THREADS allow, else one for each CPU that may be used."""
     limit = _limit.get()
     if limit is not None:
@@ -80,7 +83,7 @@ def thread_count():
     return int(allowed) if allowed.isdecimal() and int(allowed) else usable_cpus()
 
 
-def usable_cpus():
+def usable_cpus() -> int:
     """How many CPUs this process may use, one at least: schedulers and containers leave it few of the machine's."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError):

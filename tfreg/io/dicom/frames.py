@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -106,18 +107,18 @@ class Frame:
     intercept: float
 
     @property
-    def normal(self):
+    def normal(self) -> np.ndarray:
         """`(3,)`, unit vector in LPS at right angles to the frame."""
         normal = np.cross(*self.axes)
         return normal / np.linalg.norm(normal)
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The file's name, with the number of the frame in a multi-frame file from 1."""
         return self.file.name if self.number is None else f"{self.file.name} frame {self.number + 1}"
 
 
-def frames_of(header):
+def frames_of(header: Any) -> list[Frame]:
     """Reads what a file says of its frames.
 
     Args:

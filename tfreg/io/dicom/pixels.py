@@ -23,7 +23,7 @@ PIXEL_MODULE = (
 SECONDARY_CAPTURE, MULTIFRAME_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.7.3"
 
 
-def stored_values(file):
+def stored_values(file: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Reads the pixels of a file as they are stored, before slope and intercept.
 
     Args:

@@ -5,6 +5,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tfreg.errors import UserError
 
@@ -43,7 +44,7 @@ class Series:
         return f"{self.uid or 'without a uid'} ({', '.join(words)})"
 
 
-def split_choice(path):
+def split_choice(path: str | Path) -> tuple[Path, str | None]:
     """Splits FOLDER#uid, which names one DICOM series of a folder.
 
     Args:
@@ -60,7 +61,7 @@ def split_choice(path):
     return Path(folder), uid
 
 
-def is_dicom(path):
+def is_dicom(path: str | Path) -> bool:
     """True if a file begins as DICOM does, whatever its name."""
     try:
         return _begins_as_dicom(_head(path))
@@ -68,7 +69,7 @@ def is_dicom(path):
         return False
 
 
-def content_files(path):
+def content_files(path: str | Path) -> list[Path]:
     """The files whose bytes decide what a path stands for.
 
     Args:
@@ -85,12 +86,12 @@ def content_files(path):
     return sorted(file for file in place.iterdir() if file.is_file() and is_dicom(file))
 
 
-def number_of_frames(header):
+def number_of_frames(header: Any) -> int:
     """How many frames a DICOM file holds, by its header."""
     return int(header.get("NumberOfFrames") or 1)
 
 
-def chosen_series(path):
+def chosen_series(path: str | Path) -> tuple[Series, tuple[str, ...]]:
     """Finds the one series that a path stands for.
 
     Args:

@@ -1,9 +1,12 @@
 """Whether DICOM frames make up one volume, and in which order and where."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
 from tfreg.errors import UserError
-from tfreg.io.dicom.frames import ONE_ACQUISITION, OTHER_TIMES
+from tfreg.io.dicom.frames import ONE_ACQUISITION, OTHER_TIMES, Frame
 
 # Pixels may lie this share of the smallest distance between pixels away from where the affine puts them.
 MAX_DEVIATION = 0.1
@@ -22,7 +25,7 @@ NOTED_TILT = 0.1
 NOTED_UNEVENNESS = 0.02
 
 
-def stacked(path, frames):
+def stacked(path: str | Path, frames: Sequence[Frame]) -> tuple[list[Frame], np.ndarray, tuple[str, ...]]:
     """Sorts frames into one even stack of slices.
 
     Args:

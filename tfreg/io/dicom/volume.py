@@ -2,6 +2,7 @@
 
 import itertools
 import warnings
+from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from tfreg.io.itk_images import LPS_TO_RAS, reading
 from tfreg.volumes.volume import Volume
 
 
-def read_dicom(path, labels=False):
+def read_dicom(path: str | Path, labels: bool = False) -> Volume:
     """Reads a DICOM series or one multi-frame file.
 
     The frames' own positions sort and place them, so that a tilted gantry becomes a sheared affine, and each has its

@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import SoftFileLease, Timeout
@@ -29,7 +30,7 @@ class FolderInUse(UserError):
 
 
 @contextlib.contextmanager
-def locked_folder(folder, name=LOCK):
+def locked_folder(folder: str | Path, name: str = LOCK) -> Iterator[Callable[[], None]]:
     """Holds the lock of a folder in which work goes on; nobody else may work there meanwhile.
 
     Args:
@@ -59,11 +60,12 @@ def locked_folder(folder, name=LOCK):
             file = getattr(error, "filename", None)
             if not isinstance(file, str | Path) or not Path(file).absolute().is_relative_to(folder.absolute()):
                 raise
-            raise UserError(f"{file}: cannot be written or read ({error.strerror}); look after the folder") from error
+            reason = getattr(error, "strerror", error)
+            raise UserError(f"{file}: cannot be written or read ({reason}); look after the folder") from error
 
 
 @contextlib.contextmanager
-def lock_file(file, what):
+def lock_file(file: Path, what: Path) -> Iterator[Callable[[], None]]:
     """Holds a lock; its file is there as long as it is held.
 
     Args:
@@ -110,7 +112,7 @@ def lock_file(file, what):
 
 
 @contextlib.contextmanager
-def made_folders(folder):
+def made_folders(folder: Path) -> Iterator[None]:
     """Makes a folder and those above it; those that are empty when the block ends are taken away again.
 
     Args:
@@ -136,7 +138,7 @@ def made_folders(folder):
                 place.rmdir()
 
 
-def refuse_home_sign(path):
+def refuse_home_sign(path: Path) -> None:
     """Refuses a path that begins with a ~ which the shell has left, as in --out=~/result, for a folder of that name.
 
     Args:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tfreg.errors import UserError
@@ -10,7 +11,13 @@ from tfreg.io.folders.folder_lock import made_folders, refuse_home_sign
 from tfreg.io.folders.whole_file import whole_file
 
 
-def check_file(path, extensions, force, inputs=(), make_folder=False):
+def check_file(
+    path: Path,
+    extensions: tuple[str, ...],
+    force: bool,
+    inputs: Iterable[str | Path | None] = (),
+    make_folder: bool = False,
+) -> None:
     """Refuses a file that must not or cannot be written, before the work begins.
 
     Args:
@@ -43,7 +50,7 @@ def check_file(path, extensions, force, inputs=(), make_folder=False):
 
 
 @contextlib.contextmanager
-def written_files(paths, force):
+def written_files(paths: Sequence[Path], force: bool) -> Iterator[list[Path]]:
     """Gives another name to write to for each file, and renames them once all are whole.
 
     Args:

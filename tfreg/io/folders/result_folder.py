@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shutil
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,7 @@ class Kind:
     marker: str
     files: tuple[str, ...]
 
-    def own(self, folder):
+    def own(self, folder: str | Path) -> list[str]:
         """Paths of the kind's files in a folder, relative to it; the marker is the last."""
         own = []
         for place, folders, names in os.walk(folder):
@@ -46,7 +47,7 @@ class Kind:
         return sorted(own, key=lambda path: (path == self.marker, path))
 
 
-def check_free(out, force, kind, inputs=()):
+def check_free(out: str | Path, force: bool, kind: Kind, inputs: Iterable[str | Path | None] = ()) -> None:
     """Refuses a folder that must not be replaced or cannot be written, before the work begins.
 
     Args:
@@ -86,7 +87,7 @@ def check_free(out, force, kind, inputs=()):
         raise UserError(f"{out}: cannot be written ({error.strerror or error}); choose another place") from error
 
 
-def check_inputs(out, inputs):
+def check_inputs(out: str | Path, inputs: Iterable[str | Path | None]) -> None:
     """Refuses inputs that lie in the folder to be written.
 
     Args:
@@ -104,7 +105,7 @@ def check_inputs(out, inputs):
                 raise UserError(f"{path}: lies in {out}, which is to be written; move it, or name another folder")
 
 
-def claim_folder(folder, kind, force, inputs=()):
+def claim_folder(folder: Path, kind: Kind, force: bool, inputs: Iterable[str | Path | None] = ()) -> bool:
     """Refuses a folder in which work cannot go on, and with `force` deletes what earlier work left there.
 
     Args:
@@ -140,7 +141,9 @@ def claim_folder(folder, kind, force, inputs=()):
 
 
 @contextlib.contextmanager
-def claimed_result(out, kind, force=False, inputs=()):
+def claimed_result(
+    out: str | Path, kind: Kind, force: bool = False, inputs: Iterable[str | Path | None] = ()
+) -> Iterator[Callable[[], contextlib.AbstractContextManager[Path]]]:
     """Checks and locks the place of a result while a command works.
 
     Args:
@@ -180,7 +183,7 @@ def claimed_result(out, kind, force=False, inputs=()):
 
 
 @contextlib.contextmanager
-def result_folder(out):
+def result_folder(out: str | Path) -> Iterator[Path]:
     """Yields a temporary folder beside `out` and renames it to `out` if the block succeeds; on disk before it counts.
 
     Args:

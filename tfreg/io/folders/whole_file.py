@@ -5,6 +5,7 @@ import errno
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 # Bytes of a name that are kept in the hidden one, which must not be too long either: its end, which tells the format.
@@ -14,7 +15,7 @@ SPACE = 2**16
 
 
 @contextlib.contextmanager
-def whole_file(path, replace=True, durable=False):
+def whole_file(path: str | Path, replace: bool = True, durable: bool = False) -> Iterator[Path]:
     """Gives another name to write to, and renames the file when the block ends without an error.
 
     Args:
@@ -46,7 +47,7 @@ def whole_file(path, replace=True, durable=False):
         partial.unlink(missing_ok=True)
 
 
-def on_disk(path):
+def on_disk(path: str | Path) -> None:
     """Has the content of a file, or the names in a folder, on disk before it returns.
 
     Args:
@@ -65,7 +66,7 @@ def on_disk(path):
         os.close(handle)
 
 
-def is_full(error, folder):
+def is_full(error: BaseException, folder: str | Path) -> bool:
     """Whether what went wrong is that a file system is full; libraries have many words for it, and none.
 
     Args:

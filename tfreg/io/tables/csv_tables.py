@@ -4,6 +4,9 @@ import codecs
 import csv
 import io
 import warnings
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 from tfreg.errors import InputWarning, UserError
 from tfreg.spelling import begun_alike, is_meant, misspelt, plain_spelling
@@ -14,7 +17,9 @@ WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BO
 EXPORT = "export it as comma-separated UTF-8"
 
 
-def read_table(path, required, optional=()):
+def read_table(
+    path: str | Path, required: Sequence[str], optional: Collection[str] = ()
+) -> list[tuple[int, dict[str, str]]]:
     """Reads the rows of a CSV file, every cell for certain or not at all.
 
     Columns may come in any order, and more may be there. Spaces around a cell, blank lines and empty columns at
@@ -41,7 +46,7 @@ def read_table(path, required, optional=()):
     return [(number, _row(path, number, cells, columns)) for number, cells in lines[1:]]
 
 
-def table_columns(path):
+def table_columns(path: str | Path) -> list[str]:
     """The names of a CSV file's columns.
 
     Args:
@@ -56,7 +61,7 @@ def table_columns(path):
     return next((_without_empty_end(cells) for _, cells in _lines(path) if any(cells)), [])
 
 
-def table_text(columns, rows):
+def table_text(columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> str:
     """The text of a CSV file with a header line.
 
     Args:

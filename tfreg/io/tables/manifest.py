@@ -4,6 +4,7 @@ import csv
 import itertools
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -82,9 +83,9 @@ class PairFiles:
     init: Path | None = None
 
     @property
-    def subjects(self):
+    def subjects(self) -> tuple[str, ...]:
         """The people in it; the pair's own id where they are not known."""
-        names = {self.fixed_subject, self.moving_subject} - {None}
+        names = {name for name in (self.fixed_subject, self.moving_subject) if name is not None}
         return tuple(sorted(names)) or (self.id,)
 
 
@@ -93,7 +94,7 @@ GIVEN_ALONE = ("fixed_mask", "moving_mask", "init")
 PAIR_COLUMNS = tuple(field.name for field in fields(PairFiles) if field.name not in GIVEN_ALONE)
 
 
-def read_subjects(path, labels="labels", must_exist=True):
+def read_subjects(path: str | Path, labels: str = "labels", must_exist: bool = True) -> list[Subject]:
     """Reads `id,subject,image[,labels,points,phase,group,split,points_second]`.
 
     Args:
@@ -118,7 +119,7 @@ def read_subjects(path, labels="labels", must_exist=True):
     return [subject for _, subject in lines]
 
 
-def read_pairs(path, labels="labels", must_exist=True):
+def read_pairs(path: str | Path, labels: str = "labels", must_exist: bool = True) -> list[PairFiles]:
     """Reads `id,fixed,moving[,fixed_labels,moving_labels,fixed_points,moving_points,...]`.
 
     Args:
@@ -145,7 +146,7 @@ def read_pairs(path, labels="labels", must_exist=True):
     return [pair for _, pair in lines]
 
 
-def lists_pairs(path):
+def lists_pairs(path: str | Path) -> bool:
     """Whether a manifest lists pairs rather than subjects, by its columns, however they are spelled.
 
     Args:
@@ -157,7 +158,7 @@ def lists_pairs(path):
     return bool({plain_spelling(name) for name in table_columns(path)} & {"fixed", "moving"})
 
 
-def write_subjects(path, subjects):
+def write_subjects(path: str | Path, subjects: Sequence[Subject]) -> None:
     """Writes a subjects manifest, without the optional columns that no subject uses.
 
     Args:
@@ -180,8 +181,13 @@ def write_subjects(path, subjects):
 
 
 def pairs_from_subjects(
-    subjects, moving_phase=None, fixed_phase=None, phase=None, same_subject=False, source="subjects"
-):
+    subjects: Sequence[Subject],
+    moving_phase: str | None = None,
+    fixed_phase: str | None = None,
+    phase: str | None = None,
+    same_subject: bool = False,
+    source: str | Path = "subjects",
+) -> list[PairFiles]:
     """Makes pairs from a subjects manifest.
 
     With `moving_phase` and `fixed_phase`: one pair within each subject. A subject that lacks one of the two

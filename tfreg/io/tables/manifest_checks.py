@@ -3,6 +3,9 @@
 import re
 import unicodedata
 import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from tfreg.errors import InputWarning, UserError
 from tfreg.spelling import is_meant, plain_spelling, same_name, some_of
@@ -14,7 +17,7 @@ NO_VALUE = ("na", "n/a", "nan", "none", "null", "nil", "#n/a", "<na>")
 LONGEST_ID = 100  # bytes: two ids make the name of a pair's files, and file systems take 255
 
 
-def check_cells(where, values, files):
+def check_cells(where: str, values: Mapping[str, str], files: Collection[str]) -> None:
     """Refuses characters that nobody sees in a row's cells.
 
     Args:
@@ -33,7 +36,7 @@ def check_cells(where, values, files):
                 raise UserError(f"{where}: {name} holds an invisible character ({code}); type the cell anew")
 
 
-def check_id(where, name, lines):
+def check_id(where: str, name: str, lines: Mapping[str, int]) -> None:
     """Refuses an id that cannot name files, or names those of another one on some system.
 
     Args:
@@ -54,7 +57,7 @@ def check_id(where, name, lines):
         )
 
 
-def check_spellings(path, column, cells):
+def check_spellings(path: str | Path, column: str, cells: Iterable[tuple[int, str | None]]) -> None:
     """Refuses one name in two spellings, which would count as two; tells of numbers with and without zeros.
 
     Args:
@@ -65,7 +68,8 @@ def check_spellings(path, column, cells):
     Raises:
         UserError: If names differ by case, spaces or the encoding of accents only.
     """
-    first_lines, numbers = {}, {}
+    first_lines: dict[str, tuple[int, str]] = {}
+    numbers: dict[str, dict[str, None]] = {}
     for line, name in cells:
         if name is None:
             continue
@@ -86,7 +90,7 @@ def check_spellings(path, column, cells):
             )
 
 
-def check_words(path, lines):
+def check_words(path: str | Path, lines: Iterable[tuple[int, Any]]) -> None:
     """Refuses splits that are unknown, and words for nothing in phases and groups.
 
     Args:
@@ -109,7 +113,7 @@ def check_words(path, lines):
                 raise UserError(f"{where}: {name} is {word!r}; leave the cell empty, or give it another name")
 
 
-def check_people(path, lines):
+def check_people(path: str | Path, lines: Iterable[tuple[int, Any]]) -> None:
     """Refuses a person in two splits.
 
     Args:
@@ -119,7 +123,7 @@ def check_people(path, lines):
     Raises:
         UserError: If there is one.
     """
-    splits = {}
+    splits: dict[str, tuple[int, str]] = {}
     for line, subject in lines:
         if subject.split is None:
             continue
@@ -131,7 +135,7 @@ def check_people(path, lines):
             )
 
 
-def check_unused_splits(path, columns, rows):
+def check_unused_splits(path: str | Path, columns: Collection[str], rows: Sequence[Mapping[str, str]]) -> None:
     """Refuses a column that says `train` and `test` under another name than `split`.
 
     Args:
@@ -154,7 +158,7 @@ def check_unused_splits(path, columns, rows):
             )
 
 
-def missing_file(where, column, text, path):
+def missing_file(where: str, column: str, text: str, path: Path) -> str:
     """What to say of a cell whose file is not there.
 
     Args:

@@ -1,6 +1,7 @@
 """What a table's files say about its rows: images that stand there twice, labels that belong to another image."""
 
 import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import attrgetter
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from tfreg.errors import InputWarning, UserError
 from tfreg.io.digests import voxels_digest
+from tfreg.io.tables.manifest import PairFiles, Subject
 from tfreg.spelling import some_of
 
 
@@ -30,7 +32,7 @@ class Row:
     points: Path | None = None
 
 
-def check_subjects(data, subjects):
+def check_subjects(data: str | Path, subjects: Iterable[Subject]) -> None:
     """Looks for images of a subjects manifest that stand there twice, and labels that are not an image's own.
 
     Args:
@@ -44,7 +46,7 @@ def check_subjects(data, subjects):
     _check(data, [Row(s.id, s.image, s.labels, s.split, s.points) for s in subjects])
 
 
-def check_pairs(data, pairs):
+def check_pairs(data: str | Path, pairs: Sequence[PairFiles]) -> None:
     """The same for pairs, and for both sides of each.
 
     Args:
@@ -59,7 +61,8 @@ def check_pairs(data, pairs):
         for image, labels in ((pair.fixed, pair.fixed_labels), (pair.moving, pair.moving_labels)):
             rows[image, labels] = Row(image.name, image, labels)
     _check(data, list(rows.values()))
-    made, again = {}, []
+    made: dict[tuple[str, str], str] = {}
+    again = []
     for pair in pairs:
         sides = _identity(pair.fixed), _identity(pair.moving)
         if made.setdefault(sides, pair.id) != pair.id:

@@ -33,11 +33,14 @@ class TrainingPeople(Record):
         """Those of a training's pairs."""
         splits = {}
         for split, pairs in ((TRAIN, train_pairs), (VALIDATION, validation_pairs)):
-            people = {}
+            people: dict[str, set[str | None]] = {}
             for pair in pairs:
                 for person, image in people_of(pair):
                     people.setdefault(person, set()).add(voxels_digest(image))
-            splits[split] = {person: sorted(digests - {None}) for person, digests in sorted(people.items())}
+            splits[split] = {
+                person: sorted(digest for digest in digests if digest is not None)
+                for person, digests in sorted(people.items())
+            }
         return cls(**splits)
 
     def save(self, run: Path) -> None:
@@ -77,7 +80,7 @@ class TrainingPeople(Record):
             for digests in getattr(self, split).values()
             for digest in digests
         }
-        seen = {}
+        seen: dict[str, str] = {}
         for pair in pairs:
             for person, image in people_of(pair):
                 split = split_of.get(voxels_digest(image))
@@ -123,14 +126,15 @@ def seen_by(models: Mapping[str, str | Path], pairs: Sequence[PairFiles]) -> dic
         Dictionary of the name to what `TrainingPeople.among` finds, or to None where the run does not say.
     """
     people = {person for pair in pairs for person, _ in people_of(pair)}
-    seen = {}
+    seen: dict[str, dict[str, str] | None] = {}
     for name, model in models.items():
         record = TrainingPeople.of_run(model)
-        seen[name] = None if record is None else record.among(pairs)
         if record is None:
+            seen[name] = None
             continue
+        seen[name] = splits = record.among(pairs)
         for split, words in ((TRAIN, "was trained on"), (VALIDATION, "had its best epoch chosen on")):
-            those = sorted(person for person, where in seen[name].items() if where == split)
+            those = sorted(person for person, where in splits.items() if where == split)
             if those:
                 warnings.warn(
                     f"{name} {words} {len(those)} of the {len(people)} people here: {some_of(those)}; its figures are "
