@@ -10,7 +10,6 @@ the script is started again: what is in RUNS already is not made anew.
 """
 
 import argparse
-import json
 import shlex
 import shutil
 import subprocess
@@ -22,6 +21,7 @@ from matplotlib.figure import Figure
 from peer_pairs import data_folder
 
 from tfreg.classification.charts import COLOURS
+from tfreg.classification.summary import ClassificationSummary
 from tfreg.classification.trained_classifier import NETWORKS, REGRESSION
 
 RESULTS = Path("benchmarks/results/classification")
@@ -48,8 +48,8 @@ def tfreg(text, out, runs):
 
 
 def methods_of(runs, name):
-    """The figures of every method in an evaluation's folder."""
-    return json.loads((runs / name / "summary.json").read_text(encoding="utf-8"))["methods"]
+    """The metrics of every method in an evaluation's folder."""
+    return ClassificationSummary.read(runs / name / "summary.json").methods
 
 
 def chests(runs, train, test, workers):
@@ -63,22 +63,22 @@ def chests(runs, train, test, workers):
     # stiffness.
     cohorts = {(severity, NULL_SEEDS[0]): f"severity_{severity:g}" for severity in SEVERITIES}
     cohorts |= {(0.0, seed): f"none_{seed}" for seed in NULL_SEEDS[1:]}
-    found = {}
+    by_cohort = {}
     for (severity, seed), folder in cohorts.items():
         people = f"simulate --subjects {test} --severity {severity:g} {severity:g} --seed {seed} {CHEST}"
         judged = f"classify evaluate RUNS/classifier --data RUNS/{folder}/subjects.csv {options}"
         commands += [tfreg(people, folder, runs), tfreg(judged, f"{folder}_result", runs)]
-        found[severity, seed] = methods_of(runs, f"{folder}_result")
+        by_cohort[severity, seed] = methods_of(runs, f"{folder}_result")
     control = {method: [] for method in METHODS}
     for seed in range(SHUFFLES):
         text = f"classify evaluate {CHEST_CONFIG} seed={seed} folds=3 --shuffled --data RUNS/train/subjects.csv"
         commands.append(tfreg(f"{text} {options}", f"shuffled_{seed}", runs))
-        for method, figures in methods_of(runs, f"shuffled_{seed}").items():
-            control[method].append(figures["auc"])
-    null = {method: [found[0.0, seed][method]["auc"] for seed in NULL_SEEDS] for method in METHODS}
-    found = {severity: figures for (severity, seed), figures in found.items() if seed == NULL_SEEDS[0]}
+        for method, metrics in methods_of(runs, f"shuffled_{seed}").items():
+            control[method].append(metrics.auc)
+    null = {method: [by_cohort[0.0, seed][method].auc for seed in NULL_SEEDS] for method in METHODS}
+    by_severity = {severity: methods for (severity, seed), methods in by_cohort.items() if seed == NULL_SEEDS[0]}
     shutil.copyfile(runs / "severity_1_result" / "report.png", RESULTS / "chest_severity_1.png")
-    curve(found, null).savefig(RESULTS / "chest.png", dpi=120)
+    curve(by_severity, null).savefig(RESULTS / "chest.png", dpi=120)
     lines = [
         "# Simulated chests",
         "",
@@ -88,9 +88,9 @@ def chests(runs, train, test, workers):
         "| severity of the ill | " + " | ".join(METHODS) + " |",
         "| --- " * (1 + len(METHODS)) + "|",
     ]
-    for severity, methods in found.items():
+    for severity, methods in by_severity.items():
         cells = [
-            "{auc:.3f} ({0:.3f} to {1:.3f}), {2:.0f} %".format(*m["auc_interval"], 100 * m["accuracy"], **m)
+            "{:.3f} ({:.3f} to {:.3f}), {:.0f} %".format(m.auc, *m.auc_interval, 100 * m.accuracy)
             for m in (methods[name] for name in METHODS)
         ]
         lines.append(f"| {severity:g} | " + " | ".join(cells) + " |")
@@ -110,14 +110,14 @@ def _each(areas):
         yield f"- {name}: AUC {', '.join(f'{value:.3f}' for value in values)}; mean {np.mean(values):.3f}"
 
 
-def curve(found, null):
+def curve(by_severity, null):
     """The picture of the area under the ROC curve over the severity; open circles are all cohorts without illness."""
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     panel = figure.subplots()
-    severities = np.array(list(found))
+    severities = np.array(list(by_severity))
     for shift, colour, name in zip((-0.012, 0, 0.012), COLOURS, METHODS, strict=True):
-        areas = np.array([found[severity][name]["auc"] for severity in severities])
-        ends = np.array([found[severity][name]["auc_interval"] for severity in severities]).T
+        areas = np.array([by_severity[severity][name].auc for severity in severities])
+        ends = np.array([by_severity[severity][name].auc_interval for severity in severities]).T
         panel.errorbar(severities + shift, areas, np.abs(ends - areas), color=colour, marker="o", capsize=3, label=name)
         panel.scatter(np.full(len(null[name]), shift), null[name], s=22, facecolors="none", edgecolors=colour)
     panel.axhline(0.5, color="#8a93a0", linewidth=1, linestyle=":")
@@ -128,7 +128,7 @@ def curve(found, null):
 
 
 def hearts(runs, workers):
-    """The cross-validated figures of both questions."""
+    """The cross-validated metrics of both questions."""
     for name, override in HEARTS.items():
         text = f"classify evaluate configs/classify_cardiac.yaml {override} --data DATA/cardiac/subjects.csv"
         options = f"--deformations RUNS/deformations --workers {workers} --threads 1"
@@ -140,7 +140,7 @@ def hearts(runs, workers):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("chests", "hearts"), help="One of the two parts.")
+    parser.add_argument("--only", choices=("chests", "hearts"), help="One of the two questions.")
     parser.add_argument("--runs", type=Path, default=Path("runs/classify"), help="Where all work is kept.")
     parser.add_argument("--train", type=int, default=80, help="People in the training cohort of chests.")
     parser.add_argument("--test", type=int, default=60, help="People in each cohort that is judged.")

@@ -44,7 +44,7 @@ ALLOWED = {
     "nibabel": ("io", "volumes"),
     "pydicom": ("io",),
     "typer": ("cli",),
-    "pydantic": ("config", "io", "registration"),
+    "pydantic": ("config", "io", "registration", "classification"),
     "yaml": ("config",),
     "rich": ("runtime",),
     "jinja2": ("report",),

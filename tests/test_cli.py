@@ -17,6 +17,7 @@ import typer
 
 import tfreg
 from tfreg import cli
+from tfreg.classification.predict import Prediction
 from tfreg.errors import WorkError
 from tfreg.io.formats import read_volume, write_points, write_volume
 from tfreg.io.transform_archive import save_transform
@@ -450,11 +451,8 @@ def test_an_evaluation_with_failures_ends_with_one(run, folder, monkeypatch):
 
 
 def test_a_classification_with_failures_ends_with_one(run, folder, monkeypatch):
-    rows = [
-        {"subject": name, "health": health, "error": error}
-        for name, health, error in (("a", "ill", ""), ("b", "", "b.nii: is torn"), ("c", "healthy", ""))
-    ]
-    monkeypatch.setattr("tfreg.classification.classify.predict_health", lambda *_, **__: rows)
+    rows = [Prediction("a", health="ill"), Prediction("b", error="b.nii: is torn"), Prediction("c", health="healthy")]
+    monkeypatch.setattr("tfreg.classification.predict.predict_health", lambda *_: rows)
     code, out, err = run("classify", "predict", "classifier", "--data", "subjects.csv", "--out", "p.csv")
     assert code == 1
     assert out == "p.csv: 2 of 3 subjects, 1 called ill\n"

@@ -10,17 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfreg.classification.classify import JUDGEMENT, evaluate_classifier, predict_health, train_classifier
 from tfreg.classification.cohort import read_cohort
+from tfreg.classification.evaluate import JUDGEMENT, cross_validate, evaluate_classifier
 from tfreg.classification.features import residual_mm
+from tfreg.classification.predict import predict_health
+from tfreg.classification.summary import ClassificationSummary, ClassifierReport
+from tfreg.classification.train import train_classifier
 from tfreg.classification.trained_classifier import CLASSIFIER
-from tfreg.config import Classification, SimulationOptions, load_config, parse_section
+from tfreg.config import Classification, JudgementOptions, SimulationOptions, load_config, parse_section
 from tfreg.errors import UserError
 from tfreg.io.formats import read_volume, write_volume
 from tfreg.io.tables.manifest import read_subjects
 from tfreg.io.transform_archive import load_transform
 from tfreg.registration import cohort as deformations
 from tfreg.registration.cohort import register_subjects
+from tfreg.runtime.resources import Resources
 from tfreg.simulation.data_set import DATA_SET, simulate
 
 SMALL = {"shape": (30, 24, 28), "spacing": (12.0, 11.5, 12.5), "subjects": 16, "diseased": 0.5}
@@ -30,10 +34,10 @@ healthy: [healthy]
 ill: [fibrosis]
 grid: {spacing: 18.0, shape: [20, 16, 20]}
 network: {epochs: 40, filters: 4, learning_rate: 1.0e-3}
-registration: {transform: deformable}
+registration: {parts: deformable}
 folds: 3
 """
-QUIET = {"workers": 2, "threads": 1, "progress": False}
+TWO = {"resources": Resources(threads=1, workers=2)}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +59,7 @@ def config(chests):
 @pytest.fixture(scope="module")
 def classifier(chests, config):
     """A classifier's folder, trained on the training cohort."""
-    train_classifier(config, chests / "train" / "subjects.csv", chests / "classifier", chests / "cache", **QUIET)
+    train_classifier(config, chests / "train" / "subjects.csv", chests / "classifier", chests / "cache", **TWO)
     return chests / "classifier"
 
 
@@ -64,19 +68,28 @@ def rows_of(path):
     return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
 
-def judged(chests, source, name, out, **options):
-    return evaluate_classifier(source, chests / name / "subjects.csv", out, chests / "cache", **(QUIET | options))
+def judged(chests, classifier, name, out, **options):
+    """A trained classifier's summary on one of the cohorts."""
+    data, cache = chests / name / "subjects.csv", chests / "cache"
+    return evaluate_classifier(classifier, data, out, cache, JudgementOptions(**options), **TWO)
+
+
+def cross_validated(chests, out, *overrides, **options):
+    """The summary of a cross-validation of the training cohort."""
+    config = load_config(chests / "classify.yaml", overrides, section=Classification)
+    data, cache = chests / "train" / "subjects.csv", chests / "cache"
+    return cross_validate(config, data, out, cache, JudgementOptions(**options), **TWO)
 
 
 def test_strong_illness_is_seen_in_people_not_seen_before(chests, classifier, tmp_path):
     summary = judged(chests, classifier, "strong", tmp_path / "strong")
-    assert set(summary["methods"]) == {"network, displacement", "network, log Jacobian", "logistic regression"}
-    for method, found in summary["methods"].items():
-        assert found["subjects"] == 16
-        assert found["auc"] >= 0.95, method
-        assert found["p"] < 0.01
-    assert summary["methods"]["network, displacement"]["accuracy"] >= 0.8
-    assert summary["groups"]["fibrosis"]["mean_probability"] > 0.5 > summary["groups"]["healthy"]["mean_probability"]
+    assert set(summary.methods) == {"network, displacement", "network, log Jacobian", "logistic regression"}
+    for method, metrics in summary.methods.items():
+        assert metrics.subjects == 16
+        assert metrics.auc >= 0.95, method
+        assert metrics.p < 0.01
+    assert summary.methods["network, displacement"].accuracy >= 0.8
+    assert summary.groups["fibrosis"].mean_probability > 0.5 > summary.groups["healthy"].mean_probability
     rows = rows_of(tmp_path / "strong" / "predictions.csv")
     assert len(rows) == 16
     assert {row["ill"] for row in rows if row["group"] == "fibrosis"} == {"1"}
@@ -84,43 +97,38 @@ def test_strong_illness_is_seen_in_people_not_seen_before(chests, classifier, tm
     assert "logistic regression" in text
     assert "16 subjects, 8 of them ill; a trained classifier" in text
     assert (tmp_path / "strong" / "report.png").stat().st_size > 10_000
+    assert ClassificationSummary.read(tmp_path / "strong" / "summary.json") == summary
 
 
 def test_no_illness_is_not_seen(chests, classifier, tmp_path):
     summary = judged(chests, classifier, "none", tmp_path / "none")
-    for method, found in summary["methods"].items():
+    for method, metrics in summary.methods.items():
         # Eight and eight people: the area of a guess lies within 0.12 to 0.88 in 99 % of cohorts.
-        assert 0.12 < found["auc"] < 0.88, method
-        assert found["auc_interval"][0] < 0.5 < found["auc_interval"][1]
+        assert 0.12 < metrics.auc < 0.88, method
+        assert metrics.auc_interval[0] < 0.5 < metrics.auc_interval[1]
 
 
 def test_shuffled_groups_teach_nothing(chests, tmp_path):
     areas = []
     for seed in range(3):
-        summary = judged(
-            chests,
-            chests / "classify.yaml",
-            "train",
-            tmp_path / str(seed),
-            shuffled=True,
-            overrides=[f"seed={seed}", "inputs=[displacement]", "network.epochs=15", "folds=2"],
-        )
-        assert summary["shuffled"]
-        areas.append([found["auc"] for found in summary["methods"].values()])
+        overrides = (f"seed={seed}", "inputs=[displacement]", "network.epochs=15", "folds=2")
+        summary = cross_validated(chests, tmp_path / str(seed), *overrides, shuffled=True)
+        assert summary.shuffled
+        areas.append([metrics.auc for metrics in summary.methods.values()])
     # Of guesses, the mean of three areas has a deviation of 0.09.
     assert (np.abs(np.mean(areas, axis=0) - 0.5) < 0.25).all()
     assert "control" in (tmp_path / "0" / "tables.md").read_text(encoding="utf-8")
 
 
 def test_cross_validation_sees_what_is_there(chests, tmp_path):
-    summary = judged(chests, chests / "classify.yaml", "train", tmp_path / "out", overrides=["inputs=[log_jacobian]"])
-    assert summary["source"] == "3-fold cross-validation"
-    assert summary["methods"]["network, log Jacobian"]["auc"] > 0.8
-    assert summary["methods"]["logistic regression"]["auc"] > 0.8
+    summary = cross_validated(chests, tmp_path / "out", "inputs=[log_jacobian]")
+    assert summary.source == "3-fold cross-validation"
+    assert summary.methods["network, log Jacobian"].auc > 0.8
+    assert summary.methods["logistic regression"].auc > 0.8
     assert {row["fold"] for row in rows_of(tmp_path / "out" / "predictions.csv")} == {"1", "2", "3"}
 
 
-def test_deformations_are_kept_by_content(chests, config, classifier, tmp_path, monkeypatch):
+def test_deformations_are_cached_by_content(chests, config, classifier, tmp_path, monkeypatch):
     """Renamed files are known; a changed voxel, other labels and other options are not."""
     registered = []
     monkeypatch.setattr(
@@ -140,32 +148,32 @@ def test_deformations_are_kept_by_content(chests, config, classifier, tmp_path, 
         table.replace("images/", "images/x_").replace("labels/", "labels/x_")
     )
     data = tmp_path / "moved" / "subjects.csv"
-    cohort = read_cohort(config, data, chests / "cache", progress=False)
+    cohort = read_cohort(config, data, chests / "cache")
     assert (len(cohort.registered), len(registered)) == (16, 0)
     first = read_subjects(data)[0]
     volume = read_volume(first.image)
     array = volume.array.copy()
     array[3, 4, 5] += 1
     write_volume(first.image, volume.with_array(array))
-    cohort = read_cohort(config, data, chests / "cache", progress=False)
+    cohort = read_cohort(config, data, chests / "cache")
     assert [task.pair.moving_subject for task in registered] == [first.subject]
     assert cohort.failures == {first.subject: "not registered here"}
-    for change in ({"preset": "quality"}, {"smoothness": 1.0}, {"transform": "linear"}):
+    for change in ({"preset": "quality"}, {"smoothness": 1.0}, {"parts": "linear"}):
         registered.clear()
         other = config.model_copy(update={"registration": config.registration.model_copy(update=change)})
         with pytest.raises(UserError, match="no pair could be registered; the first: not registered here"):
-            read_cohort(other, data, chests / "cache", progress=False)
+            read_cohort(other, data, chests / "cache")
         assert len(registered) == 16
 
 
 def test_a_deformation_is_that_of_the_chest(chests, config, classifier):
     """Against the simulated truth: the residual inside the lungs points as the tissue moved."""
-    cohort = read_cohort(config, chests / "train" / "subjects.csv", chests / "cache", progress=False)
-    found = cohort.registered[0]
-    transform, lattice, _ = load_transform(found.folder)
-    residual = residual_mm(transform, np.array(found.record["initial"]), lattice)
-    labels = read_volume(found.pair.fixed_labels, labels=True).array > 0
-    truth = chests / "train" / "displacement" / f"{found.subject}_exhale_to_inhale.nii.gz"
+    cohort = read_cohort(config, chests / "train" / "subjects.csv", chests / "cache")
+    subject = cohort.registered[0]
+    transform, lattice, _ = load_transform(subject.folder)
+    residual = residual_mm(transform, np.array(subject.record.initial), lattice)
+    labels = read_volume(subject.pair.fixed_labels, labels=True).array > 0
+    truth = chests / "train" / "displacement" / f"{subject.subject}_exhale_to_inhale.nii.gz"
     import SimpleITK as sitk
 
     lps = sitk.GetArrayFromImage(sitk.ReadImage(str(truth))).transpose(2, 1, 0, 3)
@@ -182,7 +190,7 @@ def test_one_bad_subject_costs_itself_alone(chests, config, classifier, tmp_path
     rows = read_subjects(data / "subjects.csv")
     broken = next(row for row in rows if row.group == "healthy")
     broken.image.write_bytes(broken.image.read_bytes()[:500])
-    cohort = read_cohort(config, data / "subjects.csv", chests / "cache", **QUIET)
+    cohort = read_cohort(config, data / "subjects.csv", chests / "cache", **TWO)
     assert list(cohort.failures) == [broken.subject]
     assert broken.image.name in cohort.failures[broken.subject]
     assert len(cohort.registered) == len(cohort.targets) == 15
@@ -195,8 +203,8 @@ def tfreg(*words):
 
 def test_the_commands(chests, classifier, tmp_path):
     """What a user types: register, predict and its table, which needs no groups."""
-    kept = ("--deformations", chests / "cache", "--threads", "2")
-    done = tfreg("register", chests / "classify.yaml", "--data", chests / "train" / "subjects.csv", *kept)
+    cached = ("--deformations", chests / "cache", "--threads", "2")
+    done = tfreg("register", chests / "classify.yaml", "--data", chests / "train" / "subjects.csv", *cached)
     assert done.returncode == 0, done.stderr
     assert "16 deformations, " in done.stdout
     data = tmp_path / "new.csv"
@@ -207,17 +215,17 @@ def test_the_commands(chests, classifier, tmp_path):
             paths = ",".join(str(chests / "strong" / row[name]) for name in ("image", "labels"))
             file.write(f"{row['id']},{row['subject']},{row['phase']},{paths}\n")
     out = tmp_path / "predictions.csv"
-    done = tfreg("predict", classifier, "--data", data, "--out", out, *kept)
+    done = tfreg("predict", classifier, "--data", data, "--out", out, *cached)
     assert done.returncode == 0, done.stderr
-    found = {row["subject"]: row for row in rows_of(out)}
+    predicted = {row["subject"]: row for row in rows_of(out)}
     truth = {row["subject"]: row["group"] for row in lines}
-    assert set(found) == set(truth)
-    right = [(found[name]["health"] == "ill") == (group == "fibrosis") for name, group in truth.items()]
+    assert set(predicted) == set(truth)
+    right = [(predicted[name]["health"] == "ill") == (group == "fibrosis") for name, group in truth.items()]
     assert np.mean(right) >= 0.8
-    for row in found.values():
+    for row in predicted.values():
         assert float(row["lowest"]) <= float(row["probability"]) <= float(row["highest"])
         assert row["health"] == ("ill" if float(row["probability"]) >= 0.5 else "healthy")
-    again = tfreg("predict", classifier, "--data", data, "--out", out, *kept)
+    again = tfreg("predict", classifier, "--data", data, "--out", out, *cached)
     assert again.returncode == 2
     assert "already exists" in again.stderr
 
@@ -225,13 +233,17 @@ def test_the_commands(chests, classifier, tmp_path):
 def test_a_saved_classifier_predicts_what_it_was(chests, classifier, config, tmp_path):
     """The same folder, loaded twice, and its table against its report."""
     options = (chests / "strong" / "subjects.csv", tmp_path / "a.csv", chests / "cache")
-    first = predict_health(classifier, *options, **QUIET)
+    first = predict_health(classifier, *options, **TWO)
     shutil.copytree(classifier, tmp_path / "copy")
-    second = predict_health(tmp_path / "copy", *options, force=True, **QUIET)
+    second = predict_health(tmp_path / "copy", *options, force=True, **TWO)
     assert first == second
-    report = json.loads((classifier / "classifier.json").read_text())
-    assert report["subjects"] == {"healthy": 8, "ill": 8}
-    assert report["held_out"]["displacement"]["auc"] > 0.8
+    report = ClassifierReport.read(classifier / "classifier.json")
+    assert (report.subjects.healthy, report.subjects.ill) == (8, 8)
+    assert report.held_out["displacement"].auc > 0.8
+    # A file of before, without a format number.
+    content = json.loads((classifier / "classifier.json").read_text())
+    del content["format"]
+    assert ClassifierReport.parse(content, "classifier.json") == report
 
 
 def test_it_is_not_judged_by_those_it_was_trained_on(chests, classifier, tmp_path):
@@ -244,9 +256,9 @@ def test_it_is_not_judged_by_those_it_was_trained_on(chests, classifier, tmp_pat
             paths = ",".join(str(chests / name / row[kind]) for kind in ("image", "labels"))
             rows.append(f"{name}_{row['id']},{name}_{row['subject']},{row['phase']},{paths},{row['group']}")
     mixed.write_text("\n".join(rows) + "\n")
-    summary = evaluate_classifier(classifier, mixed, tmp_path / "out", chests / "cache", **QUIET)
-    assert summary["seen_in_training"] == 16
-    assert summary["methods"]["logistic regression"]["subjects"] == 16
+    summary = evaluate_classifier(classifier, mixed, tmp_path / "out", chests / "cache", **TWO)
+    assert summary.seen_in_training == 16
+    assert summary.methods["logistic regression"].subjects == 16
     assert "trained on them: 16 subjects" in (tmp_path / "out" / "tables.md").read_text(encoding="utf-8")
 
 
@@ -263,7 +275,7 @@ def test_it_is_not_judged_by_those_it_was_trained_on(chests, classifier, tmp_pat
 def test_a_config_that_does_not_fit(chests, config, classifier, tmp_path, change, words):
     other = parse_section(Classification, config.model_dump() | change, "test")
     with pytest.raises(UserError) as caught:
-        train_classifier(other, chests / "train" / "subjects.csv", tmp_path / "out", chests / "cache", **QUIET)
+        train_classifier(other, chests / "train" / "subjects.csv", tmp_path / "out", chests / "cache", **TWO)
     assert words in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -278,6 +290,7 @@ def test_a_config_that_does_not_fit(chests, config, classifier, tmp_path, change
         ({"healthy": ["A"], "inputs": []}, "`inputs`"),
         ({"healthy": ["A"], "inputs": ["gradients"]}, "`inputs.0`"),
         ({"healthy": ["A"], "registration": {"refine": False}}, "name a `model`, or say `refine: true`"),
+        ({"healthy": ["A"], "registration": {"interpolation": "cubic"}}, "are of warped images; leave them out, none"),
         ({"healthy": ["A"], "grid": {"orientation": "RAX"}}, "three letters"),
         ({"healthy": ["A"], "network": {"units": 3}}, "unknown key `network.units`"),
         ({}, "`healthy`"),
@@ -287,6 +300,16 @@ def test_a_config_that_is_wrong(content, words):
     with pytest.raises(UserError) as caught:
         parse_section(Classification, {"pairs": {"moving": "ED", "fixed": "ES"}} | content, "classify.yaml")
     assert words in str(caught.value)
+
+
+def test_a_config_of_before_is_read():
+    """What is `parts` now was `transform`."""
+    content = {"pairs": {"moving": "ED", "fixed": "ES"}, "healthy": ["A"]}
+    config = parse_section(Classification, content | {"registration": {"transform": "linear"}}, "classify.yaml")
+    assert config == parse_section(Classification, content | {"registration": {"parts": "linear"}}, "classify.yaml")
+    both = {"registration": {"transform": "linear", "parts": "both"}}
+    with pytest.raises(UserError, match="`transform` is the earlier name of `parts`; give one of them"):
+        parse_section(Classification, content | both, "classify.yaml")
 
 
 def test_the_kinds_name_every_file_that_is_written(chests, classifier, tmp_path):
@@ -301,16 +324,16 @@ def test_the_kinds_name_every_file_that_is_written(chests, classifier, tmp_path)
 def test_another_process_may_be_quicker(chests, config, tmp_path, monkeypatch):
     """Its deformation of the same images is taken, and not replaced."""
     monkeypatch.setattr(
-        deformations, "in_processes", lambda function, batches, *_: ((t, function(t, None)) for b in batches for t in b)
+        deformations, "in_processes", lambda function, batches, _: ((t, function(t, None)) for b in batches for t in b)
     )
     monkeypatch.setattr(deformations, "set_up_once", lambda resources: None)
     subjects = [one for one in read_subjects(chests / "strong" / "subjects.csv") if one.subject == "s001"]
     registration = config.registration.model_copy(update={"refine": False})  # takes no time
-    given = (subjects, config.pairs, registration, tmp_path / "cache", 1, None, False)
+    given = (subjects, config.pairs, registration, tmp_path / "cache")
     (first,) = register_subjects(*given)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*")}
-    kept, answers = deformations._kept, iter([None])
-    monkeypatch.setattr(deformations, "_kept", lambda *key: next(answers, kept(*key)))
+    cached, answers = deformations._cached, iter([None])
+    monkeypatch.setattr(deformations, "_cached", lambda *key: next(answers, cached(*key)))
     (second,) = register_subjects(*given)
     assert second.folder == first.folder
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*")} == before
@@ -319,23 +342,23 @@ def test_another_process_may_be_quicker(chests, config, tmp_path, monkeypatch):
 def test_places_that_do_not_fit(chests, config, classifier, tmp_path):
     data, cache = chests / "train" / "subjects.csv", chests / "cache"
     with pytest.raises(UserError, match="holds no classifier; give a folder that `tfreg classify train` wrote"):
-        predict_health(chests / "train", data, tmp_path / "a.csv", cache, **QUIET)
+        predict_health(chests / "train", data, tmp_path / "a.csv", cache, **TWO)
     with pytest.raises(UserError, match="already exists"):
-        train_classifier(config, data, classifier, cache, **QUIET)
+        train_classifier(config, data, classifier, cache, **TWO)
     shutil.copytree(classifier, tmp_path / "damaged")
     (tmp_path / "damaged" / "displacement" / "2.keras").write_bytes(b"PK")
     with pytest.raises(UserError, match=r"damaged: cannot be loaded as a classifier"):
-        predict_health(tmp_path / "damaged", data, tmp_path / "a.csv", cache, **QUIET)
+        predict_health(tmp_path / "damaged", data, tmp_path / "a.csv", cache, **TWO)
     assert not (tmp_path / "a.csv").exists()
     for place, text in ((tmp_path, "is a folder; name a file"), (tmp_path / "no" / "a.csv", "folder does not exist")):
         with pytest.raises(UserError, match=text):
-            predict_health(classifier, data, place, cache, **QUIET)
+            predict_health(classifier, data, place, cache, **TWO)
     two = (data.parent / "two.csv", data.read_text().replace("inhale,fibrosis", "inhale,healthy", 1))
     two[0].write_text(two[1])
     with pytest.raises(UserError, match="has two groups; give all its rows the same one"):
-        read_cohort(config, two[0], cache, **QUIET)
+        read_cohort(config, two[0], cache, **TWO)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot be written \(File exists\); choose another --deformations"):
-        read_cohort(config, data, tmp_path / "file", **QUIET)
+        read_cohort(config, data, tmp_path / "file", **TWO)
     with pytest.raises(UserError, match="no subject has split 'holdout'; choose another --split"):
-        read_cohort(config, data, cache, split="holdout", **QUIET)
+        read_cohort(config, data, cache, "holdout", **TWO)

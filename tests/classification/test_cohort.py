@@ -23,7 +23,7 @@ def cohort(tmp_path, rng, monkeypatch):
     def register(subjects, pairs, *_):
         groups = {subject.subject: subject.group for subject in subjects}
         made = pairs_from_subjects(subjects, pairs.moving, pairs.fixed)
-        return [Registered(p.fixed_subject, groups[p.fixed_subject], p, tmp_path / p.id, {}) for p in made]
+        return [Registered(p.fixed_subject, groups[p.fixed_subject], p, tmp_path / p.id) for p in made]
 
     monkeypatch.setattr(health_cohort, "register_subjects", register)
 
@@ -37,7 +37,7 @@ def cohort(tmp_path, rng, monkeypatch):
         (tmp_path / "subjects.csv").write_text("\n".join(rows) + "\n")
         config = {"pairs": {"moving": "in", "fixed": "ex"}, "healthy": ["healthy"], "folds": 2} | config
         config = parse_section(Classification, config, "config")
-        return read_cohort(config, tmp_path / "subjects.csv", tmp_path, least=1, split=split)
+        return read_cohort(config, tmp_path / "subjects.csv", tmp_path, split)
 
     return cohort
 
@@ -63,11 +63,11 @@ def test_a_group_that_is_nearly_in_the_config_is_told(cohort):
     with pytest.warns(
         InputWarning, match=r"group 'helthy' is not in the config \(is `healthy` meant\?\), and counts as ill"
     ):
-        found = cohort("healthy", "helthy", "fibrosis")
-    assert found.targets.tolist() == [0, 1, 1]
+        people = cohort("healthy", "helthy", "fibrosis")
+    assert people.targets.tolist() == [0, 1, 1]
     with pytest.warns(InputWarning, match="and is left out"):
-        found = cohort("healthy", "fibrosis", "fibroses", ill=["fibrosis"])
-    assert found.targets.tolist() == [0, 1]
+        people = cohort("healthy", "fibrosis", "fibroses", ill=["fibrosis"])
+    assert people.targets.tolist() == [0, 1]
 
 
 def test_people_without_a_group_are_told(cohort):
@@ -82,11 +82,11 @@ def test_a_split_that_is_nearly_known(cohort):
 
 def test_people_are_known_by_their_images(cohort, tmp_path):
     """Another deformation's key, as without labels or with other options, does not make them others."""
-    found = cohort("healthy", "ill", "ill")
+    people = cohort("healthy", "ill", "ill")
     trained_on = {voxels_digest(tmp_path / "p1_in.nii")}
-    assert found.seen(set(), trained_on) == ["p1"]
-    assert found.seen({found.keys[2]}, trained_on) == ["p1", "p2"]
-    kept = found.without(["p1"])
-    assert ([one.subject for one in kept.registered], kept.targets.tolist()) == (["p0", "p2"], [0, 1])
-    renamed = [replace(one, folder=tmp_path / f"{n}") for n, one in enumerate(found.registered)]
-    assert replace(found, registered=renamed).seen(set(found.keys), trained_on) == ["p1"]
+    assert people.seen(set(), trained_on) == ["p1"]
+    assert people.seen({people.keys[2]}, trained_on) == ["p1", "p2"]
+    others = people.without(["p1"])
+    assert ([one.subject for one in others.registered], others.targets.tolist()) == (["p0", "p2"], [0, 1])
+    renamed = [replace(one, folder=tmp_path / f"{n}") for n, one in enumerate(people.registered)]
+    assert replace(people, registered=renamed).seen(set(people.keys), trained_on) == ["p1"]

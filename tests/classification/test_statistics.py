@@ -14,9 +14,10 @@ from tfreg.classification.statistics import (
     bootstrapped_areas,
     calibration,
     calibration_bins,
-    figures_of,
+    metrics_of,
     permutation_test,
 )
+from tfreg.classification.summary import AreaDifference
 
 
 @pytest.fixture
@@ -36,20 +37,20 @@ def test_the_area_is_scikit_learns(cohort, rng):
     assert np.isnan(area_under_curve(np.ones(4, int), np.arange(4.0)))
 
 
-def test_figures_are_scikit_learns(cohort):
+def test_metrics_are_scikit_learns(cohort):
     targets, probabilities = cohort
-    found = figures_of(targets, probabilities, np.zeros(60, int), 0.6)
+    ours = metrics_of(targets, probabilities, np.zeros(60, int), 0.6)
     called = probabilities >= 0.6
-    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(targets, called))
-    assert found["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(targets, called))
-    assert found["sensitivity"] == pytest.approx(metrics.recall_score(targets, called))
-    assert found["specificity"] == pytest.approx(metrics.recall_score(targets, called, pos_label=0))
-    assert found["brier"] == pytest.approx(metrics.brier_score_loss(targets, probabilities))
-    assert found["brier_of_prevalence"] == pytest.approx(37 / 60 * 23 / 60)
-    assert (found["subjects"], found["ill"]) == (60, 37)
-    low, high = found["auc_interval"]
-    assert low < found["auc"] < high
-    assert found["p"] < 0.01
+    assert ours.accuracy == pytest.approx(metrics.accuracy_score(targets, called))
+    assert ours.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(targets, called))
+    assert ours.sensitivity == pytest.approx(metrics.recall_score(targets, called))
+    assert ours.specificity == pytest.approx(metrics.recall_score(targets, called, pos_label=0))
+    assert ours.brier == pytest.approx(metrics.brier_score_loss(targets, probabilities))
+    assert ours.brier_of_prevalence == pytest.approx(37 / 60 * 23 / 60)
+    assert (ours.subjects, ours.ill) == (60, 37)
+    low, high = ours.auc_interval
+    assert low < ours.auc < high
+    assert ours.p < 0.01
 
 
 def test_the_bootstrap_is_as_wide_as_the_areas_theory_says(rng):
@@ -89,11 +90,11 @@ def test_few_people_who_are_told_apart_prove_little():
 
 def test_the_difference_of_a_method_and_itself_is_nothing(cohort, rng):
     targets, probabilities = cohort
-    assert area_difference(targets, probabilities, probabilities) == {"difference": 0.0, "interval": [0.0, 0.0]}
-    found = area_difference(targets, probabilities, rng.random(60))
-    assert found["interval"][0] < found["difference"] < found["interval"][1]
+    assert area_difference(targets, probabilities, probabilities) == AreaDifference(difference=0, interval=(0, 0))
+    area = area_difference(targets, probabilities, rng.random(60))
+    assert area.interval[0] < area.difference < area.interval[1]
     back = area_difference(targets, -probabilities, 1 - probabilities)
-    assert back["difference"] == pytest.approx(0)
+    assert back.difference == pytest.approx(0)
 
 
 def test_the_permutation_test_is_that_of_all_permutations_within_folds():
@@ -116,9 +117,9 @@ def test_labels_within_folds_alone_are_permuted():
 
 def test_p_values_of_nothing_are_uniform(rng):
     targets = np.repeat([0, 1], 15)
-    found = [permutation_test(rng.permutation(targets), rng.random(30), np.zeros(30, int), seed) for seed in range(60)]
-    assert 0.35 < np.mean(found) < 0.65
-    assert min(found) > 0.0005
+    values = [permutation_test(rng.permutation(targets), rng.random(30), np.zeros(30, int), seed) for seed in range(60)]
+    assert 0.35 < np.mean(values) < 0.65
+    assert min(values) > 0.0005
 
 
 def test_calibration_is_a_logistic_regression_on_log_odds(rng):

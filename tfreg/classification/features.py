@@ -1,15 +1,19 @@
 """What a classifier sees of a deformation."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from tfreg.config import ResidualGrid
 from tfreg.errors import UserError
 from tfreg.preprocessing.network_grid import network_grid
+from tfreg.registration.cohort import Registered
 from tfreg.transforms.jacobian import log_jacobian
+from tfreg.transforms.transform import Transform
 from tfreg.volumes.lattice import Lattice
 
-FIGURES = ("mean", "sd")
+METRICS = ("mean", "sd")
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,47 +21,49 @@ class Deformations:
     """What classifiers see of many subjects.
 
     Args:
-        inputs: Dictionary of kind, "displacement" or "log_jacobian", to `(n, i, j, k, channels)` float32.
+        inputs: Kind, "displacement" or "log_jacobian", to `(n, i, j, k, channels)` float32.
         features: `(n, features)`, see `jacobian_features`.
         names: What the features are called.
     """
 
-    inputs: dict
+    inputs: dict[str, np.ndarray]
     features: np.ndarray
     names: tuple[str, ...]
 
-    def subset(self, chosen):
+    def subset(self, chosen: np.ndarray) -> "Deformations":
         """Those subjects for whom `chosen` `(n,)` is True."""
         inputs = {kind: array[chosen] for kind, array in self.inputs.items()}
         return Deformations(inputs, self.features[chosen], self.names)
 
 
-def deformations_of(registered, kinds, grid, names=None):
+def deformations_of(
+    registered: Sequence[Registered], kinds: Iterable[str], grid: ResidualGrid, names: Sequence[str] | None = None
+) -> Deformations:
     """The residual deformations of many subjects on lattices of one shape, and the regression's features.
 
     Args:
-        registered: List of `tfreg.registration.cohort.Registered`.
+        registered: Subjects whose registration succeeded.
         kinds: "displacement" or "log_jacobian" or both.
-        grid: A `tfreg.config.ResidualGrid`.
+        grid: Of all lattices.
         names: The features wanted; None takes those of all labels that occur.
 
     Returns:
-        A `Deformations`.
+        What classifiers see.
 
     Raises:
         UserError: If the lattice is to be centred on labels and a subject has none.
     """
     residuals = [_on_grid(subject, grid) for subject in registered]
-    inputs = {kind: np.stack([MEASURES[kind](*residual) for residual in residuals]) for kind in kinds}
+    inputs = {kind: np.stack([INPUTS[kind](*residual) for residual in residuals]) for kind in kinds}
     return Deformations(inputs, *jacobian_features(registered, names))
 
 
-def residual_displacement(residual_mm, lattice):
-    """The paper's G - G_I: a residual in voxels along a lattice's own axes, whatever way the scanner stood.
+def residual_displacement(residual_mm: np.ndarray, lattice: Lattice) -> np.ndarray:
+    """The paper's G - G_I: a residual in voxels along a lattice's own axes, however the scanner stood.
 
     Args:
         residual_mm: `(i, j, k, 3)`, RAS+ mm.
-        lattice: Its `Lattice`.
+        lattice: Of the residual.
 
     Returns:
         `(i, j, k, 3)` float32.
@@ -68,18 +74,18 @@ def residual_displacement(residual_mm, lattice):
     return (residual_mm @ np.linalg.inv(lattice.affine[:3, :3]).T).astype(np.float32)
 
 
-def residual_log_jacobian(residual_mm, lattice):
+def residual_log_jacobian(residual_mm: np.ndarray, lattice: Lattice) -> np.ndarray:
     """The log Jacobian of a residual, `(i, j, k, 1)` float32; arguments as in `residual_displacement`."""
     return log_jacobian(residual_mm, lattice.affine)[..., None]
 
 
-def residual_mm(transform, initial, lattice):
+def residual_mm(transform: Transform, initial: np.ndarray, lattice: Lattice) -> np.ndarray:
     """What a transform adds to the initial alignment, which tells of the scanner and not of the person.
 
     Args:
-        transform: A `Transform`, fixed to moving world.
+        transform: Fixed to moving world.
         initial: `(4, 4)`, the initial alignment, fixed world to moving world.
-        lattice: A `Lattice` in fixed world coordinates.
+        lattice: In fixed world coordinates.
 
     Returns:
         `(i, j, k, 3)` float64, fixed world RAS+ mm: initial⁻¹(T(p)) - p.
@@ -89,26 +95,33 @@ def residual_mm(transform, initial, lattice):
     return transform(points) @ back[:3, :3].T + back[:3, 3] - points
 
 
-def jacobian_features(registered, names=None):
-    """The figures that a regression is given: mean and SD of the log Jacobian inside each label.
+def jacobian_features(
+    registered: Sequence[Registered], names: Sequence[str] | None = None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The metrics that a regression is given: mean and SD of the log Jacobian inside each label.
 
     Args:
-        registered: List of `tfreg.registration.cohort.Registered`.
+        registered: Subjects whose registration succeeded.
         names: The features wanted, such as "2 sd"; None takes those of all labels that occur, or of the whole field
             of view where there are no labels.
 
     Returns:
         `(n, features)` float64, NaN where a subject lacks a label, and the features' names.
     """
-    found = [subject.record["log_jacobian"] for subject in registered]
+    changes = [subject.record.log_jacobian for subject in registered]
     if names is None:
-        regions = sorted({region for one in found for region in one} - {"all", "labels"}) or ["all"]
-        names = [f"{region} {figure}" for region in regions for figure in FIGURES]
-    rows = [[one.get(region, {}).get(figure, np.nan) for region, figure in map(str.split, names)] for one in found]
+        regions = sorted({region for one in changes for region in one} - {"all", "labels"}) or ["all"]
+        names = [f"{region} {metric}" for region in regions for metric in METRICS]
+    rows = [[_metric(one, *name.split()) for name in names] for one in changes]
     return np.array(rows, np.float64), tuple(names)
 
 
-MEASURES = {"displacement": residual_displacement, "log_jacobian": residual_log_jacobian}
+def _metric(changes, region, metric):
+    """A metric of one region, NaN where a subject lacks the region."""
+    return getattr(changes[region], metric) if region in changes else np.nan
+
+
+INPUTS = {"displacement": residual_displacement, "log_jacobian": residual_log_jacobian}
 
 
 def _on_grid(subject, grid):
@@ -116,10 +129,10 @@ def _on_grid(subject, grid):
     transform, fixed = subject.transform()
     lattice = network_grid(fixed, grid.orientation, grid.spacing, grid.shape)
     if grid.centre == "labels":
-        centre = subject.record["labels_centre"]
+        centre = subject.record.labels_centre
         if centre is None:
             raise UserError(f"{subject.subject}: has no labels; set grid.centre=image, or give labels of both phases")
         affine = np.array(lattice.affine)
         affine[:3, 3] += np.array(centre) - lattice.centre_world
         lattice = Lattice(lattice.shape, affine)
-    return residual_mm(transform, np.array(subject.record["initial"]), lattice), lattice
+    return residual_mm(transform, np.array(subject.record.initial), lattice), lattice

@@ -3,13 +3,14 @@
 import numpy as np
 from scipy import optimize, stats
 
+from tfreg.classification.summary import AreaDifference, ClassifierMetrics
 from tfreg.metrics.statistics import BOOTSTRAPS, COVERAGE
 
 PERMUTATIONS = 10_000
 CALIBRATION_BINS = 5
 
 
-def area_under_curve(targets, probabilities):
+def area_under_curve(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Area under the ROC curve: the share of pairs of one ill and one healthy that are ordered rightly.
 
     Args:
@@ -26,8 +27,10 @@ def area_under_curve(targets, probabilities):
         return ((ranks * targets).sum(axis=-1) - ill * (ill + 1) / 2) / (ill * healthy)
 
 
-def figures_of(targets, probabilities, folds, threshold, seed=0):
-    """All figures of one method.
+def metrics_of(
+    targets: np.ndarray, probabilities: np.ndarray, folds: np.ndarray, threshold: float, seed: int = 0
+) -> ClassifierMetrics:
+    """All metrics of one method.
 
     Args:
         targets: `(n,)`, 0 healthy and 1 ill.
@@ -37,35 +40,32 @@ def figures_of(targets, probabilities, folds, threshold, seed=0):
         seed: Of the random draws.
 
     Returns:
-        A dictionary: `subjects`, `ill`; `accuracy` and `accuracy_interval` (Wilson's, 95 %), `sensitivity`,
-        `specificity`, `balanced_accuracy`; `auc` and `auc_interval` (see `area_interval`), `p` (see
-        `permutation_test`); `brier`, the mean squared error of the probabilities, and `brier_of_prevalence`, that of
-        saying the ill's share to everyone; `calibration_slope` and `calibration_intercept` (see `calibration`).
+        The metrics.
     """
     called = probabilities >= threshold
     right = called == (targets == 1)
     interval = stats.binomtest(int(right.sum()), len(right)).proportion_ci(COVERAGE, "wilson")
     sensitivity, specificity = right[targets == 1].mean(), right[targets == 0].mean()
     slope, intercept = calibration(targets, probabilities)
-    return {
-        "subjects": len(targets),
-        "ill": int(targets.sum()),
-        "accuracy": float(right.mean()),
-        "accuracy_interval": [float(interval.low), float(interval.high)],
-        "sensitivity": float(sensitivity),
-        "specificity": float(specificity),
-        "balanced_accuracy": float((sensitivity + specificity) / 2),
-        "auc": float(area_under_curve(targets, probabilities)),
-        "auc_interval": area_interval(targets, probabilities),
-        "p": permutation_test(targets, probabilities, folds, seed),
-        "brier": float(np.mean((probabilities - targets) ** 2)),
-        "brier_of_prevalence": float(targets.mean() * (1 - targets.mean())),
-        "calibration_slope": slope,
-        "calibration_intercept": intercept,
-    }
+    return ClassifierMetrics(
+        subjects=len(targets),
+        ill=int(targets.sum()),
+        accuracy=float(right.mean()),
+        accuracy_interval=(float(interval.low), float(interval.high)),
+        sensitivity=float(sensitivity),
+        specificity=float(specificity),
+        balanced_accuracy=float((sensitivity + specificity) / 2),
+        auc=float(area_under_curve(targets, probabilities)),
+        auc_interval=area_interval(targets, probabilities),
+        p=permutation_test(targets, probabilities, folds, seed),
+        brier=float(np.mean((probabilities - targets) ** 2)),
+        brier_of_prevalence=float(targets.mean() * (1 - targets.mean())),
+        calibration_slope=slope,
+        calibration_intercept=intercept,
+    )
 
 
-def area_interval(targets, probabilities):
+def area_interval(targets: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:
     """The 95 % interval of the area under the ROC curve, which keeps a width where the groups are told apart wholly.
 
     Args:
@@ -80,21 +80,21 @@ def area_interval(targets, probabilities):
         (Statistics in Medicine 2006).
     """
     ill, healthy = int((targets == 1).sum()), int((targets == 0).sum())
-    found, spare = float(area_under_curve(targets, probabilities)), (ill + healthy) / 2 - 1
+    observed, spare = float(area_under_curve(targets, probabilities)), (ill + healthy) / 2 - 1
     deviations = stats.norm.ppf((1 + COVERAGE) / 2)
 
     def beyond(area):
-        """Above 0 where the area found is further from `area` than chance explains."""
+        """Above 0 where the observed area is further from `area` than chance explains."""
         shared = spare * ((1 - area) / (2 - area) + area / (1 + area))
-        return (found - area) ** 2 - deviations**2 * area * (1 - area) * (1 + shared) / (ill * healthy)
+        return (observed - area) ** 2 - deviations**2 * area * (1 - area) * (1 + shared) / (ill * healthy)
 
     # An area of 0 or 1 explains itself, and is no end of the interval that begins there.
-    low = optimize.brentq(beyond, 0, min(found, 1 - 1e-9)) if found > 0 else 0.0
-    high = optimize.brentq(beyond, max(found, 1e-9), 1) if found < 1 else 1.0
-    return [low, high]
+    low = optimize.brentq(beyond, 0, min(observed, 1 - 1e-9)) if observed > 0 else 0.0
+    high = optimize.brentq(beyond, max(observed, 1e-9), 1) if observed < 1 else 1.0
+    return float(low), float(high)
 
 
-def bootstrapped_areas(targets, probabilities, seed=0):
+def bootstrapped_areas(targets: np.ndarray, probabilities: np.ndarray, seed: int = 0) -> np.ndarray:
     """Areas under the ROC curve of cohorts drawn with replacement within each group, `(draws,)`.
 
     Args:
@@ -108,7 +108,9 @@ def bootstrapped_areas(targets, probabilities, seed=0):
     return area_under_curve(targets[drawn], probabilities[drawn])
 
 
-def area_difference(targets, probabilities, others, seed=0):
+def area_difference(
+    targets: np.ndarray, probabilities: np.ndarray, others: np.ndarray, seed: int = 0
+) -> AreaDifference:
     """By how much one method's area under the ROC curve is larger than another's on the same subjects.
 
     Args:
@@ -117,14 +119,14 @@ def area_difference(targets, probabilities, others, seed=0):
         seed: Of the random draws.
 
     Returns:
-        A dictionary: `difference`, and `interval`, its 95 % interval.
+        The difference and its 95 % interval.
     """
     difference = area_under_curve(targets, probabilities) - area_under_curve(targets, others)
     draws = bootstrapped_areas(targets, probabilities, seed) - bootstrapped_areas(targets, others, seed)
-    return {"difference": float(difference), "interval": _interval(draws)}
+    return AreaDifference(difference=float(difference), interval=_interval(draws))
 
 
-def permutation_test(targets, probabilities, folds, seed=0):
+def permutation_test(targets: np.ndarray, probabilities: np.ndarray, folds: np.ndarray, seed: int = 0) -> float:
     """How often labels that tell nothing give so large an area under the ROC curve.
 
     Where labels tell nothing, those of held-out subjects are exchangeable among the subjects whom one trained model
@@ -152,7 +154,7 @@ def permutation_test(targets, probabilities, folds, seed=0):
     return float((1 + reached) / (1 + PERMUTATIONS))
 
 
-def calibration(targets, probabilities):
+def calibration(targets: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:
     """Whether probabilities mean what they say: logistic regression of the truth on their log odds.
 
     Args:
@@ -178,7 +180,7 @@ def calibration(targets, probabilities):
     return slope, float(intercept)
 
 
-def calibration_bins(targets, probabilities):
+def calibration_bins(targets: np.ndarray, probabilities: np.ndarray) -> list[tuple[float, float, float, float]]:
     """The truth beside the probability, in bins of equally many subjects.
 
     Args:
@@ -199,4 +201,5 @@ def calibration_bins(targets, probabilities):
 
 def _interval(draws):
     outside = (1 - COVERAGE) / 2
-    return [float(value) for value in np.quantile(draws, (outside, 1 - outside))]
+    low, high = np.quantile(draws, (outside, 1 - outside))
+    return float(low), float(high)

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-from tfreg.cli.options import Device, Force, Threads
+from tfreg.cli.option_groups import Fields, grouped
+from tfreg.cli.options import Force
+from tfreg.config import JudgementOptions, PredictionOptions, Processing, SubjectOptions
 from tfreg.errors import WorkError
 
 app = typer.Typer()
@@ -18,145 +20,112 @@ Config = Annotated[Path, typer.Argument(help="YAML config, such as configs/class
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, such as network.epochs=50.")]
 Classifier = Annotated[Path, typer.Argument(help="A folder that `tfreg classify train` wrote.")]
 Cache = Annotated[Path, typer.Option(help="Folder that keeps deformations by the content of their images.")]
-Split = Annotated[str | None, typer.Option(help="Only subjects of this split.")]
-Workers = Annotated[int, typer.Option(help="Processes that register side by side.")]
-Model = Annotated[Path | None, typer.Option(help="The registration network, if it does not lie where it did.")]
-KEPT = Path("runs/deformations")
+# The seed is the config's.
+Machine = Annotated[Processing, Fields(without=("seed",))]
+CACHE = Path("runs/deformations")
 
 
 @verbs.command("register")
+@grouped
 def register(
     config: Config,
+    data: Data,
+    subjects: SubjectOptions,
+    machine: Machine,
     overrides: Overrides = None,
-    data: Data = ...,
-    deformations: Cache = KEPT,
-    split: Split = None,
-    workers: Workers = 1,
-    threads: Threads = None,
-    device: Device = None,
+    deformations: Cache = CACHE,
 ):
     """Register a whole table of subjects to residual deformations; the other commands do it where it is missing."""
-    from tfreg.classification.classify import read_cohort
+    from tfreg.classification.cohort import read_cohort
     from tfreg.config import Classification, load_config
 
-    cohort = read_cohort(
-        load_config(config, overrides or (), section=Classification),
-        data,
-        deformations,
-        split=split,
-        least=0,
-        workers=workers,
-        threads=threads,
-        device=device,
-    )
+    settings = load_config(config, overrides or (), section=Classification)
+    cohort = read_cohort(settings, data, deformations, subjects.split, 0, *_means(machine))
     print(f"{deformations}: {len(cohort.registered)} deformations, {len(cohort.to_review)} of them to be reviewed")
     _end(cohort.failures, len(cohort.registered))
 
 
 @verbs.command("train")
+@grouped
 def train(
     config: Config,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for the classifier.")],
+    subjects: SubjectOptions,
+    machine: Machine,
     overrides: Overrides = None,
-    data: Data = ...,
-    out: Annotated[Path, typer.Option(help="Folder for the classifier.")] = ...,
-    deformations: Cache = KEPT,
-    split: Split = None,
-    workers: Workers = 1,
+    deformations: Cache = CACHE,
     force: Force = False,
-    threads: Threads = None,
-    device: Device = None,
 ):
     """Train the paper's classifier, and the regression that it must beat."""
-    from tfreg.classification.classify import train_classifier
+    from tfreg.classification.train import train_classifier
     from tfreg.config import Classification, load_config
 
-    report = train_classifier(
-        load_config(config, overrides or (), section=Classification),
-        data,
-        out,
-        deformations,
-        split=split,
-        workers=workers,
-        threads=threads,
-        device=device,
-        force=force,
-    )
-    for name, found in report["held_out"].items():
-        print(f"{name}, subjects held out: accuracy {found['accuracy']:.3f}, AUC {found['auc']:.3f}")
-    healthy, ill = report["subjects"]["healthy"], report["subjects"]["ill"]
+    settings = load_config(config, overrides or (), section=Classification)
+    resources, progress = _means(machine)
+    report = train_classifier(settings, data, out, deformations, subjects, resources, force, progress)
+    for name, metrics in report.held_out.items():
+        print(f"{name}, subjects held out: accuracy {metrics.accuracy:.3f}, AUC {metrics.auc:.3f}")
+    healthy, ill = report.subjects.healthy, report.subjects.ill
     print(f"{out}: trained on {healthy} healthy and {ill} ill subjects")
-    _end(report["failures"], healthy + ill)
+    _end(report.failures, healthy + ill)
 
 
 @verbs.command("evaluate")
+@grouped
 def evaluate(
     source: Annotated[Path, typer.Argument(help="A config, to cross-validate; or a trained classifier, to test.")],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for tables, predictions and the picture.")],
+    options: JudgementOptions,
+    machine: Machine,
     overrides: Overrides = None,
-    data: Data = ...,
-    out: Annotated[Path, typer.Option(help="Folder for tables, predictions and the picture.")] = ...,
-    deformations: Cache = KEPT,
-    split: Split = None,
-    shuffled: Annotated[bool, typer.Option("--shuffled", help="Control: shuffle the groups among subjects.")] = False,
-    model: Model = None,
-    workers: Workers = 1,
+    deformations: Cache = CACHE,
     force: Force = False,
-    threads: Threads = None,
-    device: Device = None,
 ):
     """Judge networks and regression on subjects that they have not seen."""
-    from tfreg.classification.classify import PICTURE, TABLES, evaluate_classifier
+    from tfreg.classification.evaluate import PICTURE, TABLES, cross_validate, evaluate_classifier
+    from tfreg.config import Classification, load_config
 
-    summary = evaluate_classifier(
-        source,
-        data,
-        out,
-        deformations,
-        overrides=overrides or (),
-        model=model,
-        shuffled=shuffled,
-        split=split,
-        workers=workers,
-        threads=threads,
-        device=device,
-        force=force,
-    )
+    resources, progress = _means(machine)
+    given = (data, out, deformations, options, resources, force, progress)
+    if source.is_dir():
+        summary = evaluate_classifier(source, *given)
+    else:
+        summary = cross_validate(load_config(source, overrides or (), section=Classification), *given)
     print((out / TABLES).read_text(encoding="utf-8"))
     print(f"look at {out / PICTURE}")
-    _end(summary["failures"], next(iter(summary["methods"].values()))["subjects"])
+    _end(summary.failures, next(iter(summary.methods.values())).subjects)
 
 
 @verbs.command("predict")
+@grouped
 def predict(
     classifier: Classifier,
-    data: Data = ...,
-    out: Annotated[Path, typer.Option(help="CSV file for the probabilities.")] = ...,
-    deformations: Cache = KEPT,
-    split: Split = None,
-    model: Model = None,
-    workers: Workers = 1,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="CSV file for the probabilities.")],
+    options: PredictionOptions,
+    machine: Machine,
+    deformations: Cache = CACHE,
     force: Force = False,
-    threads: Threads = None,
-    device: Device = None,
 ):
     """Tell for every subject of a table how probably it is ill."""
-    from tfreg.classification.classify import predict_health
+    from tfreg.classification.predict import predict_health
 
-    rows = predict_health(
-        classifier,
-        data,
-        out,
-        deformations,
-        model=model,
-        split=split,
-        workers=workers,
-        threads=threads,
-        device=device,
-        force=force,
-    )
-    failures = {row["subject"]: row["error"] for row in rows if row["error"]}
-    ill, known = sum(row["health"] == "ill" for row in rows), len(rows) - len(failures)
-    print(f"{out}: {known} of {len(rows)} subjects, {ill} called ill")
-    _end(failures, known)
+    resources, progress = _means(machine)
+    predictions = predict_health(classifier, data, out, deformations, options, resources, force, progress)
+    failures = {one.subject: one.error for one in predictions if one.error}
+    ill, judged = sum(one.health == "ill" for one in predictions), len(predictions) - len(failures)
+    print(f"{out}: {judged} of {len(predictions)} subjects, {ill} called ill")
+    _end(failures, judged)
+
+
+def _means(machine):
+    """The resources of a command, and how it tells of its progress."""
+    from tfreg.runtime.progress import ProgressBar
+    from tfreg.runtime.resources import Resources
+
+    return Resources(**dict(machine)), ProgressBar()
 
 
 def _end(failures, done):

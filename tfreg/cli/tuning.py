@@ -7,28 +7,21 @@ from typing import Annotated
 
 import typer
 
+from tfreg.cli.option_groups import grouped
 from tfreg.cli.options import Device, Force
+from tfreg.config import TuningOptions
 
 app = typer.Typer()
 
 
 @app.command()
+@grouped
 def tune(
     config: Annotated[Path, typer.Argument(help="YAML config; its `search:` block names keys and values.")],
+    data: Annotated[Path, typer.Option(help="Subjects manifest (CSV).")],
+    out: Annotated[Path, typer.Option(help="Folder of the search; an interrupted one goes on.")],
+    options: TuningOptions,
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, such as training.epochs=20.")] = None,
-    data: Annotated[Path, typer.Option(help="Subjects manifest (CSV).")] = ...,
-    out: Annotated[Path, typer.Option(help="Folder of the search; an interrupted one goes on.")] = ...,
-    tuner: Annotated[str, typer.Option(help="random, bayesian or hyperband.")] = "bayesian",
-    trials: Annotated[
-        int | None, typer.Option(help="How many, 20 if not given; Hyperband's follow from training.epochs.")
-    ] = None,
-    objective: Annotated[
-        str,
-        typer.Option(
-            help="Of the validation pairs: dice, tre, or loss, which is the similarity alone: the whole loss, of "
-            "training or validation, contains the penalties that alpha and beta weigh, and is least without them."
-        ),
-    ] = "dice",
     workers: Annotated[int, typer.Option(help="Trials side by side.")] = 1,
     force: Force = False,
     threads: Annotated[int | None, typer.Option(help="CPU threads of each trial.")] = None,
@@ -36,21 +29,21 @@ def tune(
     device: Device = None,
 ):
     """Search alpha and beta, or any keys, for the best trained network; an interrupted search goes on."""
-    from tfreg.config import TuningOptions, checked, load_config
+    from tfreg.config import load_config
     from tfreg.runtime.progress import ProgressBar
     from tfreg.runtime.resources import Resources
     from tfreg.tuning.results import BEST, PICTURE, TEXT
     from tfreg.tuning.tune import Origin
     from tfreg.tuning.tune import tune as search
 
-    given = {"--tuner": tuner, "--trials": trials, "--objective": objective, "--seed": seed}
+    given = {f"--{name}": value for name, value in options} | {"--seed": seed}
     given = {"--data": data.name, "--out": out.name, **{k: v for k, v in given.items() if v is not None}}
     words = [config.name, *(overrides or ()), *(str(word) for option in given.items() for word in option)]
     result = search(
         load_config(config, overrides or ()),
         data,
         out,
-        checked(TuningOptions, tuner=tuner, trials=trials, objective=objective),
+        options,
         Resources(seed, threads, device, workers),
         force,
         Origin(str(config), shlex.join(["tfreg", "tune", *words])),

@@ -3,7 +3,15 @@
 A config file names only what it changes; an unknown key or a wrong type is one clear error.
 """
 
-from tfreg.config.classification import Classification, ClassifierNetwork, PairRegistration, ResidualGrid
+from tfreg.config.classification import (
+    Classification,
+    ClassifierNetwork,
+    JudgementOptions,
+    PairRegistration,
+    PredictionOptions,
+    ResidualGrid,
+    SubjectOptions,
+)
 from tfreg.config.evaluation import EvaluationOptions
 from tfreg.config.files import config_with, dump_config, load_config, load_written_config, parse_config, parse_section
 from tfreg.config.options import (
@@ -41,11 +49,13 @@ __all__ = [
     "EvaluationOptions",
     "ExportOptions",
     "Intensity",
+    "JudgementOptions",
     "Loss",
     "Model",
     "NetworkGrid",
     "PairRegistration",
     "PhasePair",
+    "PredictionOptions",
     "Preprocessing",
     "Processing",
     "Refinement",
@@ -55,6 +65,7 @@ __all__ = [
     "SearchRange",
     "SearchSpace",
     "SimulationOptions",
+    "SubjectOptions",
     "Training",
     "TuningOptions",
     "checked",

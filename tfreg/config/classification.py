@@ -1,4 +1,4 @@
-"""The schema of a classifier."""
+"""The schema of a classifier, and the options of what is done with it."""
 
 from typing import Annotated, Literal
 
@@ -6,41 +6,62 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tfreg.config.options import words
 from tfreg.config.refinement import PRESETS
-from tfreg.config.registration import Parts, Start
-from tfreg.config.sections import (
-    Count,
-    NotNegative,
-    Positive,
-    Section,
-    Seed,
-    Share,
-    Similarity,
-    not_a_truth_value,
-    three_letters,
-)
+from tfreg.config.registration import RegistrationOptions, Start
+from tfreg.config.sections import Count, Positive, Section, Seed, Share, not_a_truth_value, three_letters
 from tfreg.config.training_run import PhasePair
 
 
-class PairRegistration(Section):
-    """How the classifier's deformations are found: options of `tfreg register`."""
+class PairRegistration(RegistrationOptions):
+    """How a classifier's pairs are registered: the options of `tfreg register`, with defaults of their own."""
 
-    model: str | None = None  # a run's folder
     refine: bool = True
     preset: Annotated[str, words(*PRESETS)] = "fast"
-    similarity: Similarity | None = None  # of the refinement; None takes the preset's
-    smoothness: NotNegative | None = None
     init: Start = "header"
-    transform: Parts = "both"
+    model: str | None = None  # a run's folder
+
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier_name(cls, content):
+        """Files of before call `parts` `transform`."""
+        if not isinstance(content, dict) or "transform" not in content:
+            return content
+        if "parts" in content:
+            raise ValueError("`transform` is the earlier name of `parts`; give one of them")
+        return {"parts" if name == "transform" else name: value for name, value in content.items()}
 
     @model_validator(mode="after")
-    def _finds_something(self):
+    def _takes_effect(self):
         if self.model is None and not self.refine:
             raise ValueError("name a `model`, or say `refine: true`")
         if not self.refine and (self.similarity, self.smoothness) != (None, None):
             raise ValueError(
                 "`similarity` and `smoothness` are of the refinement; say `refine: true`, or leave them out"
             )
+        if (self.interpolation, self.background) != ("linear", None):
+            raise ValueError("`interpolation` and `background` are of warped images; leave them out, none are made")
         return self
+
+    def options(self) -> RegistrationOptions:
+        """The same without the model."""
+        return RegistrationOptions(**self.model_dump(exclude={"model"}))
+
+
+class SubjectOptions(Section):
+    """Which subjects of a table are taken."""
+
+    split: str | None = Field(None, description="Only subjects of this split.")
+
+
+class PredictionOptions(SubjectOptions):
+    """To whom a trained classifier is applied."""
+
+    model: str | None = Field(None, description="The registration network, if it does not lie where it did.")
+
+
+class JudgementOptions(PredictionOptions):
+    """By whom a classifier is judged."""
+
+    shuffled: bool = Field(False, description="Control: shuffle the groups among subjects.")
 
 
 class ResidualGrid(Section):

@@ -1,28 +1,95 @@
-"""A whole table of subjects registered to deformations, each kept by the content of its images."""
+"""A whole table of subjects registered to deformations, each cached by the content of its images."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 import tfreg
-from tfreg.config import RegistrationOptions
+from tfreg.config import PairRegistration, PhasePair, RegistrationOptions
 from tfreg.errors import UserError
 from tfreg.io.digests import file_digest
 from tfreg.io.folders.result_folder import result_folder
 from tfreg.io.formats import header_size
-from tfreg.io.tables.manifest import PairFiles, pairs_from_subjects
+from tfreg.io.json_files import Record
+from tfreg.io.tables.manifest import PairFiles, Subject, pairs_from_subjects
 from tfreg.io.transform_archive import load_transform, save_transform
+from tfreg.metrics.volume_change import VolumeChange
 from tfreg.registration.image_pair import ImagePair
-from tfreg.registration.result import without_nan
+from tfreg.registration.registration_report import Matrix, RegistrationReport
 from tfreg.registration.trained_run import find_run, run_once
 from tfreg.runtime.processes import batches_by_size, error_text, in_processes, set_up_once
-from tfreg.runtime.progress import progress_bar
-from tfreg.runtime.resources import versions
+from tfreg.runtime.progress import NO_PROGRESS, Progress
+from tfreg.runtime.resources import Resources, versions
+from tfreg.transforms.transform import Transform
+from tfreg.volumes.lattice import Lattice
 
 RECORD = "record.json"
+
+
+class Definition(BaseModel):
+    """What decides a registration besides the images.
+
+    Attributes:
+        tfreg: Its version.
+        options: How the pair is registered.
+        network, network_config: Digests of the network's file and of the config beside it, or None.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    tfreg: str
+    options: RegistrationOptions
+    network: str | None = None
+    network_config: str | None = None
+
+    @classmethod
+    def of(cls, registration: PairRegistration) -> "Definition":
+        """The definition of registrations of today; a `UserError` where the model is missing."""
+        if registration.model is None:
+            return cls(tfreg=tfreg.__version__, options=registration.options())
+        file, _ = find_run(registration.model)
+        return cls(
+            tfreg=tfreg.__version__,
+            options=registration.options(),
+            network=file_digest(file),
+            network_config=file_digest(file.with_name("config.yaml")),
+        )
+
+    def text(self) -> str:
+        """The same text for equal definitions."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+
+
+class DeformationRecord(Record):
+    """What is written of a registration beside its transform: record.json.
+
+    Attributes:
+        definition: What decided it besides the images.
+        initial: `(4, 4)`, the initial alignment, fixed world to moving world, RAS+ mm.
+        log_jacobian: Region ("all", "labels", each label) to its change of volume.
+        labels_centre: World mm of the middle of the fixed segmentation's bounding box, or None.
+        verdict: "pass" or "review".
+        reasons: Why it should be reviewed, sentences.
+        seconds: What each step took.
+        versions: Of the packages that it depends on.
+    """
+
+    KIND: ClassVar[str] = "a cached deformation"
+    CURE: ClassVar[str] = "delete its folder, and it is made again"
+    AGAIN: ClassVar[str] = CURE
+    definition: Definition
+    initial: Matrix
+    log_jacobian: dict[str, VolumeChange]
+    labels_centre: tuple[float, float, float] | None
+    verdict: str
+    reasons: tuple[str, ...]
+    seconds: dict[str, float]
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -32,21 +99,21 @@ class Registered:
     Args:
         subject: The person's name.
         group: Such as a diagnosis, or None.
-        pair: The `PairFiles`.
+        pair: The images.
         folder: Where the transform lies, or None if the registration failed.
-        record: What is known of the registration: `initial` (4x4, the initial alignment), `log_jacobian` (see
-            `log_jacobian_summary`), `labels_centre` (world mm, or None), `verdict`, `reasons`, `seconds`, `versions`;
-            or `error`.
+        record: What is written of the registration, or None if it failed.
+        error: Why it failed, one line, or None.
     """
 
     subject: str
     group: str | None
     pair: PairFiles
-    folder: Path | None
-    record: dict
+    folder: Path | None = None
+    record: DeformationRecord | None = None
+    error: str | None = None
 
-    def transform(self):
-        """The `Transform`, and the fixed `Lattice`."""
+    def transform(self) -> tuple[Transform, Lattice]:
+        """The transform, and the fixed lattice."""
         transform, fixed, _ = load_transform(self.folder)
         return transform, fixed
 
@@ -56,89 +123,91 @@ class Task:
     """One pair to be registered.
 
     Args:
-        pair: A `PairFiles`.
+        pair: Its files.
         cache: The folder of all deformations.
-        definition: What decides the result besides the images, a JSON text.
-        options: Those of `RegistrationOptions` as pairs of name and value.
-        model: The model's file, or None.
+        definition: What decides the result besides the images.
+        model: The network's file, or None.
         size: Of the fixed image, by its header.
-        key: Under which the result is kept, or None where a file cannot be read.
     """
 
     pair: PairFiles
     cache: Path
-    definition: str
-    options: tuple
+    definition: Definition
     model: str | None
-    size: tuple
-    key: str | None
+    size: tuple[int, ...]
 
 
-def register_subjects(subjects, pairs, registration, cache, workers, resources, progress=True):
-    """Registers every subject's pair, but those whose result is kept already.
+@dataclass(frozen=True)
+class Outcome:
+    """What a task gave: the name and the record of a cached deformation, or an error."""
 
-    A result is kept under the content of its images and labels, the options, the model and tfreg's version, whatever
+    key: str | None = None
+    record: DeformationRecord | None = None
+    error: str | None = None
+
+
+def register_subjects(
+    subjects: Sequence[Subject],
+    pairs: PhasePair,
+    registration: PairRegistration,
+    cache: str | Path,
+    resources: Resources | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> list[Registered]:
+    """Registers every subject's pair, but those whose result is cached already.
+
+    A result is cached under the content of its images and labels, the options, the model and tfreg's version, whatever
     the files are called.
 
     Args:
-        subjects: List of `tfreg.io.tables.manifest.Subject`.
-        pairs: A `tfreg.config.PhasePair`.
-        registration: A `tfreg.config.PairRegistration`.
+        subjects: People, two phases of each.
+        pairs: The phase that moves and the one that is fixed.
+        registration: How pairs are registered.
         cache: Folder of the deformations, made if it is not there.
-        workers: Processes side by side.
-        resources: A `tfreg.runtime.resources.Resources`, of each process.
-        progress: Shows a progress bar.
+        resources: As many pairs are registered side by side as there are workers; None for the defaults.
+        progress: Whom it tells how far it is.
 
     Returns:
-        List of `Registered`, in the subjects' order; those that failed among them.
+        One for each subject, in their order; those that failed among them.
 
     Raises:
         UserError: If no pair can be made, the model is missing, or the folder cannot be written.
     """
-    cache = Path(cache)
-    options = registration.model_dump(exclude={"model"})
-    definition, model = {"tfreg": tfreg.__version__, **options}, None
-    if registration.model is not None:
-        file, _ = find_run(registration.model)
-        model, definition["model"] = str(file.absolute()), file_digest(file)
-        definition["model_config"] = file_digest(file.with_name("config.yaml"))
+    cache, definition = Path(cache), Definition.of(registration)
+    model = None if registration.model is None else str(find_run(registration.model)[0].absolute())
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{cache}: cannot be written ({error.strerror}); choose another --deformations") from error
     made = pairs_from_subjects(subjects, pairs.moving, pairs.fixed)
     groups = {subject.subject: subject.group for subject in subjects}
-    definition = json.dumps(definition, sort_keys=True)
-    found, waiting = {}, []
-    with progress_bar(progress) as bar:
-        line = bar.add_task("registering", total=len(made), status="")
+    outcomes, tasks = {}, []
+    with progress.stage("registering", len(made)) as advance:
         for pair in made:
-            key = _readable_key(pair, definition)
-            record = _kept(cache, key)
-            if record is None:
-                size = header_size(pair.fixed)
-                waiting.append(Task(pair, cache, definition, tuple(options.items()), model, size, key))
+            outcome = _cached(cache, _readable_key(pair, definition))
+            if outcome is None:
+                tasks.append(Task(pair, cache, definition, model, header_size(pair.fixed)))
             else:
-                found[pair.id] = record
-                bar.advance(line)
-        batches = batches_by_size(sorted(waiting, key=lambda task: task.size))
-        for task, record in in_processes(_register, batches, resources, workers):
-            found[task.pair.id] = record
-            bar.update(line, advance=1, status=task.pair.id)
-    return [_registered(pair, groups, found[pair.id], cache) for pair in made]
+                outcomes[pair.id] = outcome
+                advance()
+        batches = batches_by_size(sorted(tasks, key=lambda task: task.size))
+        for task, result in in_processes(_register, batches, resources or Resources()):
+            outcomes[task.pair.id] = result if isinstance(result, Outcome) else Outcome(**result)
+            advance(status=task.pair.id)
+    return [_registered(pair, groups, outcomes[pair.id], cache) for pair in made]
 
 
-def deformation_key(pair, definition):
-    """The name under which a pair's deformation is kept.
+def deformation_key(pair: ImagePair, definition: Definition) -> str:
+    """The name under which a pair's deformation is cached.
 
     Args:
-        pair: The pair's `ImagePair`.
-        definition: What decides the result besides the images, a text.
+        pair: Images and labels.
+        definition: What decides the result besides them.
 
     Returns:
         32 hexadecimal digits, of the images' and labels' voxels and affines and of the definition.
     """
-    digest = sha256(definition.encode())
+    digest = sha256(definition.text().encode())
     for name, volume in pair.given().items():
         array = np.ascontiguousarray(volume.array)
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
@@ -162,68 +231,65 @@ def _readable_key(pair, definition):
         return None
 
 
-def _kept(cache, key):
-    """What an earlier registration of the same content found, or None."""
+def _cached(cache, key):
+    """The `Outcome` of an earlier registration of the same content, or None."""
     if key is None or not (cache / key / RECORD).is_file():
         return None
-    try:
-        return dict(json.loads((cache / key / RECORD).read_text(encoding="utf-8"))) | {"key": key}
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{cache / key}: is damaged; delete it, and it is made again") from error
+    return Outcome(key, DeformationRecord.read(cache / key / RECORD))
 
 
 def _register(task, resources):
-    """Registers a pair and keeps the result, in a process of its own."""
+    """Registers a pair and caches the result, in a process of its own; returns an `Outcome`."""
     from tfreg.registration.register import register_pair
 
     try:
         set_up_once(resources)
         pair = _images(task.pair)
         run = None if task.model is None else run_once(task.model)
-        if run is not None and run.sha256 != json.loads(task.definition)["model"]:
+        if run is not None and run.sha256 != task.definition.network:
             raise UserError(f"{task.model}: was replaced while the subjects were registered; give the command again")
         key = deformation_key(pair, task.definition)  # of what was read now
-        result = register_pair(pair, _options(task), run)
-        record = {
-            "definition": json.loads(task.definition),
-            "initial": result.report.init,
-            "log_jacobian": {name: asdict(region) for name, region in result.report.log_jacobian.items()},
-            "labels_centre": _labels_centre(pair.fixed_labels),
-            "verdict": result.report.verdict,
-            "reasons": result.report.reasons,
-            "seconds": result.report.seconds,
-            "versions": versions(),
-        }
+        result = register_pair(pair, task.definition.options, run)
+        record = _record(task.definition, pair, result.report)
         frames = (pair.fixed.frame, pair.moving.frame)
         try:
             with result_folder(task.cache / key) as folder:
                 lattices = (pair.fixed.lattice, pair.moving.lattice)
                 save_transform(folder / "transform.npz", result.transform, *lattices, frames)
-                (folder / RECORD).write_text(json.dumps(without_nan(record), indent=2) + "\n", encoding="utf-8")
+                (folder / RECORD).write_text(record.text(), encoding="utf-8")
         except UserError:
             # Another process that works on the same images may have been quicker.
-            if _kept(task.cache, key) is None:
+            if _cached(task.cache, key) is None:
                 raise
-        return record | {"key": key}
+        return Outcome(key, record)
     # One pair that fails, whatever the reason, must not cost the others.
     except Exception as error:
-        return {"error": error_text(error, task.pair)}
+        return Outcome(error=error_text(error, task.pair))
 
 
-def _options(task):
-    """The `RegistrationOptions` of a task."""
-    options = dict(task.options)
-    return RegistrationOptions(parts=options.pop("transform"), **options)
+def _record(definition: Definition, pair: ImagePair, report: RegistrationReport) -> DeformationRecord:
+    """What is written of a registration, of its report."""
+    return DeformationRecord(
+        definition=definition,
+        initial=report.init,
+        log_jacobian=report.log_jacobian,
+        labels_centre=_labels_centre(pair.fixed_labels),
+        verdict=report.verdict,
+        reasons=report.reasons,
+        seconds=report.seconds,
+        versions=versions(),
+    )
 
 
 def _labels_centre(labels):
-    """World mm of the middle of a segmentation's bounding box, a list, or None."""
+    """World mm of the middle of a segmentation's bounding box, a tuple, or None."""
     if labels is None or not labels.array.any():
         return None
     places = np.argwhere(labels.array)
-    return labels.lattice.to_world((places.min(axis=0) + places.max(axis=0)) / 2).tolist()
+    return tuple(labels.lattice.to_world((places.min(axis=0) + places.max(axis=0)) / 2).tolist())
 
 
-def _registered(pair, groups, record, cache):
-    folder = None if "error" in record else cache / record["key"]
-    return Registered(pair.fixed_subject, groups[pair.fixed_subject], pair, folder, record)
+def _registered(pair, groups, outcome, cache):
+    folder = None if outcome.key is None else cache / outcome.key
+    subject = pair.fixed_subject
+    return Registered(subject, groups[subject], pair, folder, outcome.record, outcome.error)

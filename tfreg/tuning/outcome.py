@@ -31,7 +31,9 @@ class SearchSettings(Record):
         data: Digests of the training and of the validation pairs.
     """
 
+    KIND: ClassVar[str] = "a search"
     CURE: ClassVar[str] = "start anew with --force"
+    AGAIN: ClassVar[str] = CURE
     config: Config
     search: SearchSpace
     tuner: str
@@ -51,7 +53,9 @@ class TrialOutcome(Record):
         epochs, seconds, peak_memory_gib, resumed_after_epoch: See the run's report.
     """
 
+    KIND: ClassVar[str] = "a trial"
     CURE: ClassVar[str] = "delete it, and the trial is measured again"
+    AGAIN: ClassVar[str] = CURE
     error: str | None = None
     dice: Measured = None
     tre_mm: Measured = None

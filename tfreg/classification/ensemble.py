@@ -1,0 +1,165 @@
+"""The paper's classifier: networks trained on different folds of a cohort, whose probabilities are averaged."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfreg.config import ClassifierNetwork
+from tfreg.errors import WorkError
+from tfreg.runtime.keras_settings import own_keras_settings
+
+CALLED_TOGETHER = 64  # subjects
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Networks trained without different folds of a cohort, whose probabilities are averaged.
+
+    Args:
+        networks: `keras.Model`s made by `build_classifier`.
+        folds: `(n,)`, for each training subject the number of the network that was not trained on it.
+        held_out: `(n,)`, that network's probability for it.
+
+    Reference:
+        Christodoulidis et al. 2018, section 3.3.
+    """
+
+    networks: list[Any]
+    folds: np.ndarray | None = None
+    held_out: np.ndarray | None = None
+
+    def each(self, inputs: np.ndarray) -> np.ndarray:
+        """The probability of being ill by each network, `(networks, n)`; inputs `(n, i, j, k, channels)`."""
+        return np.stack([_probability(network, inputs) for network in self.networks])
+
+    def predict(self, inputs: np.ndarray) -> np.ndarray:
+        """The averaged probability of being ill, `(n,)`; inputs `(n, i, j, k, channels)`."""
+        return self.each(inputs).mean(axis=0)
+
+
+def stratified_folds(targets: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """Folds of a cohort with equal shares of both groups.
+
+    Args:
+        targets: `(n,)`, 0 healthy and 1 ill, one a subject.
+        folds: How many; no more than the smaller group has subjects.
+        seed: Of the random order.
+
+    Returns:
+        `(n,)`, the number of each subject's fold.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    numbers = np.empty(len(targets), int)
+    splits = StratifiedKFold(folds, shuffle=True, random_state=seed).split(np.zeros(len(targets)), targets)
+    for number, (_, held_out) in enumerate(splits):
+        numbers[held_out] = number
+    return numbers
+
+
+def fit_ensemble(
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    settings: ClassifierNetwork,
+    folds: int,
+    seed: int,
+    on_network: Callable[[], None] = lambda: None,
+) -> Ensemble:
+    """Trains a network on the cohort without each of its folds.
+
+    Args:
+        inputs: `(n, i, j, k, channels)` float32.
+        targets: `(n,)`, 0 healthy and 1 ill.
+        settings: Of each network.
+        folds: How many networks.
+        seed: Of folds, weights and batches.
+        on_network: Called after each network.
+
+    Returns:
+        The networks.
+
+    Raises:
+        WorkError: If a training diverges.
+    """
+    fold_of = stratified_folds(targets, folds, seed)
+    networks, held_out = [], np.empty(len(targets))
+    for fold in range(folds):
+        inside = fold_of == fold
+        network = fit_network(inputs[~inside], targets[~inside], settings, seed * folds + fold)
+        held_out[inside] = _probability(network, inputs[inside])
+        networks.append(network)
+        on_network()
+    return Ensemble(networks, fold_of, held_out)
+
+
+@own_keras_settings()
+def fit_network(inputs: np.ndarray, targets: np.ndarray, settings: ClassifierNetwork, seed: int) -> Any:
+    """Trains one network: binary cross entropy, Adam, a rate that is halved again and again.
+
+    Args:
+        inputs: `(n, i, j, k, channels)` float32.
+        targets: `(n,)`, 0 healthy and 1 ill.
+        settings: Of the network.
+        seed: Of weights and batches.
+
+    Returns:
+        A trained `keras.Model`.
+
+    Raises:
+        WorkError: If the training diverges.
+    """
+    import keras
+
+    from tfreg.models.classifier_network import build_classifier
+    from tfreg.ops.acceleration import compiles_models
+
+    keras.utils.set_random_seed(seed)
+    network = build_classifier(inputs.shape[1:4], inputs.shape[4], settings.filters, settings.hidden_units)
+    network.compile(
+        keras.optimizers.Adam(settings.learning_rate),
+        {"probability": "binary_crossentropy"},
+        jit_compile=compiles_models(),
+    )
+    schedule = keras.callbacks.LearningRateScheduler(
+        lambda epoch: settings.learning_rate * 0.5 ** (epoch // settings.halve_after)
+    )
+    history = network.fit(
+        {"deformation": inputs},
+        {"probability": targets[:, None].astype(np.float32)},
+        # A last batch of one would normalise a subject by itself.
+        batch_size=_even_batch(len(targets), settings.batch_size),
+        sample_weight=_weights(targets, settings.balanced),
+        epochs=settings.epochs,
+        callbacks=[schedule],
+        verbose=0,
+    )
+    if not np.isfinite(history.history["loss"]).all():
+        raise WorkError("the classifier's training diverged; lower network.learning_rate")
+    return network
+
+
+@own_keras_settings()
+def _probability(network, inputs):
+    """`(n,)` float64. Called as it is: Keras' `predict` would compile a function for each of many small networks."""
+    batches = [inputs[start : start + CALLED_TOGETHER] for start in range(0, len(inputs), CALLED_TOGETHER)]
+    outputs = [network({"deformation": batch}, training=False)["probability"] for batch in batches]
+    probabilities = np.concatenate([np.asarray(output)[:, 0] for output in outputs]).astype(np.float64)
+    # What is not a number is below every threshold: all would be called healthy.
+    if not np.isfinite(probabilities).all():
+        raise WorkError("the classifier's network gives probabilities that are not finite; train it again")
+    return probabilities
+
+
+def _even_batch(count, batch_size):
+    """The largest batch size that leaves no last batch of one."""
+    return next(size for size in range(min(batch_size, count), 0, -1) if count % size != 1 or size == 1)
+
+
+def _weights(targets, balanced):
+    """`(n,)`, the subjects' weights, one on average."""
+    if not balanced:
+        return np.ones(len(targets), np.float32)
+    counts = np.bincount(targets, minlength=2)
+    return (len(targets) / (2 * counts[targets])).astype(np.float32)
