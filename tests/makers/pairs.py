@@ -24,6 +24,8 @@ HEADERS = {
     "oblique": OBLIQUE @ np.diag([1.3, 1.6, 1.9]),
     "flipped": OBLIQUE.T @ np.diag([1.4, -1.2, 2.1]),
 }
+# The options of a network that is built in a moment.
+SMALL_NETWORK = {"encoder_filters": [4, 6], "encoder_dilations": [1, 2], "squeeze_ratio": 4, "decoder_filters": [5]}
 LINEAR = np.array([[1.04, -0.05, 0.02, 0.8], [0.06, 0.97, -0.03, -0.6], [0.0, 0.04, 1.03, 0.5]])
 
 
@@ -43,6 +45,11 @@ def textured(rng, shape, affine):
     array = inside * (1 + 0.4 * noise / noise.std())
     array = (array - array.min()) / np.ptp(array) * 1000 - 200
     return Volume(array.astype(np.float32), affine)
+
+
+def thresholded(volume):
+    """Labels of a volume: 1 where it is bright."""
+    return Volume((volume.array > 300).astype(np.uint8), volume.affine)
 
 
 class ChosenRun:
