@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tfreg.errors import UserError
 from tfreg.io.folders.whole_file import whole_file

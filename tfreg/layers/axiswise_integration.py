@@ -5,6 +5,7 @@ from keras import ops
 
 from tfreg.layers.integration import Integration
 from tfreg.ops.grids import identity_grid, spatial_shape
+from tfreg.ops.tensor import Tensor
 from tfreg.ops.trilinear_sampling import sample_trilinear
 
 
@@ -34,7 +35,7 @@ class AxiswiseIntegration(Integration):
         Christodoulidis et al. 2018, section 2.1.
     """
 
-    def call(self, gradients, points=None):
+    def call(self, gradients: Tensor, points: Tensor | None = None) -> Tensor:
         displacement = ops.concatenate(self.displacements(gradients), axis=-1)
         if points is None:
             return identity_grid(spatial_shape(gradients)) + displacement

@@ -6,6 +6,7 @@ from keras import ops
 from tfreg.layers.integration import Integration
 from tfreg.ops.grids import identity_grid, spatial_shape
 from tfreg.ops.shifted_sampling import sample_shifted
+from tfreg.ops.tensor import Tensor
 from tfreg.ops.trilinear_sampling import sample_trilinear
 
 
@@ -32,7 +33,7 @@ class ComposedIntegration(Integration):
         The map's values at the points, voxel coordinates in the moving volume, float32.
     """
 
-    def call(self, gradients, points=None, start=(0, 0, 0)):
+    def call(self, gradients: Tensor, points: Tensor | None = None, start: tuple[int, int, int] = (0, 0, 0)) -> Tensor:
         first, second, third = self.displacements(gradients)
         if points is None:
             # At voxel centres the first map needs no interpolation, the second one along a single axis.

@@ -1,9 +1,12 @@
 """The unit that encoder and decoder are built from."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from tfreg.ops.acceleration import has_native_dilation
+from tfreg.ops.tensor import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="tfreg")
@@ -13,7 +16,7 @@ class DilatedConvolution(keras.layers.Conv3D):
     Keras goes through space-to-batch for them.
     """
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         if max(self.dilation_rate) == 1 or self.data_format != "channels_last" or not _dilates_natively(inputs):
             return super().convolution_op(inputs, kernel)
         import tensorflow as tf
@@ -53,7 +56,9 @@ class ConvolutionBlock(keras.layers.Layer):
         Christodoulidis et al. 2018, section 2.2.
     """
 
-    def __init__(self, filters, dilation=1, slope=0.2, normalised=True, **kwargs):
+    def __init__(
+        self, filters: int, dilation: int = 1, slope: float = 0.2, normalised: bool = True, **kwargs: Any
+    ) -> None:
         for name, value in (("filters", filters), ("dilation", dilation)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
@@ -63,7 +68,7 @@ class ConvolutionBlock(keras.layers.Layer):
         self.slope = slope
         self.normalised = normalised
 
-    def build(self, features_shape):
+    def build(self, features_shape: Shape) -> None:
         self.convolution = DilatedConvolution(
             self.filters,
             3,
@@ -83,16 +88,16 @@ class ConvolutionBlock(keras.layers.Layer):
             self.normalisation.build(self.compute_output_shape(features_shape))
         super().build(features_shape)
 
-    def call(self, features):
+    def call(self, features: Tensor) -> Tensor:
         features = self.convolution(features)
         if self.normalised:
             features = self.normalisation(features)
         return ops.leaky_relu(features, negative_slope=self.slope)
 
-    def compute_output_shape(self, features_shape):
+    def compute_output_shape(self, features_shape: Shape) -> Shape:
         return (*features_shape[:-1], self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "filters": self.filters,

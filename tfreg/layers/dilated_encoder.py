@@ -1,9 +1,13 @@
 """The encoder: dilated convolutions whose outputs are all kept."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
 from tfreg.layers.convolution_block import ConvolutionBlock
+from tfreg.ops.tensor import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="tfreg")
@@ -31,7 +35,13 @@ class DilatedEncoder(keras.layers.Layer):
         Christodoulidis et al. 2018, section 2.2 and Figure 1.
     """
 
-    def __init__(self, filters=(32, 64, 128, 32, 32), dilations=(1, 1, 2, 3, 5), normalised=True, **kwargs):
+    def __init__(
+        self,
+        filters: Sequence[int] = (32, 64, 128, 32, 32),
+        dilations: Sequence[int] = (1, 1, 2, 3, 5),
+        normalised: bool = True,
+        **kwargs: Any,
+    ) -> None:
         if len(filters) != len(dilations) or not filters:
             raise ValueError(
                 "`filters` and `dilations` must have the same length, at least 1. "
@@ -46,23 +56,23 @@ class DilatedEncoder(keras.layers.Layer):
             for number, (filters, dilation) in enumerate(zip(self.filters, self.dilations, strict=True), 1)
         ]
 
-    def build(self, pair_shape):
+    def build(self, pair_shape: Shape) -> None:
         shape = pair_shape
         for block in self.blocks:
             block.build(shape)
             shape = block.compute_output_shape(shape)
         super().build(pair_shape)
 
-    def call(self, pair):
+    def call(self, pair: Tensor) -> Tensor:
         features = [pair]
         for block in self.blocks:
             features.append(block(features[-1]))
         return ops.concatenate(features, axis=-1)
 
-    def compute_output_shape(self, pair_shape):
+    def compute_output_shape(self, pair_shape: Shape) -> Shape:
         return (*pair_shape[:-1], pair_shape[-1] + sum(self.filters))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "filters": self.filters,

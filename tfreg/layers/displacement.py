@@ -1,8 +1,11 @@
 """Turns a grid into a displacement."""
 
+from typing import Any
+
 import keras
 
 from tfreg.ops.grids import identity_grid, spatial_shape
+from tfreg.ops.tensor import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="tfreg")
@@ -16,12 +19,12 @@ class Displacement(keras.layers.Layer):
         `(batch, i, j, k, 3)` voxels, float32.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
 
-    def call(self, grid):
+    def call(self, grid: Tensor) -> Tensor:
         return grid - identity_grid(spatial_shape(grid))
 
-    def compute_output_shape(self, grid_shape):
+    def compute_output_shape(self, grid_shape: Shape) -> Shape:
         return grid_shape

@@ -1,8 +1,11 @@
 """The layer that turns logits into spatial gradients."""
 
+from typing import Any
+
 import keras
 
 from tfreg.ops.gradients import gradients_from_logits
+from tfreg.ops.tensor import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="tfreg")
@@ -29,23 +32,23 @@ class GradientHead(keras.layers.Layer):
         Christodoulidis et al. 2018, section 2.2.
     """
 
-    def __init__(self, stride=2, **kwargs):
+    def __init__(self, stride: int = 2, **kwargs: Any) -> None:
         if not isinstance(stride, int) or stride < 1:
             raise ValueError(f"`stride` must be a positive integer. Received: stride={stride!r}")
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.stride = stride
 
-    def build(self, logits_shape, volume_shape):
+    def build(self, logits_shape: Shape, volume_shape: Shape) -> None:
         if logits_shape[-1] != 3:
             raise ValueError(f"`logits` must have 3 components on its last axis. Received: logits.shape={logits_shape}")
         super().build(logits_shape)
 
-    def call(self, logits, volume):
+    def call(self, logits: Tensor, volume: Tensor) -> Tensor:
         return gradients_from_logits(logits, volume, self.stride)
 
-    def compute_output_shape(self, logits_shape, volume_shape):
+    def compute_output_shape(self, logits_shape: Shape, volume_shape: Shape) -> Shape:
         return (*volume_shape[:-1], 3)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "stride": self.stride}

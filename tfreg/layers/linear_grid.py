@@ -1,8 +1,11 @@
 """Turns the predicted matrix into a grid."""
 
+from typing import Any
+
 import keras
 
 from tfreg.ops.grids import identity_grid, linear_displacement, spatial_shape
+from tfreg.ops.tensor import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="tfreg")
@@ -20,14 +23,14 @@ class LinearGrid(keras.layers.Layer):
         Christodoulidis et al. 2018, section 2.1.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
 
-    def call(self, linear, volume):
+    def call(self, linear: Tensor, volume: Tensor) -> Tensor:
         shape = spatial_shape(volume)
         points = identity_grid(shape)
         return points + linear_displacement(linear, points, shape)
 
-    def compute_output_shape(self, linear_shape, volume_shape):
+    def compute_output_shape(self, linear_shape: Shape, volume_shape: Shape) -> Shape:
         return (*volume_shape[:-1], 3)

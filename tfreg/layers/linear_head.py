@@ -1,7 +1,11 @@
 """Predicts the matrix of the linear part."""
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from tfreg.ops.tensor import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="tfreg")
@@ -19,18 +23,18 @@ class LinearHead(keras.layers.Layer):
         Christodoulidis et al. 2018, section 2.2.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.dense = keras.layers.Dense(12, kernel_initializer="zeros", name="dense", dtype=self.dtype_policy)
 
-    def build(self, features_shape):
+    def build(self, features_shape: Shape) -> None:
         self.dense.build((features_shape[0], features_shape[-1]))
         super().build(features_shape)
 
-    def call(self, features):
+    def call(self, features: Tensor) -> Tensor:
         prediction = self.dense(ops.mean(ops.cast(features, "float32"), axis=(1, 2, 3)))
         return ops.eye(3, 4, dtype="float32") + ops.reshape(prediction, (-1, 3, 4))
 
-    def compute_output_shape(self, features_shape):
+    def compute_output_shape(self, features_shape: Shape) -> Shape:
         return (features_shape[0], 3, 4)

@@ -1,7 +1,11 @@
 """Joins the two images into the network's input at trunk resolution."""
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from tfreg.ops.tensor import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="tfreg")
@@ -21,13 +25,13 @@ class PooledPair(keras.layers.Layer):
         ValueError: If the stride is not a positive integer.
     """
 
-    def __init__(self, stride=2, **kwargs):
+    def __init__(self, stride: int = 2, **kwargs: Any) -> None:
         if not isinstance(stride, int) or stride < 1:
             raise ValueError(f"`stride` must be a positive integer. Received: stride={stride!r}")
         super().__init__(**kwargs)
         self.stride = stride
 
-    def call(self, moving, fixed):
+    def call(self, moving: Tensor, fixed: Tensor) -> Tensor:
         pair = ops.concatenate([moving, fixed], axis=-1)
         if self.stride == 1:
             return pair
@@ -38,9 +42,9 @@ class PooledPair(keras.layers.Layer):
         # Pooling drops what is left over: together with the padding, that is rounding up.
         return ops.average_pool(pair, self.stride, strides=self.stride, padding="valid", data_format="channels_last")
 
-    def compute_output_shape(self, moving_shape, fixed_shape):
+    def compute_output_shape(self, moving_shape: Shape, fixed_shape: Shape) -> Shape:
         trunk = [None if n is None else -(-n // self.stride) for n in moving_shape[1:4]]
         return (moving_shape[0], *trunk, 2)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "stride": self.stride}

@@ -1,7 +1,11 @@
 """Weighs feature maps by what the whole volume holds."""
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from tfreg.ops.tensor import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="tfreg")
@@ -24,13 +28,13 @@ class SqueezeExcitation(keras.layers.Layer):
         Hu, Shen and Sun, Squeeze-and-Excitation Networks, CVPR 2018.
     """
 
-    def __init__(self, ratio=10, **kwargs):
+    def __init__(self, ratio: int = 10, **kwargs: Any) -> None:
         if not isinstance(ratio, int) or ratio < 1:
             raise ValueError(f"`ratio` must be a positive integer. Received: ratio={ratio!r}")
         super().__init__(**kwargs)
         self.ratio = ratio
 
-    def build(self, features_shape):
+    def build(self, features_shape: Shape) -> None:
         channels = features_shape[-1]
         hidden = max(channels // self.ratio, 1)
         self.squeeze = keras.layers.Dense(hidden, activation="relu", name="squeeze", dtype=self.dtype_policy)
@@ -39,12 +43,12 @@ class SqueezeExcitation(keras.layers.Layer):
         self.excite.build((features_shape[0], hidden))
         super().build(features_shape)
 
-    def call(self, features):
+    def call(self, features: Tensor) -> Tensor:
         weights = self.excite(self.squeeze(ops.mean(features, axis=(1, 2, 3))))
         return features * weights[:, None, None, None, :]
 
-    def compute_output_shape(self, features_shape):
+    def compute_output_shape(self, features_shape: Shape) -> Shape:
         return features_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "ratio": self.ratio}

@@ -1,7 +1,10 @@
 """The layer that warps a volume."""
 
+from typing import Any
+
 import keras
 
+from tfreg.ops.tensor import Shape, Tensor
 from tfreg.ops.trilinear_sampling import BORDERS, sample_trilinear
 
 
@@ -27,23 +30,23 @@ class TrilinearSampler(keras.layers.Layer):
         Christodoulidis et al. 2018, section 2.1, eq. 1 and 2.
     """
 
-    def __init__(self, border="edge", **kwargs):
+    def __init__(self, border: str = "edge", **kwargs: Any) -> None:
         if border not in BORDERS:
             raise ValueError(f"`border` must be one of {BORDERS}. Received: border={border!r}")
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.border = border
 
-    def build(self, volume_shape, grid_shape):
+    def build(self, volume_shape: Shape, grid_shape: Shape) -> None:
         if grid_shape[-1] != 3:
             raise ValueError(f"`grid` must have 3 components on its last axis. Received: grid.shape={grid_shape}")
         super().build(volume_shape)
 
-    def call(self, volume, grid):
+    def call(self, volume: Tensor, grid: Tensor) -> Tensor:
         return sample_trilinear(volume, grid, border=self.border)
 
-    def compute_output_shape(self, volume_shape, grid_shape):
+    def compute_output_shape(self, volume_shape: Shape, grid_shape: Shape) -> Shape:
         return (*grid_shape[:-1], volume_shape[-1])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "border": self.border}

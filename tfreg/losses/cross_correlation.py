@@ -1,9 +1,12 @@
 """Signed square of the correlation of intensities over the whole volume."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from tfreg.losses.similarity import Similarity, weighted_mean
+from tfreg.ops.tensor import Tensor
 
 VARIANCE_FLOOR = 1e-8  # intensities are in [0, 1]: structure weaker than 0.0001 counts as flat
 
@@ -25,10 +28,10 @@ class CrossCorrelation(Similarity):
         Lewis, Fast normalized cross-correlation, Vision Interface 1995; its square, with the sign kept.
     """
 
-    def __init__(self, name="ncc", **kwargs):
+    def __init__(self, name: str = "ncc", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
 
-    def compare(self, fixed, warped, mask=None):
+    def compare(self, fixed: Tensor, warped: Tensor, mask: Tensor | None = None) -> Tensor:
         fixed, warped = _without_mean(fixed, mask), _without_mean(warped, mask)
         fixed_variance = weighted_mean(ops.square(fixed), mask) + VARIANCE_FLOOR
         warped_variance = weighted_mean(ops.square(warped), mask) + VARIANCE_FLOOR

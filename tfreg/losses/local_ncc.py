@@ -1,16 +1,19 @@
 """Squared correlation of intensities in a window around every voxel."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from tfreg.losses.similarity import Similarity, weighted_mean
 from tfreg.ops.line_products import along_lines, multiplies_lines
+from tfreg.ops.tensor import Tensor
 
 VARIANCE_FLOOR = 1e-5  # intensities are in [0, 1]: structure weaker than 0.003 counts as flat
 
 
-def box_mean(volume, window, kept=slice(None)):
+def box_mean(volume: Tensor, window: int, kept: slice = slice(None)) -> Tensor:
     """Mean over a cube around each voxel, of the part of it inside the volume.
 
     Args:
@@ -61,7 +64,7 @@ class LocalNCC(Similarity):
         Avants et al., Medical Image Analysis 2008, section 2.
     """
 
-    def __init__(self, window=9, name="local_ncc", **kwargs):
+    def __init__(self, window: int = 9, name: str = "local_ncc", **kwargs: Any) -> None:
         if not isinstance(window, int) or window < 1 or window % 2 == 0:
             raise ValueError(f"`window` must be an odd positive integer. Received: window={window!r}")
         super().__init__(name=name, **kwargs)
@@ -71,7 +74,7 @@ class LocalNCC(Similarity):
         """Window means of several volumes in one filter pass, stacked along the batch."""
         return ops.split(box_mean(ops.concatenate(volumes, axis=0), self.window), len(volumes), axis=0)
 
-    def compare(self, fixed, warped, mask=None):
+    def compare(self, fixed: Tensor, warped: Tensor, mask: Tensor | None = None) -> Tensor:
         # The fixed image is filtered apart: no gradient passes through its moments where it is constant.
         fixed_mean, fixed_square = self._means(fixed, fixed * fixed)
         warped_mean, warped_square, product = self._means(warped, warped * warped, fixed * warped)
@@ -82,5 +85,5 @@ class LocalNCC(Similarity):
         correlation = ops.square(ops.abs(covariance) + VARIANCE_FLOOR) / (fixed_variance * warped_variance)
         return 1.0 - weighted_mean(correlation, mask)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "window": self.window}

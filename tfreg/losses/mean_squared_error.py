@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from tfreg.losses.similarity import Similarity, weighted_mean
+from tfreg.ops.tensor import Tensor
 
 
 @keras.saving.register_keras_serializable(package="tfreg")
@@ -15,5 +16,5 @@ class MeanSquaredError(Similarity):
         the volume.
     """
 
-    def compare(self, fixed, warped, mask=None):
+    def compare(self, fixed: Tensor, warped: Tensor, mask: Tensor | None = None) -> Tensor:
         return weighted_mean(ops.square(fixed - warped), mask)

@@ -1,10 +1,13 @@
 """Self-similarity around every voxel, which images of different modalities share."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from tfreg.losses.local_ncc import box_mean
 from tfreg.losses.similarity import Similarity, weighted_mean
+from tfreg.ops.tensor import Tensor
 
 VARIANCE_FLOOR = 1e-8  # intensities are in [0, 1]: structure weaker than 0.0001 counts as flat
 # Six of the twelve pairs of neighbours; the others are these pairs mirrored.
@@ -18,7 +21,7 @@ PAIRS = [
 ]
 
 
-def replicate_border(volume, width):
+def replicate_border(volume: Tensor, width: int) -> Tensor:
     """Continues `(batch, i, j, k, channels)` by `width` voxels on every side with the nearest voxel."""
     for axis in (1, 2, 3):
         low, high = [slice(None)] * 5, [slice(None)] * 5
@@ -33,7 +36,7 @@ def _from_to(volume, starts, sizes):
     return volume[:, i, j, k]
 
 
-def patch_distances(image, radius, dilation, stride=1):
+def patch_distances(image: Tensor, radius: int, dilation: int, stride: int = 1) -> Tensor:
     """Mean squared differences of the patches about neighbours that share an edge.
 
     The six neighbours of a voxel x are x ± dilation along an axis; the twelve pairs of them are those that
@@ -92,7 +95,7 @@ class MIND(Similarity):
         Heinrich et al., MICCAI 2013, section 2.
     """
 
-    def __init__(self, radius=1, dilation=2, stride=1, name="mind", **kwargs):
+    def __init__(self, radius: int = 1, dilation: int = 2, stride: int = 1, name: str = "mind", **kwargs: Any) -> None:
         for argument, value in (("radius", radius), ("dilation", dilation), ("stride", stride)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"`{argument}` must be a positive integer. Received: {argument}={value!r}")
@@ -110,11 +113,11 @@ class MIND(Similarity):
         variance = ops.minimum(ops.maximum(variance, 0.001 * typical), 1000.0 * typical)
         return ops.exp(-distances / ops.maximum(variance, VARIANCE_FLOOR))
 
-    def compare(self, fixed, warped, mask=None):
+    def compare(self, fixed: Tensor, warped: Tensor, mask: Tensor | None = None) -> Tensor:
         if mask is not None:
             mask = mask[:, :: self.stride, :: self.stride, :: self.stride]
         difference = self._descriptors(fixed, mask) - self._descriptors(warped, mask)
         return weighted_mean(ops.mean(ops.square(difference), axis=0), mask)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "radius": self.radius, "dilation": self.dilation, "stride": self.stride}

@@ -1,14 +1,17 @@
 """Mutual information of intensities, from a smooth joint histogram."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from tfreg.losses.similarity import Similarity
+from tfreg.ops.tensor import Tensor
 
 SMALLEST = 1e-10  # probability below which log p stops falling
 
 
-def cubic_windows(fraction):
+def cubic_windows(fraction: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The cubic B-spline at the four bins around a position.
 
     Args:
@@ -23,7 +26,7 @@ def cubic_windows(fraction):
     return first, second, 1.0 - first - second - last, last
 
 
-def joint_histogram(fixed, warped, bins, mask=None):
+def joint_histogram(fixed: Tensor, warped: Tensor, bins: int, mask: Tensor | None = None) -> Tensor:
     """Counts pairs of intensities through Parzen windows.
 
     The fixed image's window is a box: bin floor(bins x). The warped image's is a cubic B-spline about
@@ -44,7 +47,7 @@ def joint_histogram(fixed, warped, bins, mask=None):
     row = ops.clip(ops.cast(ops.floor(fixed * bins), "int32"), 0, bins - 1)
     position = 1.0 + ops.clip(warped, 0.0, 1.0) * (bins - 3)
     below = ops.clip(ops.cast(ops.floor(position), "int32"), 1, bins - 3)
-    weights = cubic_windows(position - ops.cast(below, "float32"))
+    weights = list(cubic_windows(position - ops.cast(below, "float32")))
     if mask is not None:
         weights = [weight * ops.cast(mask, "float32") for weight in weights]
     # A histogram for every slab: float32 stops counting where a flat background fills one bin.
@@ -57,7 +60,7 @@ def joint_histogram(fixed, warped, bins, mask=None):
     return ops.sum(ops.reshape(counts, (batch, slabs, bins, bins)), axis=1)
 
 
-def entropy(probabilities, axis):
+def entropy(probabilities: Tensor, axis: int | tuple[int, ...]) -> Tensor:
     """-Σ p log p in nats, 0 log 0 being 0; its gradient is finite."""
     return -ops.sum(probabilities * ops.log(ops.maximum(probabilities, SMALLEST)), axis=axis)
 
@@ -84,18 +87,18 @@ class MutualInformation(Similarity):
         Studholme et al., Pattern Recognition 1999 (normalisation); Maes et al., IEEE TMI 1997 (this one).
     """
 
-    def __init__(self, bins=32, name="mi", **kwargs):
+    def __init__(self, bins: int = 32, name: str = "mi", **kwargs: Any) -> None:
         if not isinstance(bins, int) or bins < 4:
             raise ValueError(f"`bins` must be an integer of at least 4. Received: bins={bins!r}")
         super().__init__(name=name, **kwargs)
         self.bins = bins
 
-    def compare(self, fixed, warped, mask=None):
+    def compare(self, fixed: Tensor, warped: Tensor, mask: Tensor | None = None) -> Tensor:
         counts = joint_histogram(fixed, warped, self.bins, mask)
         joint = counts / ops.maximum(ops.sum(counts, axis=(1, 2), keepdims=True), 1e-6)
         single = entropy(ops.sum(joint, axis=2), axis=1) + entropy(ops.sum(joint, axis=1), axis=1)
         information = single - entropy(joint, axis=(1, 2))
         return 1.0 - 2.0 * information / ops.maximum(single, 1e-6)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "bins": self.bins}

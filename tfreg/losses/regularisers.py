@@ -1,12 +1,15 @@
 """The two L1 terms of the paper's loss, and smoothness of the gradients."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from tfreg.ops.acceleration import compiled
+from tfreg.ops.tensor import Tensor
 
 
-def gradient_roughness(gradients):
+def gradient_roughness(gradients: Tensor) -> Tensor:
     """Mean squared difference of the gradients between neighbours, summed over the three axes.
 
     Args:
@@ -24,7 +27,7 @@ def gradient_roughness(gradients):
 
 
 @compiled
-def displacement_roughness(displacement, *, step):
+def displacement_roughness(displacement: Tensor, *, step: float) -> Tensor:
     """Mean squared slope of a displacement, summed over its components and the three axes.
 
     Args:
@@ -49,14 +52,14 @@ class LinearPenalty(keras.losses.Loss):
         Christodoulidis et al. 2018, eq. 4.
     """
 
-    def __init__(self, alpha, name="linear_penalty", **kwargs):
+    def __init__(self, alpha: float, name: str = "linear_penalty", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self.alpha = alpha
 
-    def call(self, unused, linear):
+    def call(self, unused: Tensor, linear: Tensor) -> Tensor:
         return self.alpha * ops.sum(ops.abs(linear - ops.eye(3, 4, dtype="float32")), axis=(1, 2))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "alpha": self.alpha}
 
 
@@ -74,16 +77,16 @@ class GradientPenalty(keras.losses.Loss):
         Christodoulidis et al. 2018, eq. 4.
     """
 
-    def __init__(self, beta, smoothness=0.0, name="gradient_penalty", **kwargs):
+    def __init__(self, beta: float, smoothness: float = 0.0, name: str = "gradient_penalty", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self.beta = beta
         self.smoothness = smoothness
 
-    def call(self, unused, gradients):
+    def call(self, unused: Tensor, gradients: Tensor) -> Tensor:
         penalty = self.beta * ops.sum(ops.abs(gradients - 1.0), axis=(1, 2, 3, 4))
         if self.smoothness:
             penalty = penalty + self.smoothness * gradient_roughness(gradients)
         return penalty
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "beta": self.beta, "smoothness": self.smoothness}

@@ -1,16 +1,18 @@
 """The similarities by the names that configs and commands use."""
 
 import functools
+from collections.abc import Callable
 
 from tfreg.losses.cross_correlation import CrossCorrelation
 from tfreg.losses.local_ncc import LocalNCC
 from tfreg.losses.mean_squared_error import MeanSquaredError
 from tfreg.losses.mind import MIND
 from tfreg.losses.mutual_information import MutualInformation
+from tfreg.losses.similarity import Similarity
 from tfreg.losses.wavelet_metric import WaveletMetric
 from tfreg.losses.weighted_sum import WeightedSum
 
-SIMILARITIES = {
+SIMILARITIES: dict[str, Callable[[], Similarity]] = {
     "mse": MeanSquaredError,
     "lncc": LocalNCC,
     "ncc": CrossCorrelation,
@@ -20,7 +22,7 @@ SIMILARITIES = {
 }
 
 
-def build_similarity(text, window=9):
+def build_similarity(text: str, window: int = 9) -> Similarity:
     """Builds a similarity loss.
 
     Args:

@@ -3,8 +3,10 @@
 import keras
 from keras import ops
 
+from tfreg.ops.tensor import Tensor
 
-def weighted_mean(values, mask=None):
+
+def weighted_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean over space and channels, of the voxels that a mask keeps.
 
     Args:
@@ -29,5 +31,5 @@ class Similarity(keras.losses.Loss):
     optional mask of the same shape, and returns `(batch,)`. Keras' `fit` calls it without a mask.
     """
 
-    def call(self, fixed, warped):
+    def call(self, fixed: Tensor, warped: Tensor) -> Tensor:
         return self.compare(fixed, warped)

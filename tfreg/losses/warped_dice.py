@@ -1,9 +1,13 @@
 """Overlap of labels after warping, as a metric of training."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
 from tfreg.ops.grids import identity_grid, spatial_shape
+from tfreg.ops.tensor import Tensor
 from tfreg.ops.trilinear_sampling import sample_nearest
 
 
@@ -21,13 +25,13 @@ class WarpedDice(keras.metrics.Metric):
         displacement: `(batch, i, j, k, 3)` voxels.
     """
 
-    def __init__(self, labels, name="dice", **kwargs):
+    def __init__(self, labels: Sequence[int], name: str = "dice", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self.labels = tuple(labels)
         self.total = self.add_weight(name="total", initializer="zeros")
         self.count = self.add_weight(name="count", initializer="zeros")
 
-    def update_state(self, pair_labels, displacement, sample_weight=None):
+    def update_state(self, pair_labels: Tensor, displacement: Tensor, sample_weight: Tensor | None = None) -> None:
         pair_labels = ops.cast(pair_labels, "int32")
         displacement = ops.cast(displacement, "float32")
         fixed, moving = pair_labels[..., :1], pair_labels[..., 1:]
@@ -48,8 +52,8 @@ class WarpedDice(keras.metrics.Metric):
         self.total.assign_add(ops.sum(has_labels * overlap / ops.maximum(present, 1.0)))
         self.count.assign_add(ops.sum(has_labels))
 
-    def result(self):
+    def result(self) -> Tensor:
         return self.total / ops.maximum(self.count, 1.0)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "labels": self.labels}

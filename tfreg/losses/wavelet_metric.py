@@ -1,13 +1,16 @@
 """Differences of wavelet coefficients: of an image's structure at several sizes."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from tfreg.losses.similarity import Similarity
+from tfreg.ops.tensor import Tensor
 
 
-def haar_step(volume):
+def haar_step(volume: Tensor) -> Tensor:
     """One level of the orthonormal three-dimensional Haar transform.
 
     Args:
@@ -58,13 +61,13 @@ class WaveletMetric(Similarity):
         wavelet and norm open: ours are Haar's and the absolute value.
     """
 
-    def __init__(self, levels=3, name="wavelet_metric", **kwargs):
+    def __init__(self, levels: int = 3, name: str = "wavelet_metric", **kwargs: Any) -> None:
         if not isinstance(levels, int) or levels < 1:
             raise ValueError(f"`levels` must be a positive integer. Received: levels={levels!r}")
         super().__init__(name=name, **kwargs)
         self.levels = levels
 
-    def compare(self, fixed, warped, mask=None):
+    def compare(self, fixed: Tensor, warped: Tensor, mask: Tensor | None = None) -> Tensor:
         # The transform is linear: that of the difference is the difference of the two.
         low = fixed - warped
         weights = ops.ones_like(low) if mask is None else ops.cast(mask, low.dtype)
@@ -78,5 +81,5 @@ class WaveletMetric(Similarity):
             low = bands[..., :1]
         return total / ops.maximum(count, 1e-6)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "levels": self.levels}

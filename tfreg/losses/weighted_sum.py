@@ -1,8 +1,12 @@
 """Several similarities at once."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
 from tfreg.losses.similarity import Similarity
+from tfreg.ops.tensor import Tensor
 
 
 @keras.saving.register_keras_serializable(package="tfreg")
@@ -17,7 +21,9 @@ class WeightedSum(Similarity):
         ValueError: If there are not as many weights as similarities, or a weight is not positive.
     """
 
-    def __init__(self, similarities, weights, name="weighted_sum", **kwargs):
+    def __init__(
+        self, similarities: Sequence[Similarity], weights: Sequence[float], name: str = "weighted_sum", **kwargs: Any
+    ) -> None:
         if not similarities or len(similarities) != len(weights) or min(weights) <= 0:
             raise ValueError(
                 "`weights` must be positive, and as many as `similarities`. "
@@ -27,15 +33,15 @@ class WeightedSum(Similarity):
         self.similarities = list(similarities)
         self.weights = [float(weight) for weight in weights]
 
-    def compare(self, fixed, warped, mask=None):
+    def compare(self, fixed: Tensor, warped: Tensor, mask: Tensor | None = None) -> Tensor:
         terms = zip(self.weights, self.similarities, strict=True)
         return sum(weight * similarity.compare(fixed, warped, mask) for weight, similarity in terms)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         similarities = [keras.saving.serialize_keras_object(similarity) for similarity in self.similarities]
         return {**super().get_config(), "similarities": similarities, "weights": self.weights}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "WeightedSum":
         similarities = [keras.saving.deserialize_keras_object(entry) for entry in config["similarities"]]
         return cls(**{**config, "similarities": similarities})

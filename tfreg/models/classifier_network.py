@@ -1,12 +1,14 @@
 """The network that tells healthy from ill by the residual deformation."""
 
+from collections.abc import Sequence
+
 import keras
 
 # Of the running averages: the paper's cohorts make a few batches an epoch, too few for Keras' own 0.99.
 NORMALISATION_MOMENTUM = 0.9
 
 
-def build_classifier(shape, channels, filters, hidden_units):
+def build_classifier(shape: Sequence[int], channels: int, filters: int, hidden_units: int) -> keras.Model:
     """Builds the untrained classifier: one down-sampling convolution, then a perceptron with one hidden layer.
 
     Args:

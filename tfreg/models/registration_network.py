@@ -1,5 +1,7 @@
 """The registration network of Christodoulidis et al. 2018."""
 
+from collections.abc import Sequence
+
 import keras
 
 from tfreg.layers.axiswise_integration import AxiswiseIntegration
@@ -19,19 +21,19 @@ INTEGRATIONS = {"axiswise": AxiswiseIntegration, "composed": ComposedIntegration
 
 
 def build_registration_network(
-    shape=(None, None, None),
+    shape: Sequence[int | None] = (None, None, None),
     *,
-    transform="both",
-    integration="composed",
-    anchor="centre",
-    stride=2,
-    encoder_filters=(32, 64, 128, 32, 32),
-    encoder_dilations=(1, 1, 2, 3, 5),
-    squeeze_ratio=10,
-    decoder_filters=(128, 64, 32, 32, 32),
-    border="edge",
-    precision="float32",
-):
+    transform: str = "both",
+    integration: str = "composed",
+    anchor: str = "centre",
+    stride: int = 2,
+    encoder_filters: Sequence[int] = (32, 64, 128, 32, 32),
+    encoder_dilations: Sequence[int] = (1, 1, 2, 3, 5),
+    squeeze_ratio: int = 10,
+    decoder_filters: Sequence[int] = (128, 64, 32, 32, 32),
+    border: str = "edge",
+    precision: str = "float32",
+) -> keras.Model:
     """Builds the untrained network, which returns the moving image unchanged.
 
     Args:

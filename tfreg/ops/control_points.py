@@ -2,8 +2,10 @@
 
 from keras import ops
 
+from tfreg.ops.tensor import Tensor
 
-def logits_from_displacement(displacement, stride):
+
+def logits_from_displacement(displacement: Tensor, stride: int) -> Tensor:
     """Logits whose integration from the start of each line follows the control points' displacements.
 
     Component d of the logits is 2/stride times the difference of component d between a control point and

@@ -5,12 +5,13 @@ from keras import ops
 from tfreg.ops.acceleration import compiled
 from tfreg.ops.grids import spatial_shape
 from tfreg.ops.line_products import multiplies_lines
+from tfreg.ops.tensor import Tensor
 from tfreg.ops.upsampling import upsample_lines, upsample_lines_by_product
 
 LOGIT_LIMIT = 7.0
 
 
-def gradients_from_logits(logits, volume, stride):
+def gradients_from_logits(logits: Tensor, volume: Tensor, stride: int) -> Tensor:
     """Twice the sigmoid of up-sampled and clipped logits.
 
     Args:
@@ -21,7 +22,7 @@ def gradients_from_logits(logits, volume, stride):
     Returns:
         `(batch, i, j, k, 3)`, in (0, 2).
     """
-    axes = (0, 1, 2)
+    axes: tuple[int, ...] = (0, 1, 2)
     if multiplies_lines(logits):
         # Not along the last axis, where lines of vectors make for slow products.
         for axis in (0, 1):

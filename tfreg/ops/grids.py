@@ -4,15 +4,19 @@ Coordinates are float32 and are moved by multiply-add, never by a matrix product
 those to ten bits, and bfloat16 steps by a whole voxel at index 128.
 """
 
+from collections.abc import Sequence
+
 from keras import ops
 
+from tfreg.ops.tensor import Tensor
 
-def spatial_shape(volume):
+
+def spatial_shape(volume: Tensor) -> Sequence[int | Tensor]:
     """The three spatial sizes of `(batch, i, j, k, channels)`, integers or scalar tensors."""
     return ops.shape(volume)[1:4]
 
 
-def identity_grid(shape):
+def identity_grid(shape: Sequence[int | Tensor]) -> Tensor:
     """Absolute voxel coordinates of every voxel.
 
     Args:
@@ -25,7 +29,7 @@ def identity_grid(shape):
     return ops.expand_dims(ops.stack(ops.meshgrid(*axes, indexing="ij"), axis=-1), 0)
 
 
-def linear_displacement(linear, points, shape):
+def linear_displacement(linear: Tensor, points: Tensor, shape: Sequence[int | Tensor]) -> Tensor:
     """How far a matrix about the volume's centre moves points: A(p - c) + t - (p - c).
 
     Args:

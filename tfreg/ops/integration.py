@@ -5,11 +5,12 @@ from keras import ops
 
 from tfreg.ops.grids import spatial_shape
 from tfreg.ops.line_products import along_lines, multiplies_lines
+from tfreg.ops.tensor import Tensor
 
 ANCHORS = ("centre", "start")
 
 
-def integrated_displacement(gradient, axis, anchor):
+def integrated_displacement(gradient: Tensor, axis: int, anchor: str) -> Tensor:
     """Running sum of one component of the gradients, minus one, along its own axis.
 
     Summing the gradients minus one, rather than the gradients, keeps the identity exact in float32 and
@@ -26,7 +27,7 @@ def integrated_displacement(gradient, axis, anchor):
     return anchored(running_sum(gradient - 1.0, axis), axis, anchor)
 
 
-def running_sum(volume, axis):
+def running_sum(volume: Tensor, axis: int) -> Tensor:
     """The cumulative sum along a spatial axis.
 
     Args:
@@ -42,7 +43,7 @@ def running_sum(volume, axis):
     return along_lines(np.tri(size), volume, axis)
 
 
-def anchored(displacement, axis, anchor):
+def anchored(displacement: Tensor, axis: int, anchor: str) -> Tensor:
     """A displacement component without what the anchor takes from each line along its own axis.
 
     Args:

@@ -12,7 +12,7 @@ SIZE, DILATION = 5, 2
 
 
 @functools.cache
-def dilates_natively(dtype="float32", on_cpu=False):
+def dilates_natively(dtype: str = "float32", on_cpu: bool = False) -> bool:
     """Runs one tiny dilated convolution and its gradients, once a process.
 
     Args:

@@ -5,10 +5,11 @@ import math
 from keras import ops
 
 from tfreg.ops.acceleration import compiled
+from tfreg.ops.tensor import Tensor
 from tfreg.ops.trilinear_sampling import blended_with_slopes, follows, neighbours
 
 
-def sample_shifted(volume, *coordinates, start=(0, 0, 0)):
+def sample_shifted(volume: Tensor, *coordinates: Tensor, start: tuple[int, int, int] = (0, 0, 0)) -> Tensor:
     """Trilinear interpolation where points keep their lattice index along the last axes.
 
     Two values are read for one moved axis, four for two, instead of eight. The gradient goes by the slopes found

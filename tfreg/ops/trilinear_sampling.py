@@ -3,11 +3,14 @@
 from keras import ops
 
 from tfreg.ops.acceleration import compiled
+from tfreg.ops.tensor import Tensor
 
 BORDERS = ("edge", "zero")
 
 
-def neighbours(indices, coordinate, size, stride):
+def neighbours(
+    indices: list[Tensor], coordinate: Tensor, size: int | Tensor, stride: int
+) -> tuple[list[Tensor], Tensor]:
     """What a linear interpolation reads along one more axis.
 
     Args:
@@ -26,7 +29,7 @@ def neighbours(indices, coordinate, size, stride):
     return [end for base in indices for end in (base + index, base + index + step)], inside - low
 
 
-def blended(values, fractions):
+def blended(values: list[Tensor], fractions: list[Tensor]) -> Tensor:
     """Linear interpolation between what `neighbours` found.
 
     Args:
@@ -41,9 +44,9 @@ def blended(values, fractions):
     return values[0]
 
 
-def blended_with_slopes(values, fractions):
+def blended_with_slopes(values: list[Tensor], fractions: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
     """What `blended` returns, and a list of its slopes along the axes."""
-    slopes = []
+    slopes: list[list[Tensor]] = []
     for fraction in reversed(fractions):
         slopes = [_halved(slope, fraction) for slope in slopes]
         slopes.insert(0, [high - low for low, high in zip(values[::2], values[1::2], strict=True)])
@@ -55,7 +58,7 @@ def _halved(values, fraction):
     return [low * (1.0 - fraction) + high * fraction for low, high in zip(values[::2], values[1::2], strict=True)]
 
 
-def sample_trilinear(volume, points, *, border="edge", constant=False):
+def sample_trilinear(volume: Tensor, points: Tensor, *, border: str = "edge", constant: bool = False) -> Tensor:
     """Trilinear interpolation, eq. 2 of the paper.
 
     Args:
@@ -126,7 +129,7 @@ def _what_is_read(volume, points):
     return [ops.take(flat, index, axis=0) for index in indices], fractions
 
 
-def follows(coordinate, size):
+def follows(coordinate: Tensor, size: int | Tensor) -> Tensor:
     """One where a value follows the coordinate, zero where that lies outside and counts as the border's."""
     return ops.cast(_beyond(coordinate, size) == 0.0, "float32")
 
@@ -145,7 +148,7 @@ def _clamped(coordinate, size):
     return ops.clip(coordinate, 0.0, ops.cast(size - 1, "float32"))
 
 
-def sample_nearest(volume, points):
+def sample_nearest(volume: Tensor, points: Tensor) -> Tensor:
     """Nearest-neighbour sampling, for labels; halves round up and points outside take the border's value.
 
     Args:

@@ -4,9 +4,10 @@ import numpy as np
 from keras import ops
 
 from tfreg.ops.line_products import along_lines
+from tfreg.ops.tensor import Tensor
 
 
-def upsample_lines(volume, factor, axis):
+def upsample_lines(volume: Tensor, factor: int, axis: int) -> Tensor:
     """Linear up-sampling along an axis with half-pixel centres: fine voxel f lies at (f + 1/2) / factor - 1/2.
 
     Beyond the outermost coarse centres the border's value continues. Written as sums of shifted copies,
@@ -40,7 +41,7 @@ def upsample_lines(volume, factor, axis):
     return ops.reshape(ops.stack(phases, axis=axis + 2), shape)
 
 
-def upsample_lines_by_product(volume, factor, axis):
+def upsample_lines_by_product(volume: Tensor, factor: int, axis: int) -> Tensor:
     """What `upsample_lines` returns, by `along_lines`."""
     if factor == 1:
         return volume

@@ -49,7 +49,7 @@ class ImagePair:
     initial_transform: np.ndarray | None = None
     names: dict = field(default_factory=dict, repr=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.names = {name: name.replace("_", " ") for name in INPUTS} | self.names
         _check_kinds(self)
         _check_lattices(self)
@@ -60,10 +60,11 @@ class ImagePair:
                 raise UserError(
                     f"{self.names[f'{given[0]}_{kind}']}: the {missing} {kind} are missing; give both, or neither"
                 )
-        if self.fixed_points is not None and len(self.fixed_points) != len(self.moving_points):
+        points = self.fixed_points, self.moving_points
+        if points[0] is not None and points[1] is not None and len(points[0]) != len(points[1]):
             raise UserError(
-                f"{self.names['moving_points']}: holds {len(self.moving_points)} points and "
-                f"{self.names['fixed_points']} {len(self.fixed_points)}; list the same landmarks in the same order"
+                f"{self.names['moving_points']}: holds {len(points[1])} points and "
+                f"{self.names['fixed_points']} {len(points[0])}; list the same landmarks in the same order"
             )
         self.initial_transform = checked_matrix(self.initial_transform)
 

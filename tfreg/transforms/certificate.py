@@ -11,11 +11,14 @@ is sampled and written in float32, not what lies between the voxels of the conti
 """
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tfreg.transforms.fold_repair import can_be_smoothed, smoothed_near
+from tfreg.transforms.transform import Transform
+from tfreg.volumes.lattice import Lattice
 
 # Rounding in float64 stays below this share of a voxel's volume; a composed map's determinants stay above.
 LEAST_DETERMINANT = 1e-10
@@ -51,7 +54,7 @@ class Certificate:
     smoothing_rounds: int = 0
 
 
-def digital_jacobian(displacement_mm, affine):
+def digital_jacobian(displacement_mm: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """The least of the determinants at every voxel.
 
     At a voxel these are the eight determinants of forward or backward differences along the three axes, and
@@ -70,7 +73,7 @@ def digital_jacobian(displacement_mm, affine):
     return _tested(displacement_mm, affine)[0]
 
 
-def folding_fraction(displacement_mm, affine):
+def folding_fraction(displacement_mm: np.ndarray, affine: np.ndarray) -> float:
     """Share of the voxels where the digital Jacobian is not positive.
 
     Args:
@@ -83,7 +86,9 @@ def folding_fraction(displacement_mm, affine):
     return float(np.mean(_folds(digital_jacobian(displacement_mm, affine))))
 
 
-def certify(transform, lattice, progress=None, smooth=False):
+def certify(
+    transform: Transform, lattice: Lattice, progress: Callable[[int], object] | None = None, smooth: bool = False
+) -> tuple[Transform, np.ndarray, Certificate]:
     """Tests a transform on a lattice and, if it folds there, damps its deformation until it does not.
 
     Φ becomes 1 + λ(Φ - 1) with the largest λ, in steps of 1/256 of the present damping, that a bisection

@@ -1,9 +1,11 @@
 """The deformable part: the same map as the integration layers, in float64 NumPy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage
 from scipy.special import expit
 
@@ -12,7 +14,7 @@ from tfreg.runtime.threads import in_threads
 LOGIT_LIMIT = 7.0
 
 
-def upsampled(volume, factor):
+def upsampled(volume: np.ndarray, factor: int | Sequence[int]) -> np.ndarray:
     """Trilinear up-sampling with half-pixel centres, the border's value continued.
 
     Args:
@@ -33,7 +35,7 @@ def upsampled(volume, factor):
     return volume
 
 
-def displacement_from_logits(logits, stride):
+def displacement_from_logits(logits: np.ndarray, stride: int) -> np.ndarray:
     """Displacements of control points, of which the logits are 2/stride times the differences.
 
     Args:
@@ -46,13 +48,13 @@ def displacement_from_logits(logits, stride):
     return np.stack([np.cumsum(logits[..., d], axis=d) for d in range(3)], axis=-1) * (stride / 2)
 
 
-def logits_from_displacement(displacement, stride):
+def logits_from_displacement(displacement: np.ndarray, stride: int) -> np.ndarray:
     """The inverse of `displacement_from_logits`; the same as the layers' function of this name."""
     differences = [np.diff(displacement[..., d], axis=d, prepend=0) for d in range(3)]
     return np.stack(differences, axis=-1) * (2 / stride)
 
 
-def sampled(array, points_voxel):
+def sampled(array: np.ndarray, points_voxel: np.ndarray) -> np.ndarray:
     """Trilinear interpolation of one displacement component, the border's value continued outside.
 
     Args:
@@ -90,7 +92,7 @@ class Deformation:
     anchor: str = "centre"
     damping: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.integration not in ("composed", "axiswise"):
             raise ValueError(
                 f"`integration` must be 'composed' or 'axiswise'. Received: integration={self.integration!r}"
@@ -106,7 +108,7 @@ class Deformation:
             raise ValueError(f"`logits` must be finite, of shape {expected}. Received: shape={self.logits.shape}")
 
     @cached_property
-    def gradients(self):
+    def gradients(self) -> np.ndarray:
         """`(i, j, k, 3)` float64, voxels per voxel, after damping."""
         result = np.empty((*self.shape, 3))
 
@@ -119,7 +121,7 @@ class Deformation:
         return result
 
     @cached_property
-    def displacements(self):
+    def displacements(self) -> tuple[np.ndarray, ...]:
         """Three `(i, j, k)` float64 arrays: running sums of (gradients - 1), one along each axis, in voxels."""
         results = []
         for d in range(3):
@@ -132,11 +134,11 @@ class Deformation:
         return tuple(results)
 
     @cached_property
-    def lines(self):
+    def lines(self) -> tuple[np.ndarray, ...]:
         """The displacements with each component's own axis last: the voxels of one line lie together in memory."""
         return tuple(np.ascontiguousarray(np.moveaxis(part, d, -1)) for d, part in enumerate(self.displacements))
 
-    def __call__(self, points_voxel):
+    def __call__(self, points_voxel: ArrayLike) -> np.ndarray:
         """Maps voxel coordinates `(..., 3)` of the lattice, exactly, wherever they lie.
 
         Returns:
@@ -149,6 +151,6 @@ class Deformation:
             points[..., d] += sampled(component, points)
         return points
 
-    def damped(self, damping):
+    def damped(self, damping: float) -> "Deformation":
         """The same deformation with another damping."""
         return Deformation(self.logits, self.shape, self.stride, self.integration, self.anchor, damping)

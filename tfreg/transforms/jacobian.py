@@ -5,7 +5,7 @@ import numpy as np
 SMALLEST_DETERMINANT = 1e-6
 
 
-def jacobian_determinant(displacement_mm, affine):
+def jacobian_determinant(displacement_mm: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Determinant of the transform's derivative, by central differences (one-sided at the border).
 
     Args:
@@ -31,12 +31,12 @@ def jacobian_determinant(displacement_mm, affine):
     return x[0] * (y[1] * z[2] - y[2] * z[1]) + x[1] * (y[2] * z[0] - y[0] * z[2]) + x[2] * (y[0] * z[1] - y[1] * z[0])
 
 
-def log_jacobian(displacement_mm, affine):
+def log_jacobian(displacement_mm: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Natural logarithm of the determinant, `(i, j, k)` float32; folded voxels take log 1e-6."""
     return np.log(np.maximum(jacobian_determinant(displacement_mm, affine), SMALLEST_DETERMINANT))
 
 
-def volume_change_percent(logarithm, labels):
+def volume_change_percent(logarithm: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The local change of volume inside a segmentation, such as the ventilation of a lung from exhale to inhale.
 
     Args:

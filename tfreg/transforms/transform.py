@@ -1,8 +1,10 @@
 """The transform that a registration finds, from fixed to moving world coordinates, and its inverse."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tfreg.runtime.threads import in_slabs
 from tfreg.transforms.deformation import Deformation
@@ -14,9 +16,13 @@ from tfreg.volumes.volume import Volume
 
 
 class WorldMap:
-    """What every map of world points can do; a subclass is called with points `(..., 3)`, RAS+ mm."""
+    """What every map of world points can do."""
 
-    def displacement_mm(self, lattice, progress=None):
+    def __call__(self, points_world: ArrayLike) -> np.ndarray:
+        """Maps points `(..., 3)`, RAS+ mm; a subclass says how."""
+        raise NotImplementedError
+
+    def displacement_mm(self, lattice: Lattice, progress: Callable[[int], object] | None = None) -> np.ndarray:
         """Displacement of every voxel centre of a lattice.
 
         Args:
@@ -37,7 +43,14 @@ class WorldMap:
         in_slabs(fill, lattice)
         return result
 
-    def warp(self, moving, lattice, interpolation="linear", fill=0.0, displacement_mm=None):
+    def warp(
+        self,
+        moving: Volume,
+        lattice: Lattice,
+        interpolation: str = "linear",
+        fill: float = 0.0,
+        displacement_mm: np.ndarray | None = None,
+    ) -> Volume:
         """Resamples a volume that lies where the map leads onto a lattice that lies where it starts.
 
         Args:
@@ -55,7 +68,14 @@ class WorldMap:
         points = voxels_reached(moving.lattice, lattice, displacement_mm)
         return Volume(sample(moving.array, points, interpolation, fill), lattice.affine, frame=moving.frame)
 
-    def warp_image(self, moving, lattice, interpolation="linear", background=None, displacement_mm=None):
+    def warp_image(
+        self,
+        moving: Volume,
+        lattice: Lattice,
+        interpolation: str = "linear",
+        background: float | None = None,
+        displacement_mm: np.ndarray | None = None,
+    ) -> Volume:
         """Resamples an image as `warp` does; what it did not measure has no part in the interpolation.
 
         Args:
@@ -104,7 +124,7 @@ class Transform(WorldMap):
     deformation: Deformation | None
     init: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         linear, init = np.array(self.linear, np.float64), np.array(self.init, np.float64)
         if linear.shape != (3, 4) or not np.isfinite(linear).all() or np.linalg.det(linear[:, :3]) <= 0:
             raise ValueError(f"`linear` must be 3x4 with a positive determinant. Received: linear={linear.tolist()}")
@@ -119,12 +139,12 @@ class Transform(WorldMap):
         object.__setattr__(self, "init", init)
 
     @classmethod
-    def identity(cls, lattice, init=None):
+    def identity(cls, lattice: Lattice, init: np.ndarray | None = None) -> "Transform":
         """The transform that only applies `init`, `(4, 4)` fixed world to moving world."""
         return cls(lattice, np.eye(3, 4), None, np.eye(4) if init is None else init)
 
     @property
-    def linear_voxel(self):
+    def linear_voxel(self) -> np.ndarray:
         """`(4, 4)`, A as a matrix on network voxel coordinates."""
         centre = self.lattice.centre_voxel
         matrix = np.eye(4)
@@ -133,12 +153,12 @@ class Transform(WorldMap):
         return matrix
 
     @property
-    def linear_world(self):
+    def linear_world(self) -> np.ndarray:
         """`(4, 4)`, init and A alone: fixed world to moving world, mm."""
         affine = self.lattice.affine
         return self.init @ affine @ self.linear_voxel @ np.linalg.inv(affine)
 
-    def __call__(self, points_world):
+    def __call__(self, points_world: ArrayLike) -> np.ndarray:
         """Maps points of the fixed image to the moving image.
 
         Args:
@@ -153,7 +173,7 @@ class Transform(WorldMap):
         points = self.deformation(_apply(self.linear_voxel, points))
         return _apply(self.init @ self.lattice.affine, points)
 
-    def inverse(self):
+    def inverse(self) -> "InverseTransform":
         """The `InverseTransform`, from moving to fixed world coordinates."""
         return InverseTransform(self)
 
@@ -171,7 +191,7 @@ class InverseTransform(WorldMap):
 
     transform: Transform
 
-    def __call__(self, points_world):
+    def __call__(self, points_world: ArrayLike) -> np.ndarray:
         """Maps points of the moving image to the fixed image.
 
         Args:
@@ -187,7 +207,7 @@ class InverseTransform(WorldMap):
         points = inverted(forward.deformation, _apply(np.linalg.inv(forward.init @ affine), points_world))
         return _apply(affine @ np.linalg.inv(forward.linear_voxel), points)
 
-    def residual_voxels(self, points_world, inverted_world):
+    def residual_voxels(self, points_world: ArrayLike, inverted_world: ArrayLike) -> np.ndarray:
         """How well points were inverted: zero up to rounding, unless axiswise integration folds.
 
         Args:
@@ -201,12 +221,12 @@ class InverseTransform(WorldMap):
         away = self.transform(inverted_world) - np.asarray(points_world)
         return np.linalg.norm(away @ to_network[:3, :3].T, axis=-1)
 
-    def inverse(self):
+    def inverse(self) -> Transform:
         """The `Transform` itself."""
         return self.transform
 
 
-def voxels_reached(moving, lattice, displacement_mm):
+def voxels_reached(moving: Lattice, lattice: Lattice, displacement_mm: np.ndarray) -> np.ndarray:
     """Where a displacement takes the voxels of the lattice on which it lies.
 
     Args:

@@ -1,9 +1,11 @@
 """A lattice is where the voxels of a volume lie in the world."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import ArrayLike
 
 # Voxel centres that lie this near to each other, in voxels along each axis, are the same place.
 SAME_PLACE_VOXELS = 0.1
@@ -12,7 +14,7 @@ SAME_PLACE_VOXELS = 0.1
 RIGHT_ANGLED = 1e-6
 
 
-def axis_change(affine, orientation):
+def axis_change(affine: np.ndarray, orientation: str) -> np.ndarray:
     """How array axes are permuted and flipped to run most nearly along three world directions.
 
     Args:
@@ -50,7 +52,7 @@ class Lattice:
     shape: tuple[int, int, int]
     affine: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         shape = tuple(int(n) for n in self.shape)
         affine = np.array(self.affine, dtype=np.float64)
         if len(shape) != 3 or min(shape) < 1 or shape != tuple(self.shape):
@@ -67,45 +69,45 @@ class Lattice:
         object.__setattr__(self, "affine", affine)
 
     @property
-    def spacing(self):
+    def spacing(self) -> np.ndarray:
         """`(3,)`, mm between neighbouring voxels along each array axis."""
         return np.linalg.norm(self.affine[:3, :3], axis=0)
 
     @property
-    def orientation(self):
+    def orientation(self) -> str:
         """Three letters, the world direction in which each array index grows, such as "RAS"."""
         return "".join(nib.aff2axcodes(self.affine))
 
     @property
-    def centre_voxel(self):
+    def centre_voxel(self) -> np.ndarray:
         """`(3,)`, voxel coordinates of the centre, (n-1)/2 along each axis."""
         return (np.array(self.shape) - 1) / 2
 
     @property
-    def centre_world(self):
+    def centre_world(self) -> np.ndarray:
         """`(3,)`, world RAS+ mm of the centre of the field of view."""
         return self.to_world(self.centre_voxel)
 
-    def to_world(self, points_voxel):
+    def to_world(self, points_voxel: ArrayLike) -> np.ndarray:
         """Maps voxel coordinates `(..., 3)` to world RAS+ mm `(..., 3)`."""
         return np.asarray(points_voxel) @ self.affine[:3, :3].T + self.affine[:3, 3]
 
-    def to_voxel(self, points_world):
+    def to_voxel(self, points_world: ArrayLike) -> np.ndarray:
         """Maps world RAS+ mm `(..., 3)` to voxel coordinates `(..., 3)`."""
         inverse = np.linalg.inv(self.affine)
         return np.asarray(points_world) @ inverse[:3, :3].T + inverse[:3, 3]
 
-    def voxels(self):
+    def voxels(self) -> np.ndarray:
         """`(i, j, k, 3)` float64, the identity grid: the voxel coordinates of every voxel."""
         return np.stack(np.meshgrid(*(np.arange(n, dtype=np.float64) for n in self.shape), indexing="ij"), axis=-1)
 
-    def points(self):
+    def points(self) -> np.ndarray:
         """`(i, j, k, 3)` float64, the world RAS+ mm of every voxel centre."""
         # Term by term, because a product of many points with a small matrix takes several times as long.
         i, j, k = (np.arange(n)[:, None] * step for n, step in zip(self.shape, self.affine[:3, :3].T, strict=True))
         return (self.affine[:3, 3] + i)[:, None, None] + (j[:, None] + k)
 
-    def extended(self, before, after):
+    def extended(self, before: int | Sequence[int] | np.ndarray, after: int | Sequence[int] | np.ndarray) -> "Lattice":
         """The lattice with more voxels of the same kind at its ends.
 
         Args:
@@ -118,9 +120,10 @@ class Lattice:
         before, after = np.broadcast_to(before, 3), np.broadcast_to(after, 3)
         affine = np.array(self.affine)
         affine[:3, 3] -= affine[:3, :3] @ before
-        return Lattice(tuple(int(n) for n in np.array(self.shape) + before + after), affine)
+        i, j, k = (int(n) for n in np.array(self.shape) + before + after)
+        return Lattice((i, j, k), affine)
 
-    def distance_voxels(self, other):
+    def distance_voxels(self, other: "Lattice") -> float:
         """How far the voxels of another lattice lie from those of this one that have the same index.
 
         Args:
@@ -132,28 +135,28 @@ class Lattice:
         corners = np.stack(np.meshgrid(*([0, n - 1] for n in self.shape), indexing="ij"), axis=-1)
         return float(np.abs(self.to_voxel(other.to_world(corners)) - corners).max())
 
-    def same_as(self, other, tolerance_voxels=SAME_PLACE_VOXELS):
+    def same_as(self, other: "Lattice", tolerance_voxels: float = SAME_PLACE_VOXELS) -> bool:
         """True if both have the same shape and their voxel centres are the same places to `tolerance_voxels`."""
         return self.shape == other.shape and self.distance_voxels(other) <= tolerance_voxels
 
-    def right_angled_axes(self):
+    def right_angled_axes(self) -> np.ndarray:
         """`(3, 3)`, unit vectors as columns: the right-angled axes nearest to the lattice's own."""
         u, _, vt = np.linalg.svd(self.affine[:3, :3] / self.spacing)
         return u @ vt
 
     @property
-    def is_sheared(self):
+    def is_sheared(self) -> bool:
         """True if the axes are not at right angles, by more than float32 rounds."""
         return np.abs(self.right_angled_axes() - self.affine[:3, :3] / self.spacing).max() > RIGHT_ANGLED
 
     @property
-    def shear_degrees(self):
+    def shear_degrees(self) -> float:
         """By how much the pair of axes that is furthest from a right angle misses it."""
         directions = self.affine[:3, :3] / self.spacing
         cosines = np.abs(directions.T @ directions - np.eye(3)).max()
         return float(np.degrees(np.arcsin(min(1.0, cosines))))
 
-    def straightened(self):
+    def straightened(self) -> "Lattice":
         """The lattice with its axes at right angles, where that moves no voxel centre to another place.
 
         A header that was rounded, or that holds few digits, is off right angles by some hundredths of a degree, and
@@ -171,7 +174,7 @@ class Lattice:
         return straight if self.distance_voxels(straight) <= SAME_PLACE_VOXELS else self
 
 
-def difference(lattice, other):
+def difference(lattice: Lattice, other: Lattice) -> str:
     """In words, what tells a `Lattice` from the one `other` that it should be."""
     if lattice.shape != other.shape:
         return f"{'x'.join(map(str, lattice.shape))} voxels, not {'x'.join(map(str, other.shape))}"

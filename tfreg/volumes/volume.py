@@ -28,34 +28,35 @@ class Volume:
     notes: tuple[str, ...] = ()
     lattice: Lattice = field(init=False, repr=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.array.ndim != 3:
             raise ValueError(f"`array` must have three axes. Received: shape={self.array.shape}")
-        object.__setattr__(self, "lattice", Lattice(self.array.shape, self.affine))
+        i, j, k = self.array.shape
+        object.__setattr__(self, "lattice", Lattice((i, j, k), self.affine))
         object.__setattr__(self, "affine", self.lattice.affine)
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int, int]:
         """Array shape, `(i, j, k)`."""
         return self.lattice.shape
 
     @property
-    def spacing(self):
+    def spacing(self) -> np.ndarray:
         """`(3,)`, mm along each array axis."""
         return self.lattice.spacing
 
     @property
-    def orientation(self):
+    def orientation(self) -> str:
         """Three letters such as "RAS"."""
         return self.lattice.orientation
 
-    def with_array(self, array):
+    def with_array(self, array: np.ndarray) -> "Volume":
         """The same place in the world with another array of the same shape."""
         if array.shape != self.shape:
             raise ValueError(f"`array` must have shape {self.shape}. Received: shape={array.shape}")
         return replace(self, array=array)
 
-    def reoriented(self, orientation):
+    def reoriented(self, orientation: str) -> "Volume":
         """The same voxels with array axes flipped and permuted to `orientation`, such as "RAS".
 
         No value is interpolated and no voxel moves in the world.
