@@ -6,6 +6,13 @@ class UserError(Exception):
 
     The message is one line that names the file or option and the cure. The command line prints it
     without a traceback and exits with `exit_code`. A file's name may hold line breaks, and is shown with them as \\n.
+
+    Example:
+        >>> try:
+        ...     tfreg.read_volume("missing.nii.gz")
+        ... except tfreg.UserError as error:
+        ...     print(error)
+        missing.nii.gz: no such file; check the path
     """
 
     exit_code = 2

@@ -34,6 +34,13 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), section: type[S
 
     Raises:
         UserError: If the file cannot be read, or a key or value does not fit; names the key.
+
+    Example:
+        >>> config = tfreg.load_config("run/config.yaml", ["loss.similarity=lncc", "training.epochs=50"])
+        >>> config.loss.similarity, config.training.epochs
+        ('lncc', 50)
+        >>> config.preprocessing.network_grid.shape
+        (16, 16, 16)
     """
     path = Path(path)
     try:

@@ -13,7 +13,15 @@ Start = Annotated[str, words("header", "centre", "moments")]
 
 
 class RegistrationOptions(Section):
-    """How a pair is registered, from the command line, in Python, in files and through a server alike."""
+    """How a pair is registered, from the command line, in Python, in files and through a server alike.
+
+    Example:
+        >>> options = tfreg.RegistrationOptions(preset="fast", parts="deformable", smoothness=0.5)
+        >>> options.preset, options.refine
+        ('fast', None)
+        >>> options.settings().smoothness
+        0.5
+    """
 
     refine: bool | None = Field(
         None, description="Optimise the transform for this pair; without it, where no model predicts."

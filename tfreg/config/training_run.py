@@ -136,7 +136,15 @@ class Training(Section):
 
 
 class Config(Section):
-    """A whole run."""
+    """A whole run.
+
+    Example:
+        >>> config = tfreg.Config(seed=3)
+        >>> config.model.stride, config.training.epochs
+        (2, 1000)
+        >>> tfreg.Config.model_validate({"loss": {"similarity": "lncc", "window": 7}}).loss.window
+        7
+    """
 
     preprocessing: Preprocessing = Preprocessing()
     pairs: PhasePair | Literal["all", "images"] = "all"

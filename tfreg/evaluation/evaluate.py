@@ -31,8 +31,8 @@ MEASURES = "lost labels count"
 
 
 def evaluate(
-    data: Path,
-    out: Path,
+    data: str | Path,
+    out: str | Path,
     options: EvaluationOptions | None = None,
     resources: Resources | None = None,
     force: bool = False,
@@ -55,8 +55,15 @@ def evaluate(
     Raises:
         UserError: If the manifest, an option or the folder is bad. A pair that cannot be read or registered is
             recorded instead.
+
+    Example:
+        >>> from tfreg.config import EvaluationOptions
+        >>> options = EvaluationOptions(models=("run",), pairs=("inhale:exhale",), split="test")
+        >>> summary = tfreg.evaluate("chests/subjects.csv", "evaluation", options)
+        >>> list(summary.methods)
+        ['initial', 'run']
     """
-    options, resources = options or EvaluationOptions(), resources or Resources()
+    data, options, resources = Path(data), options or EvaluationOptions(), resources or Resources()
     threads = resources.threads or max(1, usable_cpus() // resources.workers)
     resources = replace(resources, threads=threads)
     methods = plan_methods(options)

@@ -62,6 +62,14 @@ def read_volume(path: str | Path, labels: bool = False) -> Volume:
     Raises:
         UserError: If there is no such file, it is damaged, or it holds anything but one 3D volume of
             real numbers that are not all equal, or labels that are not all zero.
+
+    Example:
+        >>> volume = tfreg.read_volume("exhale.nii.gz")
+        >>> volume.shape, volume.spacing.tolist()
+        ((17, 16, 18), [19.0, 20.0, 18.0])
+        >>> lungs = tfreg.read_volume("chests/labels/s003_exhale.nii.gz", labels=True)
+        >>> np.unique(lungs.array).tolist()
+        [0, 1, 2]
     """
     volume = read_values(path, labels)
     if labels:
@@ -151,6 +159,13 @@ def write_volume(path: str | Path, volume: Volume) -> None:
 
     Raises:
         UserError: If the extension is another one or the file cannot be written.
+
+    Example:
+        >>> volume = tfreg.read_volume("exhale.nii.gz")
+        >>> tfreg.write_volume("clipped.mha", volume.with_array(volume.array.clip(0, 1000)))
+        >>> clipped = tfreg.read_volume("clipped.mha")
+        >>> clipped.lattice.same_as(volume.lattice)
+        True
     """
     path = Path(path)
     if _extension(path) in (".nii", ".nii.gz"):

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from tfreg.errors import UserError
 from tfreg.io.folders.whole_file import whole_file
@@ -50,6 +49,11 @@ def read_points(path: str | Path) -> np.ndarray:
 
     Raises:
         UserError: If a column is missing, a cell is not a finite number, a point is not placed, or there are no points.
+
+    Example:
+        >>> points = tfreg.read_points("chests/points/s003_exhale.csv")
+        >>> points.shape
+        (30, 3)
     """
     landmarks = read_landmarks(path)
     missing = np.isnan(landmarks.points).any(axis=1)
@@ -99,6 +103,12 @@ def write_points(path: str | Path, points: np.ndarray) -> None:
     Raises:
         ValueError: If the points are not `(n, 3)`.
         UserError: If the file cannot be written.
+
+    Example:
+        >>> points = tfreg.read_points("chests/points/s003_exhale.csv")
+        >>> tfreg.write_points("shifted.csv", points + [0, 0, 5])
+        >>> (tfreg.read_points("shifted.csv") - points).mean(axis=0).round(3).tolist()
+        [0.0, 0.0, 5.0]
     """
     points = np.asarray(points, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 3:

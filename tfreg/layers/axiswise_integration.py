@@ -33,6 +33,14 @@ class AxiswiseIntegration(Integration):
 
     Reference:
         Christodoulidis et al. 2018, section 2.1.
+
+    Example:
+        >>> gradients = np.full((1, 4, 5, 6, 3), 1.5, np.float32)
+        >>> grid = tfreg.layers.AxiswiseIntegration(anchor="start")(gradients)
+        >>> tuple(grid.shape)
+        (1, 4, 5, 6, 3)
+        >>> keras.ops.convert_to_numpy(grid)[0, 1, 2, 3].tolist()
+        [2.0, 3.5, 5.0]
     """
 
     def call(self, gradients: Tensor, points: Tensor | None = None) -> Tensor:

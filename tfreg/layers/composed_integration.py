@@ -31,6 +31,15 @@ class ComposedIntegration(Integration):
 
     Returns:
         The map's values at the points, voxel coordinates in the moving volume, float32.
+
+    Example:
+        >>> integration = tfreg.layers.ComposedIntegration()
+        >>> grid = integration(np.ones((1, 4, 5, 6, 3), np.float32))
+        >>> keras.ops.convert_to_numpy(grid)[0, 1, 2, 3].tolist()
+        [1.0, 2.0, 3.0]
+        >>> points = np.array([[[0.5, 1.5, 2.5]]], np.float32)
+        >>> keras.ops.convert_to_numpy(integration(np.ones((1, 4, 5, 6, 3), np.float32), points)).tolist()
+        [[[0.5, 1.5, 2.5]]]
     """
 
     def call(self, gradients: Tensor, points: Tensor | None = None, start: tuple[int, int, int] = (0, 0, 0)) -> Tensor:

@@ -54,6 +54,11 @@ class ConvolutionBlock(keras.layers.Layer):
 
     Reference:
         Christodoulidis et al. 2018, section 2.2.
+
+    Example:
+        >>> block = tfreg.layers.ConvolutionBlock(filters=8, dilation=2)
+        >>> tuple(block(np.zeros((1, 6, 7, 8, 2), np.float32)).shape)
+        (1, 6, 7, 8, 8)
     """
 
     def __init__(

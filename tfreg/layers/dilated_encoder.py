@@ -33,6 +33,11 @@ class DilatedEncoder(keras.layers.Layer):
 
     Reference:
         Christodoulidis et al. 2018, section 2.2 and Figure 1.
+
+    Example:
+        >>> encoder = tfreg.layers.DilatedEncoder(filters=(4, 6), dilations=(1, 2))
+        >>> tuple(encoder(np.zeros((1, 6, 7, 8, 2), np.float32)).shape)
+        (1, 6, 7, 8, 12)
     """
 
     def __init__(

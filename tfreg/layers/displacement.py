@@ -17,6 +17,13 @@ class Displacement(keras.layers.Layer):
 
     Returns:
         `(batch, i, j, k, 3)` voxels, float32.
+
+    Example:
+        >>> volume = np.zeros((1, 4, 5, 6, 1), np.float32)
+        >>> linear = np.array([[[1, 0, 0, 2], [0, 1, 0, 0], [0, 0, 1, 0]]], np.float32)
+        >>> grid = tfreg.layers.LinearGrid()(linear, volume)
+        >>> keras.ops.convert_to_numpy(tfreg.layers.Displacement()(grid))[0, 1, 2, 3].tolist()
+        [2.0, 0.0, 0.0]
     """
 
     def __init__(self, **kwargs: Any) -> None:

@@ -30,6 +30,12 @@ class GradientHead(keras.layers.Layer):
 
     Reference:
         Christodoulidis et al. 2018, section 2.2.
+
+    Example:
+        >>> logits, volume = np.zeros((1, 2, 3, 3, 3), np.float32), np.zeros((1, 4, 5, 6, 1), np.float32)
+        >>> gradients = tfreg.layers.GradientHead(stride=2)(logits, volume)
+        >>> tuple(gradients.shape), float(keras.ops.max(gradients))
+        ((1, 4, 5, 6, 3), 1.0)
     """
 
     def __init__(self, stride: int = 2, **kwargs: Any) -> None:

@@ -21,6 +21,13 @@ class LinearGrid(keras.layers.Layer):
 
     Reference:
         Christodoulidis et al. 2018, section 2.1.
+
+    Example:
+        >>> volume = np.zeros((1, 4, 5, 6, 1), np.float32)
+        >>> shift = np.array([[[1, 0, 0, 2], [0, 1, 0, 0], [0, 0, 1, 0]]], np.float32)
+        >>> grid = tfreg.layers.LinearGrid()(shift, volume)
+        >>> keras.ops.convert_to_numpy(grid)[0, 1, 2, 3].tolist()
+        [3.0, 2.0, 3.0]
     """
 
     def __init__(self, **kwargs: Any) -> None:

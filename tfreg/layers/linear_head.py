@@ -21,6 +21,11 @@ class LinearHead(keras.layers.Layer):
 
     Reference:
         Christodoulidis et al. 2018, section 2.2.
+
+    Example:
+        >>> linear = tfreg.layers.LinearHead()(np.zeros((1, 4, 5, 6, 8), np.float32))
+        >>> keras.ops.convert_to_numpy(linear)[0].tolist()
+        [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]
     """
 
     def __init__(self, **kwargs: Any) -> None:

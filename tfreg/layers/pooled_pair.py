@@ -23,6 +23,11 @@ class PooledPair(keras.layers.Layer):
 
     Raises:
         ValueError: If the stride is not a positive integer.
+
+    Example:
+        >>> moving, fixed = np.zeros((2, 1, 5, 6, 7, 1), np.float32)
+        >>> tuple(tfreg.layers.PooledPair(stride=2)(moving, fixed).shape)
+        (1, 3, 3, 4, 2)
     """
 
     def __init__(self, stride: int = 2, **kwargs: Any) -> None:

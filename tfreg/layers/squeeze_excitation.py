@@ -26,6 +26,12 @@ class SqueezeExcitation(keras.layers.Layer):
 
     Reference:
         Hu, Shen and Sun, Squeeze-and-Excitation Networks, CVPR 2018.
+
+    Example:
+        >>> features = np.ones((1, 4, 5, 6, 20), np.float32)
+        >>> weighed = tfreg.layers.SqueezeExcitation(ratio=10)(features)
+        >>> tuple(weighed.shape), bool(keras.ops.all(weighed < features))
+        ((1, 4, 5, 6, 20), True)
     """
 
     def __init__(self, ratio: int = 10, **kwargs: Any) -> None:

@@ -28,6 +28,12 @@ class TrilinearSampler(keras.layers.Layer):
 
     Reference:
         Christodoulidis et al. 2018, section 2.1, eq. 1 and 2.
+
+    Example:
+        >>> volume = np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4, 1)
+        >>> grid = np.array([0.5, 1.0, 2.0], np.float32).reshape(1, 1, 1, 1, 3)
+        >>> keras.ops.convert_to_numpy(tfreg.layers.TrilinearSampler()(volume, grid)).item()
+        12.0
     """
 
     def __init__(self, border: str = "edge", **kwargs: Any) -> None:

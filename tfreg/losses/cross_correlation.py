@@ -26,6 +26,12 @@ class CrossCorrelation(Similarity):
 
     Reference:
         Lewis, Fast normalized cross-correlation, Vision Interface 1995; its square, with the sign kept.
+
+    Example:
+        >>> fixed = np.random.default_rng(0).random((1, 12, 12, 12, 1), np.float32)
+        >>> loss = tfreg.losses.CrossCorrelation()
+        >>> round(float(loss(fixed, 0.5 * fixed + 0.2)), 3), round(float(loss(fixed, 1 - fixed)), 3)
+        (0.0, 2.0)
     """
 
     def __init__(self, name: str = "ncc", **kwargs: Any) -> None:

@@ -62,6 +62,14 @@ class LocalNCC(Similarity):
 
     Reference:
         Avants et al., Medical Image Analysis 2008, section 2.
+
+    Example:
+        >>> fixed = np.random.default_rng(0).random((1, 12, 12, 12, 1), np.float32)
+        >>> loss = tfreg.losses.LocalNCC(window=5)
+        >>> float(loss(fixed, 0.5 * fixed + 0.2)) < 0.01
+        True
+        >>> float(loss(fixed, np.flip(fixed, axis=1))) > 0.9
+        True
     """
 
     def __init__(self, window: int = 9, name: str = "local_ncc", **kwargs: Any) -> None:

@@ -93,6 +93,14 @@ class MIND(Similarity):
 
     Reference:
         Heinrich et al., MICCAI 2013, section 2.
+
+    Example:
+        >>> fixed = np.random.default_rng(0).random((1, 12, 12, 12, 1), np.float32)
+        >>> loss = tfreg.losses.MIND(radius=1, dilation=2, stride=2)
+        >>> round(float(loss(fixed, 1 - fixed)), 4)
+        0.0
+        >>> float(loss(fixed, np.flip(fixed, axis=1))) > 0.01
+        True
     """
 
     def __init__(self, radius: int = 1, dilation: int = 2, stride: int = 1, name: str = "mind", **kwargs: Any) -> None:

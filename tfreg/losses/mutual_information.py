@@ -85,6 +85,12 @@ class MutualInformation(Similarity):
     Reference:
         Mattes et al., IEEE TMI 2003 (box and cubic B-spline windows); Viola and Wells, IJCV 1997;
         Studholme et al., Pattern Recognition 1999 (normalisation); Maes et al., IEEE TMI 1997 (this one).
+
+    Example:
+        >>> fixed = np.random.default_rng(0).random((1, 12, 12, 12, 1), np.float32)
+        >>> loss = tfreg.losses.MutualInformation(bins=16)
+        >>> float(loss(fixed, np.sqrt(fixed))) < float(loss(fixed, np.flip(fixed, axis=1)))
+        True
     """
 
     def __init__(self, bins: int = 32, name: str = "mi", **kwargs: Any) -> None:

@@ -50,6 +50,12 @@ class LinearPenalty(keras.losses.Loss):
 
     Reference:
         Christodoulidis et al. 2018, eq. 4.
+
+    Example:
+        >>> linear = np.eye(3, 4, dtype=np.float32)[None]
+        >>> linear[0, 0, 3] = 2.0
+        >>> round(float(tfreg.losses.LinearPenalty(alpha=0.01)(linear, linear)), 3)
+        0.02
     """
 
     def __init__(self, alpha: float, name: str = "linear_penalty", **kwargs: Any) -> None:
@@ -75,6 +81,12 @@ class GradientPenalty(keras.losses.Loss):
 
     Reference:
         Christodoulidis et al. 2018, eq. 4.
+
+    Example:
+        >>> gradients = np.full((1, 4, 5, 6, 3), 1.5, np.float32)
+        >>> penalty = tfreg.losses.GradientPenalty(beta=0.01, smoothness=0.1)
+        >>> round(float(penalty(gradients, gradients)), 3)
+        1.8
     """
 
     def __init__(self, beta: float, smoothness: float = 0.0, name: str = "gradient_penalty", **kwargs: Any) -> None:

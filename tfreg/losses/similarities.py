@@ -35,6 +35,13 @@ def build_similarity(text: str, window: int = 9) -> Similarity:
 
     Raises:
         ValueError: If a name is unknown.
+
+    Example:
+        >>> tfreg.losses.build_similarity("lncc", window=7).window
+        7
+        >>> both = tfreg.losses.build_similarity("lncc+0.5*mi")
+        >>> both.weights
+        [1.0, 0.5]
     """
     terms = [term.rpartition("*") for term in text.split("+")]
     for _, _, name in terms:

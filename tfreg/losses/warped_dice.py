@@ -23,6 +23,14 @@ class WarpedDice(keras.metrics.Metric):
     Call arguments of `update_state`:
         pair_labels: `(batch, i, j, k, 2)`, fixed labels first, moving labels second.
         displacement: `(batch, i, j, k, 3)` voxels.
+
+    Example:
+        >>> labels = np.zeros((1, 4, 4, 4, 2), np.int32)
+        >>> labels[:, 1:3, 1:3, 1:3] = 1
+        >>> dice = tfreg.losses.WarpedDice(labels=(1,))
+        >>> dice.update_state(labels, np.zeros((1, 4, 4, 4, 3), np.float32))
+        >>> float(dice.result())
+        1.0
     """
 
     def __init__(self, labels: Sequence[int], name: str = "dice", **kwargs: Any) -> None:

@@ -19,6 +19,13 @@ class WeightedSum(Similarity):
 
     Raises:
         ValueError: If there are not as many weights as similarities, or a weight is not positive.
+
+    Example:
+        >>> fixed = np.random.default_rng(0).random((1, 12, 12, 12, 1), np.float32)
+        >>> terms = [tfreg.losses.MeanSquaredError(), tfreg.losses.CrossCorrelation()]
+        >>> loss = tfreg.losses.WeightedSum(terms, weights=(1.0, 0.5))
+        >>> round(float(loss(fixed, fixed)), 3)
+        0.0
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-from .correlation import correlation, local_correlation
+from .intensity_correlation import correlation, local_correlation
 from .landmarks import LandmarkErrors, landmark_errors_mm, summary_of_errors
 from .overlap import dice_by_label, labels_in, surface_distances_by_label
 from .quality import LabelQuality, Quality, displacement_quality

@@ -14,6 +14,13 @@ class LandmarkErrors:
         count: How many landmarks.
         mean_mm, sd_mm, median_mm, p75_mm, p95_mm, max_mm: Of their distances.
         dx_mm, dy_mm, dz_mm: Mean absolute error along each axis.
+
+    Example:
+        >>> errors = tfreg.metrics.summary_of_errors(np.array([[3.0, 4.0, 0.0], [0.0, 0.0, 1.0]]))
+        >>> errors.count, errors.mean_mm, errors.max_mm
+        (2, 3.0, 5.0)
+        >>> tfreg.metrics.LandmarkErrors().mean_mm is None
+        True
     """
 
     count: int | None = None
@@ -42,6 +49,14 @@ def landmark_errors_mm(
 
     Raises:
         ValueError: If the two lists differ in length.
+
+    Example:
+        >>> transform, _, _ = tfreg.load_transform("result")
+        >>> fixed_points = tfreg.read_points("chests/points/s003_exhale.csv")
+        >>> moving_points = tfreg.read_points("chests/points/s003_inhale.csv")
+        >>> differences_mm = tfreg.metrics.landmark_errors_mm(transform, fixed_points, moving_points)
+        >>> differences_mm.shape == fixed_points.shape
+        True
     """
     if len(fixed_points) != len(moving_points):
         raise ValueError(
@@ -59,6 +74,11 @@ def summary_of_errors(differences_mm: np.ndarray) -> LandmarkErrors:
 
     Returns:
         The `LandmarkErrors`.
+
+    Example:
+        >>> errors = tfreg.metrics.summary_of_errors(np.array([[3.0, 4.0, 0.0], [0.0, 0.0, -1.0]]))
+        >>> errors.mean_mm, errors.dz_mm
+        (3.0, 0.5)
     """
     distances = np.linalg.norm(differences_mm, axis=1)
     dx_mm, dy_mm, dz_mm = (float(value) for value in np.abs(differences_mm).mean(axis=0))

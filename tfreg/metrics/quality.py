@@ -25,6 +25,16 @@ class LabelQuality:
         surface_mm: The mean of its surfaces' distance.
         lost: Whether it is missing in the fixed or in the warped segmentation.
         volume: How its volume changes.
+
+    Example:
+        >>> phases = ("exhale", "inhale")
+        >>> images = [tfreg.read_volume(f"chests/images/s003_{phase}.nii.gz") for phase in phases]
+        >>> lungs = [tfreg.read_volume(f"chests/labels/s003_{phase}.nii.gz", labels=True) for phase in phases]
+        >>> pair = tfreg.ImagePair(*images, *lungs)
+        >>> quality, _ = tfreg.metrics.displacement_quality(pair, np.zeros((*pair.fixed.shape, 3), np.float32))
+        >>> right_lung = quality.of_label("1")
+        >>> round(right_lung.dice, 2), right_lung.lost
+        (0.67, False)
     """
 
     dice: float | None = None
@@ -45,6 +55,18 @@ class Quality:
         folding_fraction: Of the fixed lattice's voxels those at which the displacement folds.
         everywhere: The `VolumeChange` of the fixed field of view.
         labelled: That of all labels together.
+
+    Example:
+        >>> phases = ("exhale", "inhale")
+        >>> images = [tfreg.read_volume(f"chests/images/s003_{phase}.nii.gz") for phase in phases]
+        >>> lungs = [tfreg.read_volume(f"chests/labels/s003_{phase}.nii.gz", labels=True) for phase in phases]
+        >>> transform, lattice, _ = tfreg.load_transform("result")
+        >>> displacement_mm = transform.displacement_mm(lattice)
+        >>> quality, _ = tfreg.metrics.displacement_quality(tfreg.ImagePair(*images, *lungs), displacement_mm)
+        >>> sorted(quality.labels), quality.lost_labels
+        (['1', '2'], ())
+        >>> quality.folding_fraction
+        0.0
     """
 
     labels: dict[str, LabelQuality] | None = None
@@ -96,6 +118,18 @@ def displacement_quality(pair: Any, displacement_mm: np.ndarray) -> tuple[Qualit
 
     Returns:
         A `Quality`. And the warped labels, a `Volume`, or None.
+
+    Example:
+        >>> phases = ("exhale", "inhale")
+        >>> images = [tfreg.read_volume(f"chests/images/s003_{phase}.nii.gz") for phase in phases]
+        >>> lungs = [tfreg.read_volume(f"chests/labels/s003_{phase}.nii.gz", labels=True) for phase in phases]
+        >>> transform, lattice, _ = tfreg.load_transform("result")
+        >>> pair = tfreg.ImagePair(*images, *lungs)
+        >>> quality, warped = tfreg.metrics.displacement_quality(pair, transform.displacement_mm(lattice))
+        >>> round(quality.mean_dice, 2)
+        0.8
+        >>> warped.lattice.same_as(lattice)
+        True
     """
     lattice, labels, warped, landmarks = pair.fixed.lattice, None, None, LandmarkErrors()
     logarithm = log_jacobian(displacement_mm, lattice.affine)

@@ -16,6 +16,12 @@ class VolumeChange:
         volume_ml: Of the region.
         mapped_volume_ml: Of what it is mapped to in the moving image.
         volume_change_percent: From the one to the other.
+
+    Example:
+        >>> logarithm = np.full((10, 10, 10), np.log(1.2))
+        >>> change = tfreg.metrics.log_jacobian_summary(logarithm, np.eye(4), None)["all"]
+        >>> change.volume_ml, round(change.mapped_volume_ml, 3), round(change.volume_change_percent, 3)
+        (1.0, 1.2, 20.0)
     """
 
     mean: float | None = None
@@ -41,13 +47,23 @@ def log_jacobian_summary(logarithm: np.ndarray, affine: np.ndarray, labels: Volu
     Returns:
         A dictionary of region ("all", each label and, beside labels, "labels" for all of them together) to
         its `VolumeChange`.
+
+    Example:
+        >>> transform, lattice, _ = tfreg.load_transform("result")
+        >>> lungs = tfreg.read_volume("chests/labels/s003_exhale.nii.gz", labels=True)
+        >>> logarithm = tfreg.transforms.log_jacobian(transform.displacement_mm(lattice), lattice.affine)
+        >>> changes = tfreg.metrics.log_jacobian_summary(logarithm, lattice.affine, lungs)
+        >>> list(changes)
+        ['all', 'labels', '1', '2']
+        >>> changes["labels"].volume_change_percent > 0
+        True
     """
     regions = {"all": np.ones(logarithm.shape, bool)}
     if labels is not None:
         inside = labels.array != 0
         regions |= {"labels": inside}
         regions |= {str(label): labels.array == label for label in np.unique(labels.array[inside])}
-    voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
+    voxel_ml = float(abs(np.linalg.det(affine[:3, :3]))) / 1000
     return {name: _volume_change(logarithm[region].astype(np.float64), voxel_ml) for name, region in regions.items()}
 
 

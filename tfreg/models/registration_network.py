@@ -60,6 +60,15 @@ def build_registration_network(
 
     Reference:
         Christodoulidis et al. 2018, section 2.2 and Figure 1.
+
+    Example:
+        >>> network = tfreg.models.build_registration_network(
+        ...     (16, 16, 16), encoder_filters=(4, 4), encoder_dilations=(1, 2), squeeze_ratio=2, decoder_filters=(4,)
+        ... )
+        >>> sorted(network.output)
+        ['displacement', 'gradients', 'linear', 'warped']
+        >>> network.count_params()
+        2326
     """
     if transform not in TRANSFORMS:
         raise ValueError(f"`transform` must be one of {TRANSFORMS}. Received: transform={transform!r}")

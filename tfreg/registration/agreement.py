@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tfreg.metrics.correlation import correlation
+from tfreg.metrics.intensity_correlation import correlation
 from tfreg.metrics.landmarks import landmark_errors_mm, summary_of_errors
 from tfreg.metrics.overlap import dice_by_label, labels_in, lost_labels
 from tfreg.registration.image_pair import ImagePair

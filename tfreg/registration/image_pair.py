@@ -36,6 +36,13 @@ class ImagePair:
     Raises:
         UserError: If an input is of another kind, a segmentation lies on another lattice, or the landmarks are not
             pairs.
+
+    Example:
+        >>> fixed, moving = tfreg.read_volume("exhale.nii.gz"), tfreg.read_volume("inhale.nii.gz")
+        >>> lungs = tfreg.read_volume("chests/labels/s003_exhale.nii.gz", labels=True)
+        >>> pair = tfreg.ImagePair(fixed, moving, fixed_mask=lungs)
+        >>> list(pair.given())
+        ['fixed', 'moving', 'fixed_mask']
     """
 
     fixed: Volume

@@ -58,6 +58,22 @@ def register(
         UserError: If an option is not valid, the volumes do not overlap, or labels, points or masks do not fit their
             images.
         WorkError: If the transform that is found is not finite.
+
+    Example:
+        >>> registration = tfreg.register(
+        ...     "exhale.nii.gz",
+        ...     "inhale.nii.gz",
+        ...     model="run",
+        ...     fixed_points="chests/points/s003_exhale.csv",
+        ...     moving_points="chests/points/s003_inhale.csv",
+        ... )
+        >>> registration.warped.shape
+        (17, 16, 18)
+        >>> registration.report.certificate.certified
+        True
+        >>> metrics = registration.report.metrics
+        >>> metrics.after.landmarks.mean_mm < metrics.before.landmarks.mean_mm
+        True
     """
     inputs = {"fixed": fixed, "moving": moving} | {name: options.pop(name, None) for name in INPUTS[2:]}
     matrix = options.pop("initial_transform", None)

@@ -45,6 +45,13 @@ class Registration:
         log_jacobian: `(i, j, k)` float32 on the fixed lattice.
         stages: What the three stages of the pair show, an `Agreement`.
         report: What report.json says.
+
+    Example:
+        >>> registration = tfreg.register("exhale.nii.gz", "inhale.nii.gz", model="run")
+        >>> registration.displacement_mm.shape, registration.log_jacobian.shape
+        ((17, 16, 18, 3), (17, 16, 18))
+        >>> registration.save("registered")
+        >>> transform, fixed, moving = tfreg.load_transform("registered")
     """
 
     pair: ImagePair

@@ -30,6 +30,13 @@ class TrainedRun:
         sha256: Of the model file.
         config: A `tfreg.config.Config`.
         network: The `keras.Model`.
+
+    Example:
+        >>> run = tfreg.load_run("run")
+        >>> sorted(run.provenance)
+        ['name', 'sha256']
+        >>> sorted(run.network.output)
+        ['displacement', 'gradients', 'linear', 'warped']
     """
 
     name: str
@@ -145,6 +152,12 @@ def load_run(path: str | Path) -> TrainedRun:
 
     Raises:
         UserError: If the folder is not a run, or its model cannot be loaded or has weights that are not finite.
+
+    Example:
+        >>> run = tfreg.load_run("run")
+        >>> run.name, run.config.model.transform
+        ('run', 'both')
+        >>> registration = tfreg.register("exhale.nii.gz", "inhale.nii.gz", model=run)
     """
     file, config = find_run(path)
 

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from tfreg.metrics.correlation import local_correlation
+from tfreg.metrics.intensity_correlation import local_correlation
 from tfreg.preprocessing.aligned_pair import voxel_map
 from tfreg.preprocessing.pyramid import cube_lattice, onto_level
 from tfreg.transforms.transform import Transform

@@ -101,6 +101,14 @@ def simulate(
     Raises:
         UserError: If the images would be too large, or `out` exists and is not to be replaced.
         WorkError: If a process is killed.
+
+    Example:
+        >>> from tfreg.config import SimulationOptions
+        >>> options = SimulationOptions(subjects=1, shape=(16, 16, 16), spacing=(22, 22, 22), seed=5)
+        >>> tfreg.simulate("people", options).as_posix()
+        'people/subjects.csv'
+        >>> tfreg.read_volume("people/images/s001_inhale.nii.gz").shape
+        (16, 16, 16)
     """
     out, options = Path(out), options or SimulationOptions()
     if math.prod(options.shape) > MAX_VOXELS:

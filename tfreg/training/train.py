@@ -51,6 +51,14 @@ def train(
     Raises:
         UserError: If config, manifest, volumes and run do not fit together.
         WorkError: If the training diverges; the best model until then stays in the run, which is not finished.
+
+    Example:
+        >>> config = tfreg.load_config("run/config.yaml", ["model.transform=linear", "training.epochs=1"])
+        >>> report = tfreg.train(config, "chests/subjects.csv", "trained")
+        >>> report.epochs
+        1
+        >>> tfreg.load_run("trained").name
+        'trained'
     """
     run, resources = Path(run), replace(resources or Resources(), seed=config.seed)
     check_run(run, config)

@@ -46,6 +46,14 @@ class Certificate:
         certified: True if all ten determinants of the field that is written are positive everywhere.
         damping: The deformation's λ in that field, 1 where it was left as it was.
         smoothing_rounds: How often the deformation was smoothed near its folds.
+
+    Example:
+        >>> transform, fixed, _ = tfreg.load_transform("result")
+        >>> _, _, certificate = tfreg.transforms.certify(transform, fixed)
+        >>> certificate.certified
+        True
+        >>> certificate.folding_fraction
+        0.0
     """
 
     folding_fraction: float
@@ -69,6 +77,13 @@ def digital_jacobian(displacement_mm: np.ndarray, affine: np.ndarray) -> np.ndar
 
     Returns:
         `(i, j, k)` float32; up to `LEAST_DETERMINANT` the voxel folds.
+
+    Example:
+        >>> lattice = tfreg.Lattice((6, 7, 8), np.eye(4))
+        >>> shrunk_mm = (-0.5 * lattice.points()).astype(np.float32)
+        >>> jacobian = tfreg.transforms.digital_jacobian(shrunk_mm, lattice.affine)
+        >>> jacobian.shape, float(jacobian.min())
+        ((6, 7, 8), 0.125)
     """
     return _tested(displacement_mm, affine)[0]
 
@@ -82,6 +97,14 @@ def folding_fraction(displacement_mm: np.ndarray, affine: np.ndarray) -> float:
 
     Returns:
         A float from 0 to 1; 0 if and only if all ten determinants are positive in every cube.
+
+    Example:
+        >>> lattice = tfreg.Lattice((6, 7, 8), np.eye(4))
+        >>> tfreg.transforms.folding_fraction(-0.5 * lattice.points(), lattice.affine)
+        0.0
+        >>> mirrored_mm = -2.0 * lattice.points()
+        >>> tfreg.transforms.folding_fraction(mirrored_mm, lattice.affine)
+        1.0
     """
     return float(np.mean(_folds(digital_jacobian(displacement_mm, affine))))
 
@@ -105,6 +128,14 @@ def certify(
     Returns:
         The `Transform` to keep, its displacement `(i, j, k, 3)` float32 on the lattice (RAS+ mm), and the
         `Certificate`.
+
+    Example:
+        >>> transform, fixed, _ = tfreg.load_transform("result")
+        >>> transform, displacement_mm, certificate = tfreg.transforms.certify(transform, fixed)
+        >>> displacement_mm.shape == (*fixed.shape, 3)
+        True
+        >>> certificate
+        Certificate(folding_fraction=0.0, certified=True, damping=1.0, smoothing_rounds=0)
     """
     displacement_mm = transform.displacement_mm(lattice, progress)
     jacobian, folded = _tested(displacement_mm, lattice.affine)

@@ -83,6 +83,15 @@ class Deformation:
 
     Raises:
         ValueError: If an option is unknown or the logits do not cover the shape.
+
+    Example:
+        >>> logits = np.zeros((4, 5, 6, 3), np.float32)
+        >>> tfreg.transforms.Deformation(logits, (8, 10, 12))([1.0, 2.0, 3.0]).tolist()
+        [1.0, 2.0, 3.0]
+        >>> logits[..., 0] = 1.0
+        >>> stretched = tfreg.transforms.Deformation(logits, (8, 10, 12), anchor="start")
+        >>> stretched([1.0, 2.0, 3.0]).round(3).tolist()
+        [1.924, 2.0, 3.0]
     """
 
     logits: np.ndarray

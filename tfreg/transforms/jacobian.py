@@ -15,6 +15,13 @@ def jacobian_determinant(displacement_mm: np.ndarray, affine: np.ndarray) -> np.
     Returns:
         `(i, j, k)` float32; 1 where volume is kept, above 1 where the moving image is larger. Along an
         axis of one voxel the transform counts as constant.
+
+    Example:
+        >>> lattice = tfreg.Lattice((6, 7, 8), np.diag([2.0, 2.0, 3.0, 1.0]))
+        >>> grown_mm = (0.5 * lattice.points()).astype(np.float32)
+        >>> determinant = tfreg.transforms.jacobian_determinant(grown_mm, lattice.affine)
+        >>> determinant.shape, round(float(determinant.mean()), 3)
+        ((6, 7, 8), 3.375)
     """
     to_voxel = np.linalg.inv(affine[:3, :3]).astype(np.float32)
     # d(displacement)/d(world) = d(displacement)/d(voxel) · d(voxel)/d(world)
@@ -32,7 +39,15 @@ def jacobian_determinant(displacement_mm: np.ndarray, affine: np.ndarray) -> np.
 
 
 def log_jacobian(displacement_mm: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Natural logarithm of the determinant, `(i, j, k)` float32; folded voxels take log 1e-6."""
+    """Natural logarithm of the determinant, `(i, j, k)` float32; folded voxels take log 1e-6.
+
+    Example:
+        >>> lattice = tfreg.Lattice((6, 7, 8), np.diag([2.0, 2.0, 3.0, 1.0]))
+        >>> grown_mm = (0.5 * lattice.points()).astype(np.float32)
+        >>> logarithm = tfreg.transforms.log_jacobian(grown_mm, lattice.affine)
+        >>> round(float(np.exp(logarithm).mean()), 3)
+        3.375
+    """
     return np.log(np.maximum(jacobian_determinant(displacement_mm, affine), SMALLEST_DETERMINANT))
 
 

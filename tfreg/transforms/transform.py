@@ -117,6 +117,16 @@ class Transform(WorldMap):
 
     Raises:
         ValueError: If A mirrors or collapses space, or the deformation lies on another lattice.
+
+    Example:
+        >>> lattice = tfreg.Lattice((20, 18, 16), np.diag([2.0, 2.0, 3.0, 1.0]))
+        >>> init = np.eye(4)
+        >>> init[0, 3] = 5.0
+        >>> transform = tfreg.Transform.identity(lattice, init)
+        >>> transform([1.0, 2.0, 3.0]).tolist()
+        [6.0, 2.0, 3.0]
+        >>> transform.inverse()([6.0, 2.0, 3.0]).tolist()
+        [1.0, 2.0, 3.0]
     """
 
     lattice: Lattice
@@ -187,6 +197,16 @@ class InverseTransform(WorldMap):
 
     Args:
         transform: The `Transform` to invert.
+
+    Example:
+        >>> transform, fixed, moving = tfreg.load_transform("result")
+        >>> inverse = tfreg.transforms.InverseTransform(transform)
+        >>> points = tfreg.read_points("chests/points/s003_exhale.csv")
+        >>> bool(np.abs(inverse(transform(points)) - points).max() < 1e-6)
+        True
+        >>> onto_moving = inverse.warp(tfreg.read_volume("exhale.nii.gz"), moving)
+        >>> onto_moving.shape == moving.shape
+        True
     """
 
     transform: Transform

@@ -72,6 +72,13 @@ def tune(
     Raises:
         UserError: If an option, the config, the manifest or the folder is bad.
         WorkError: If all trials fail, or many one after the other. One trial that fails is recorded instead.
+
+    Example:
+        >>> from tfreg.config import TuningOptions
+        >>> config = tfreg.load_config("run/config.yaml", ["model.transform=linear", "training.epochs=1"])
+        >>> result = tfreg.tune(config, "chests/subjects.csv", "search", TuningOptions(trials=1))
+        >>> result.best.trial
+        '0'
     """
     options, resources, origin = options or TuningOptions(), resources or Resources(), origin or Origin()
     seed = checked(DrawOptions, seed=resources.seed or 0).seed

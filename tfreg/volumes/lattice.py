@@ -47,6 +47,15 @@ class Lattice:
 
     Raises:
         ValueError: If the shape is not three positive integers or the affine cannot be inverted.
+
+    Example:
+        >>> lattice = tfreg.Lattice((20, 18, 16), np.diag([-2.0, -2.0, 3.0, 1.0]))
+        >>> lattice.orientation
+        'LPS'
+        >>> lattice.spacing.tolist()
+        [2.0, 2.0, 3.0]
+        >>> lattice.to_world([1, 2, 3]).tolist()
+        [-2.0, -4.0, 9.0]
     """
 
     shape: tuple[int, int, int]

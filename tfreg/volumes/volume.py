@@ -20,6 +20,13 @@ class Volume:
 
     Raises:
         ValueError: If the array is not three-dimensional or the affine cannot be inverted.
+
+    Example:
+        >>> volume = tfreg.Volume(np.zeros((20, 18, 16), np.float32), np.diag([-2.0, -2.0, 3.0, 1.0]))
+        >>> volume.shape, volume.orientation
+        ((20, 18, 16), 'LPS')
+        >>> volume.reoriented("SAR").shape
+        (16, 18, 20)
     """
 
     array: np.ndarray

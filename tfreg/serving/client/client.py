@@ -33,6 +33,12 @@ class Client:
 
     Raises:
         UserError: If an option is not valid.
+
+    Example:
+        >>> with tfreg.Client(address) as client:
+        ...     registration = client.register("exhale.nii.gz", "inhale.nii.gz")
+        >>> registration.report.model.server, registration.report.model.version
+        ('tfreg', 1)
     """
 
     def __init__(

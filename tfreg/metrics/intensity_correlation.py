@@ -8,7 +8,14 @@ FLAT = 1e-7
 
 
 def correlation(fixed: np.ndarray, warped: np.ndarray, inside: np.ndarray) -> float:
-    """Pearson correlation of two arrays over the voxels where `inside` is true; NaN if one is constant there."""
+    """Pearson correlation of two arrays over the voxels where `inside` is true; NaN if one is constant there.
+
+    Example:
+        >>> fixed = np.linspace(0, 1, 60).reshape(3, 4, 5)
+        >>> inside = fixed > 0.1
+        >>> round(tfreg.metrics.correlation(fixed, 1 - 2 * fixed, inside), 3)
+        -1.0
+    """
     a, b = fixed[inside].astype(np.float64), warped[inside].astype(np.float64)
     if a.size < 2 or a.std() == 0 or b.std() == 0:
         return float("nan")
@@ -25,6 +32,12 @@ def local_correlation(fixed: np.ndarray, warped: np.ndarray, weights: np.ndarray
 
     Returns:
         A float from 0 to 1; NaN if the fixed image is constant.
+
+    Example:
+        >>> fixed = np.random.default_rng(0).random((12, 12, 12))
+        >>> inverted = 1 - fixed
+        >>> round(tfreg.metrics.local_correlation(fixed, inverted, np.ones(fixed.shape)), 3)
+        1.0
     """
 
     def mean(array):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tfreg.metrics.correlation import correlation, local_correlation
+from tfreg.metrics.intensity_correlation import correlation, local_correlation
 
 SHAPE = (5, 6, 7)
 
