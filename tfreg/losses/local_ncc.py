@@ -13,20 +13,20 @@ from tfreg.ops.tensor import Tensor
 VARIANCE_FLOOR = 1e-5  # intensities are in [0, 1]: structure weaker than 0.003 counts as flat
 
 
-def box_mean(volume: Tensor, window: int, kept: slice = slice(None)) -> Tensor:
+def box_mean(volume: Tensor, window: int, voxels: slice = slice(None)) -> Tensor:
     """Mean over a cube around each voxel, of the part of it inside the volume.
 
     Args:
         volume: `(batch, i, j, k, 1)`.
         window: Odd positive integer, the cube's side in voxels.
-        kept: The voxels along every axis whose means are returned, a slice.
+        voxels: Those along every axis whose means are returned, a slice.
 
     Returns:
-        `(batch, i, j, k, 1)`, of the kept voxels.
+        `(batch, i, j, k, 1)`, of those voxels.
     """
     for axis in range(3):
         if multiplies_lines(volume):
-            volume = along_lines(_box_matrix(volume.shape[axis + 1], window)[kept], volume, axis)
+            volume = along_lines(_box_matrix(volume.shape[axis + 1], window)[voxels], volume, axis)
             continue
         kernel_shape = [1, 1, 1, 1, 1]
         kernel_shape[axis] = window
@@ -35,7 +35,7 @@ def box_mean(volume: Tensor, window: int, kept: slice = slice(None)) -> Tensor:
         line_shape[axis + 1] = ops.shape(volume)[axis + 1]
         count = ops.conv(ops.ones(line_shape, dtype=volume.dtype), kernel, padding="same", data_format="channels_last")
         volume = ops.conv(volume, kernel, padding="same", data_format="channels_last") / count
-        volume = volume[(slice(None),) * (axis + 1) + (kept,)]
+        volume = volume[(slice(None),) * (axis + 1) + (voxels,)]
     return volume
 
 

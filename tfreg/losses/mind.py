@@ -51,17 +51,17 @@ def patch_distances(image: Tensor, radius: int, dilation: int, stride: int = 1) 
     Returns:
         `(12, batch, i', j', k', 1)`, with i' = i / stride, rounded up.
     """
-    reach = dilation + radius
+    margin = dilation + radius
     sizes = ops.shape(image)[1:4]
-    padded = replicate_border(image, reach + dilation)
+    padded = replicate_border(image, margin + dilation)
     neighbours = {
-        step: _from_to(padded, [dilation + dilation * n for n in step], [size + 2 * reach for size in sizes])
+        step: _from_to(padded, [dilation + dilation * n for n in step], [size + 2 * margin for size in sizes])
         for step in dict.fromkeys(step for pair in PAIRS for step in pair)
     }
     differences = [ops.square(neighbours[a] - neighbours[b]) for a, b in PAIRS]
     # From dilation voxels before the image to as many behind it.
-    kept = slice(radius, -radius, stride)
-    means = ops.split(box_mean(ops.concatenate(differences, axis=0), 2 * radius + 1, kept), len(PAIRS), axis=0)
+    voxels = slice(radius, -radius, stride)
+    means = ops.split(box_mean(ops.concatenate(differences, axis=0), 2 * radius + 1, voxels), len(PAIRS), axis=0)
     ahead, sizes = dilation // stride, [-(-size // stride) for size in sizes]
     here = [_from_to(mean, [ahead] * 3, sizes) for mean in means]
     # The pair (-b, -a) is as far apart as (a, b): its distance is that of (a, b) at x - a - b.

@@ -81,9 +81,9 @@ class WaveletMetric(Similarity):
         for level in range(self.levels):
             bands = haar_step(_even(low))
             weights = _block_minimum(_even(weights))
-            kept = ops.abs(bands) if level == self.levels - 1 else ops.abs(bands[..., 1:])
-            total = total + ops.sum(kept * weights, axis=(1, 2, 3, 4))
-            count = count + ops.sum(weights, axis=(1, 2, 3, 4)) * kept.shape[-1]
+            counted = ops.abs(bands) if level == self.levels - 1 else ops.abs(bands[..., 1:])
+            total = total + ops.sum(counted * weights, axis=(1, 2, 3, 4))
+            count = count + ops.sum(weights, axis=(1, 2, 3, 4)) * counted.shape[-1]
             low = bands[..., :1]
         return total / ops.maximum(count, 1e-6)
 

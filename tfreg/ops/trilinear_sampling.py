@@ -30,7 +30,7 @@ def neighbours(
 
 
 def blended(values: list[Tensor], fractions: list[Tensor]) -> Tensor:
-    """Linear interpolation between what `neighbours` found.
+    """Linear interpolation between what `neighbours` reads.
 
     Args:
         values: List of tensors, two to the power of the number of axes.

@@ -76,7 +76,9 @@ def register_pair(
         with _timed(seconds, "check"):
             backward, _ = search.transform_of(aligned.reversed(), {}, "checking")
     with _timed(seconds, "map"), progress.stage("mapping", int(np.prod(fixed.shape))) as advance:
-        transform, displacement_mm, certificate = certify(transform, fixed.lattice, advance, smooth=bool(options.refine))
+        transform, displacement_mm, certificate = certify(
+            transform, fixed.lattice, advance, smooth=bool(options.refine)
+        )
     if not np.isfinite(displacement_mm).all():
         raise WorkError(f"{names['moving']}: the transform found is not finite; register with other options")
     warnings.extend(_certificate_notes(certificate))
