@@ -5,20 +5,19 @@
 Simulates chests, trains on one cohort and judges another, which differs from severity to severity in the stiffness of
 the ill alone; cross-validates with shuffled groups as a control; and cross-validates the hearts, healthy against
 dilated (DCM) or infarcted (MINF), and healthy against all. Tables and pictures go to
-benchmarks/results/classification/. The hearts lie where `peer_pairs` looks for them. An interrupted run goes on when
+benchmarks/results/classification/. The hearts lie where `data_sets` looks for them. An interrupted run goes on when
 the script is started again: what is in RUNS already is not made anew.
 """
 
 import argparse
-import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+from data_sets import words_of
 from matplotlib.figure import Figure
-from peer_pairs import data_folder
 
 from tfreg.classification.charts import COLOURS
 from tfreg.classification.summary import ClassificationSummary
@@ -40,7 +39,7 @@ def tfreg(text, out, runs):
     command = f"tfreg {text}"
     if not (runs / out).exists():
         print(command, file=sys.stderr, flush=True)
-        words = [word.replace("DATA/", f"{data_folder()}/") for word in shlex.split(text)]
+        words = words_of(text)
         done = subprocess.run([str(Path(sys.executable).with_name("tfreg")), *words])
         if done.returncode not in (0, 1):  # 1: some registrations failed, which the result tells
             sys.exit(done.returncode)

@@ -5,7 +5,7 @@
 Runs one `tfreg evaluate` a data set into RUNS and copies its tables, with the command, and its measurements to
 benchmarks/results/evaluation/. An interrupted one goes on when the script is started again. The trained networks are
 those of `configs/cardiac.yaml` and `configs/hippocampus.yaml`, in runs/cardiac and runs/hippocampus; without them
-their rows are left out. The data lie where `peer_pairs` looks for them.
+their rows are left out. The data lie where `data_sets` looks for them.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from peer_pairs import data_folder
+from data_sets import words_of
 
 from tfreg.evaluation.results import MEASUREMENTS, TABLES
 
@@ -51,7 +51,7 @@ def main():
             words = [word for word in (*words[:at], *words[at + 2 :]) if word != "--refine-models"]
         command = f"tfreg evaluate {shlex.join(words)}"
         print(command, file=sys.stderr, flush=True)
-        words = [word.replace("DATA/", f"{data_folder()}/") for word in words]
+        words = words_of(shlex.join(words))
         done = subprocess.run([str(Path(sys.executable).with_name("tfreg")), "evaluate", *words])
         if done.returncode not in (0, 1):  # 1: some pairs failed, which the tables tell
             sys.exit(done.returncode)

@@ -2,7 +2,7 @@
 
     python benchmarks/linear.py
 
-Writes benchmarks/results/linear.md. The data lie where `peer_pairs` looks for them.
+Writes benchmarks/results/linear.md. The data lie where `data_sets` looks for them.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from peer_pairs import data_folder
+from data_sets import data_folder
 from scipy.spatial.transform import Rotation
 
 from tfreg.config import Preprocessing, refinement_settings

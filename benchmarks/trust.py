@@ -4,7 +4,7 @@
 
 Every pair of real volumes is registered as it is and made to fail in five ways, with `--refine --preset fast
 --check`. Writes OUT.csv, one row a registration, OUT.md, the tables made of them, and OUT.png, the ROC curves.
-Rows that the CSV file holds are not measured again. The data lie where `peer_pairs` looks for them.
+Rows that the CSV file holds are not measured again. The data lie where `data_sets` looks for them.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from csv_rows import read_csv
-from peer_pairs import DATA_SETS, data_folder
+from data_sets import STARTS, data_folder
 from scipy import stats
 from scipy.spatial.transform import Rotation
 
@@ -126,7 +126,7 @@ def measure(file):
                 continue
             rng = np.random.default_rng((number, index))
             other = others[rng.integers(len(others))]
-            image, image_labels, start = spoiled(kind, fixed, moving, labels, DATA_SETS[data].init, other, rng)
+            image, image_labels, start = spoiled(kind, fixed, moving, labels, STARTS[data], other, rng)
             row = {"data": data, "half": half, "pair": pair.id, "kind": kind}
             known = {"fixed_labels": fixed_labels, "moving_labels": image_labels}
             if image_labels is None:
@@ -247,10 +247,10 @@ def report(rows):
             f"AUC {auc(good, failed):.3f} ({low:.3f} to {high:.3f}); {(failed > 1).mean():.1%} of {len(failed)} "
             f"failures found, {(good > 1).mean():.1%} of {len(good)} good pairs sent to review."
         )
-        lines += ["", "| | " + " | ".join(DATA_SETS) + " |", "|---" * (1 + len(DATA_SETS)) + "|"]
+        lines += ["", "| | " + " | ".join(STARTS) + " |", "|---" * (1 + len(STARTS)) + "|"]
         for kind in present(kept):
             cells = []
-            for data in DATA_SETS:
+            for data in STARTS:
                 scores = [row["scores"][name] for row in kept if shown(row) == kind and row["data"] == data]
                 cells.append(f"{sum(score > 1 for score in scores)} of {len(scores)}")
             lines.append(f"| {kind} | {' | '.join(cells)} |")

@@ -7,8 +7,12 @@ import pytest
 from scipy import ndimage
 
 from tfreg.errors import UserError
-from tfreg.evaluation import baselines
-from tfreg.evaluation.baselines import BASELINES, check_baselines
+from tfreg.evaluation import baselines, methods
+from tfreg.evaluation.baselines import BASELINES
+from tfreg.evaluation.commands import COMMANDS
+from tfreg.evaluation.methods import check_baselines
+from tfreg.io.formats import write_volume
+from tfreg.io.tables.manifest import PairFiles
 from tfreg.volumes.resampling import sample
 from tfreg.volumes.volume import Volume
 
@@ -75,6 +79,25 @@ def test_unknown_and_missing_tools_are_refused(monkeypatch):
     check_baselines(["demons"])
     with pytest.raises(UserError, match="--baselines warp9: choose greedy, greedy_r4, syn"):
         check_baselines(["demons", "warp9"])
-    monkeypatch.setattr(baselines.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(methods.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"--baselines syn: antspyx is not installed; try pip install 'tfreg\[bench\]'"):
         check_baselines(["syn"])
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_whole_command_finds_a_known_displacement(known, name, tmp_path):
+    if importlib.util.find_spec(COMMANDS[name].module) is None:
+        pytest.skip(f"{COMMANDS[name].package} is not installed")
+    fixed, moving, truth = known
+    for side, volume in (("fixed", fixed), ("moving", moving)):
+        write_volume(tmp_path / f"{side}.nii.gz", volume)
+    (tmp_path / "out").mkdir()
+    pair = PairFiles("a", tmp_path / "fixed.nii.gz", tmp_path / "moving.nii.gz")
+    displacement_mm, seconds, peak_mb = COMMANDS[name].run(pair, tmp_path / "out", "header", 2)
+    assert displacement_mm.shape == (*fixed.shape, 3)
+    assert seconds > 0
+    assert peak_mb > 50
+    inside = ndimage.gaussian_gradient_magnitude(fixed.array, 1.0) > 10
+    after = np.linalg.norm((displacement_mm - truth)[inside], axis=-1).mean()
+    assert after < 0.5 * np.linalg.norm(truth[inside], axis=-1).mean()

@@ -37,7 +37,9 @@ class EvaluationOptions(Section):
         ("both",), description="Parts to compare: linear,deformable,both."
     )
     baselines: Annotated[tuple[str, ...], Names] = Field(
-        (), description="Classical tools: syn,greedy,greedy_r4,elastix,demons; headers: no registration."
+        (),
+        description="Classical tools: syn,greedy,greedy_r4,elastix,demons; headers: no registration; whole commands: "
+        "tfreg_command,greedy_command.",
     )
     preset: Annotated[tuple[Annotated[str, words(*PRESETS)], ...], Names] = Field(
         ("quality",), description="fast or quality, of the refinement; fast,quality compares both."

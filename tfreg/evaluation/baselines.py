@@ -7,16 +7,15 @@ that into one displacement is not counted.
 """
 
 import functools
-import importlib.util
 import os
 import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfreg.errors import UserError
 from tfreg.io.itk_images import LPS_TO_RAS, to_itk
 from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.resampling import sample
@@ -33,14 +32,14 @@ DEMONS_ITERATIONS = 50
 DEMONS_SIGMA = 1.5
 
 
-def greedy(fixed, moving, init, threads, radius, cubes_mm=None):
+def greedy(fixed, moving, init, threads, radius):
     """greedy: affine, then deformable, both with local NCC; thin stacks on cubes, as large as the voxels."""
     from picsl_greedy import Greedy3D
 
     started = time.perf_counter()
     images = {"fix": fixed, "mov": moving}
     if fixed.spacing.max() >= THIN * fixed.spacing.min():
-        cubes_mm = cubes_mm or float(np.cbrt(fixed.spacing.prod()))
+        cubes_mm = float(np.cbrt(fixed.spacing.prod()))
         images = {name: on_cubes(volume, cubes_mm) for name, volume in images.items()}
     images = {name: to_itk(volume.array, volume.affine) for name, volume in images.items()}
     tool = Greedy3D()
@@ -70,13 +69,6 @@ def greedy_commands(fixed, moving, affine, warp, radius, init, threads):
     # -wp 0: greedy would round the warp to tenths of a voxel, and that folds.
     common = f"-V 0 -threads {threads} -m NCC {radius}x{radius}x{radius} -i {fixed} {moving} -n 100x50x10 -wp 0"
     return f"{common} -a -dof 12 {start} -o {affine}", f"{common} -it {affine} -o {warp}"
-
-
-def greedy_file_commands(fixed, moving, folder, radius, init, threads):
-    """The command lines that take greedy from two image files to affine, warp and warped image in a folder."""
-    affine, warp, warped = (folder / name for name in ("affine.mat", "warp.nii.gz", "warped.nii.gz"))
-    reslice = f"-V 0 -threads {threads} -rf {fixed} -rm {moving} {warped} -r {warp} {affine}"
-    return [*greedy_commands(fixed, moving, affine, warp, radius, init, threads), reslice]
 
 
 def on_cubes(volume, side_mm):
@@ -212,6 +204,13 @@ def _itk_place(volume):
     return affine[:3, 3].tolist(), volume.spacing.tolist(), affine[:3, :3] / volume.spacing
 
 
+def read_displacement(file: Path) -> np.ndarray:
+    """The displacement `(i, j, k, 3)`, RAS+ mm, in a file that a tool of ITK wrote."""
+    import SimpleITK as sitk
+
+    return _from_sitk(sitk.ReadImage(str(file)))
+
+
 def _from_sitk(image):
     """The displacement `(i, j, k, 3)` of a SimpleITK vector image, RAS+ mm."""
     import SimpleITK as sitk
@@ -266,18 +265,3 @@ BASELINES = {
         "of 50 steps on matched histograms",
     ),
 }
-
-
-def check_baselines(names):
-    """Refuses names of tools that are not known or not installed.
-
-    Raises:
-        UserError: If there is one.
-    """
-    for name in names:
-        if name not in BASELINES:
-            raise UserError(f"--baselines {name}: choose {', '.join(BASELINES)}")
-        if importlib.util.find_spec(BASELINES[name].module) is None:
-            raise UserError(
-                f"--baselines {name}: {BASELINES[name].package} is not installed; try pip install 'tfreg[bench]'"
-            )

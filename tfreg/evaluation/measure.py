@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import resource
+import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from tfreg.errors import UserError
 from tfreg.evaluation.baselines import BASELINES
+from tfreg.evaluation.commands import COMMANDS
 from tfreg.evaluation.methods import Method
 from tfreg.evaluation.round_trip import round_trip
 from tfreg.evaluation.row import Row
@@ -122,6 +124,12 @@ def _measured(task, resources):
         images = (image.with_array(filled(image.array)[0]) for image in (pair.fixed, pair.moving))
         displacement_mm, seconds = BASELINES[method.name].register(*images, method.options.init, resources.threads)
         values = {"seconds": seconds}
+    elif method.kind == "command":
+        with tempfile.TemporaryDirectory() as folder:
+            displacement_mm, seconds, peak_mb = COMMANDS[method.name].run(
+                task.pair, Path(folder), method.options.init, resources.threads
+            )
+        values = {"seconds": seconds, "own_peak_mb": round(peak_mb)}
     elif method.kind == "headers":
         displacement_mm, values = np.zeros((*pair.fixed.shape, 3), np.float32), {}
     else:

@@ -1,16 +1,20 @@
 """The methods of registering a pair that `tfreg evaluate` compares."""
 
 import importlib.metadata
+import importlib.util
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from tfreg.config import EvaluationOptions, RegistrationOptions
 from tfreg.errors import UserError
-from tfreg.evaluation.baselines import BASELINES, check_baselines
+from tfreg.evaluation.baselines import BASELINES
+from tfreg.evaluation.commands import COMMANDS
 from tfreg.io.digests import file_digest
 from tfreg.registration.trained_run import find_run
 
 PARTS = {"linear": "linear part only", "deformable": "deformable part only", "both": "both parts"}
+TOOLS = BASELINES | COMMANDS
 HEADERS, INITIAL, OBSERVERS, REFINED = "headers", "initial", "inter-observer", "refined"
 
 
@@ -19,7 +23,8 @@ class Definition:
     """What must be the same for two results to be of one method; where the model lies is not.
 
     Args:
-        kind: "headers", "initial", "tfreg", "baseline", or "observers" for the distance between two people's landmarks.
+        kind: "headers", "initial", "tfreg", "baseline", "command" for a whole one, or "observers" for
+            the distance between two people's landmarks.
         options: Of tfreg's own, without `init`, which all methods share; else None.
         model_sha256, config_sha256: Of the model's file and of the config beside it, or None.
         version: Of a baseline's package, or None.
@@ -69,8 +74,8 @@ class Method:
 
     def settings(self) -> str:
         """One line for people."""
-        if self.kind == "baseline":
-            return f"{BASELINES[self.name].settings} ({BASELINES[self.name].package} {self.version})"
+        if self.kind in ("baseline", "command"):
+            return f"{TOOLS[self.name].settings} ({TOOLS[self.name].package} {self.version})"
         if self.kind == "headers":
             return "no registration, the scanner coordinates as they are"
         if self.kind == "initial":
@@ -118,8 +123,8 @@ def plan_methods(options: EvaluationOptions) -> list[Method]:
     if options.refines_from_nothing:
         methods += _refined(REFINED, plain, options)
     for name in tools:
-        version = importlib.metadata.version(BASELINES[name].package)
-        methods.append(Method(name, "baseline", plain, version=version))
+        version = importlib.metadata.version(TOOLS[name].package)
+        methods.append(Method(name, "command" if name in COMMANDS else "baseline", plain, version=version))
     names = [method.name for method in methods]
     for name in names:
         if names.count(name) > 1:
@@ -129,6 +134,21 @@ def plan_methods(options: EvaluationOptions) -> list[Method]:
     if {HEADERS, INITIAL}.issuperset(names) and not options.models:
         raise UserError("nothing to evaluate; give --model RUN, --refine or --baselines syn,greedy")
     return methods
+
+
+def check_baselines(names: Iterable[str]) -> None:
+    """Refuses names of tools that are not known or not installed.
+
+    Raises:
+        UserError: If there is one.
+    """
+    for name in names:
+        if name not in TOOLS:
+            raise UserError(f"--baselines {name}: choose {', '.join([*TOOLS, HEADERS])}")
+        if importlib.util.find_spec(TOOLS[name].module) is None:
+            raise UserError(
+                f"--baselines {name}: {TOOLS[name].package} is not installed; try pip install 'tfreg[bench]'"
+            )
 
 
 def reference_of(methods: list[Method], name: str | None = None) -> str:
