@@ -37,7 +37,7 @@ TABLE["registration"] = (
 TABLE["evaluation"] = (*TABLE["registration"], "registration")
 TABLE["classification"] = (*TABLE["registration"], "registration", "models")
 TABLE["tuning"] = (*TABLE["registration"], "registration", "training")
-TABLE["serving"] = (*FOLDERS, "registration", "models", "layers", "ops")
+TABLE["serving"] = (*FOLDERS, "registration", "preprocessing", "transforms", "models", "layers", "ops")
 TABLE["cli"] = tuple(TABLE)
 # Packages that only some parts may import, at the top of a file or anywhere.
 ALLOWED = {

@@ -5,7 +5,8 @@ from concurrent import futures
 import grpc
 import pytest
 
-from tfreg.serving.client.channel import Patience, Refusal, call, is_loopback, open_channel
+from tfreg.config import RequestOptions
+from tfreg.serving.client.channel import Refusal, call, is_loopback, open_channel
 
 PROXY = "http://someone:secret@127.0.0.1:9"  # where nothing listens
 VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy", "no_grpc_proxy", "no_proxy")
@@ -34,7 +35,7 @@ def port():
 
 def echo(address, seconds=5.0):
     with open_channel(address) as channel:
-        return call(channel.unary_unary("/echo/Echo"), b"data", address, Patience(seconds, retries=0))
+        return call(channel.unary_unary("/echo/Echo"), b"data", address, RequestOptions(timeout=seconds, retries=0))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
@@ -45,10 +46,10 @@ def test_this_machine_is_reached_without_a_proxy(proxy, port, host):
 def test_a_proxy_that_is_in_the_way_is_named_and_its_password_is_not(proxy):
     with pytest.raises(Refusal) as caught:
         echo("192.0.2.1:8500")
-    told = str(caught.value)
-    assert f"{proxy} is set, by which the call goes through a proxy unless no_proxy lists 192.0.2.1" in told
-    assert "secret" not in told
-    assert "\n" not in told
+    text = str(caught.value)
+    assert f"{proxy} is set, by which the call goes through a proxy unless no_proxy lists 192.0.2.1" in text
+    assert "secret" not in text
+    assert "\n" not in text
 
 
 def test_a_host_that_is_exempt_has_no_proxy_to_blame(proxy, monkeypatch):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tfreg.config import dump_config, parse_config
+from tfreg.config import ExportOptions, checked, dump_config, parse_config
 from tfreg.errors import UserError, WorkError
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.transform import Transform
@@ -24,6 +24,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tfreg.registration.trained_run import load_run
+from tfreg.serving.protocol.export_manifest import ExportedModel, ExportManifest, ModelManifest
 from tfreg.serving.saved_model import export as module
 from tfreg.serving.saved_model.checks import check_operations, difference_in_fresh_process
 from tfreg.serving.saved_model.export import claimed_version, export_run, next_version
@@ -61,7 +62,7 @@ def exported(tmp_path_factory, perturb):
         perturb(model, np.random.default_rng(4), 0.05)
         model.save(run / "model.keras")
         (run / "config.yaml").write_text(dump_config(config))
-        path, manifest = export_run(run, folder / "models" / name, max_voxels=50_000)
+        path, manifest = export_run(run, folder / "models" / name, ExportOptions(max_voxels=50_000))
         found[name] = (load_run(run), path, manifest, tf.saved_model.load(path).signatures)
     return found
 
@@ -151,17 +152,30 @@ def test_a_label_that_is_not_reached_is_background(exported):
     assert (found["labels"] == 0).all()
 
 
+def said_by(signatures):
+    """What a model answers to `config`, nested dictionaries."""
+    return json.loads(signatures["config"](key=tf.constant(["x"]))["config"].numpy()[0])
+
+
+def test_what_an_earlier_version_exported_is_understood():
+    path = Path(__file__).parents[1] / "goldens" / "export" / "1"
+    manifest = ExportManifest.read(path / "assets.extra" / "tfreg.json")
+    answered = ModelManifest.parse(said_by(tf.saved_model.load(path).signatures), "the answer")
+    assert {name: getattr(manifest, name) for name in ModelManifest.model_fields} == dict(answered)
+    assert set(loaded_model.load(path, 1).signatures) >= set(manifest.signatures)
+
+
 def test_a_client_learns_what_it_must_know(exported):
     run, path, manifest, signatures = exported["both"]
-    told = json.loads(signatures["config"](key=tf.constant(["x"]))["config"].numpy()[0])
-    assert told["config"] == run.config.model_dump(mode="json")
-    assert told["model"] == {"name": "both", "sha256": run.sha256, "version": 1}
-    assert told["max_voxels"] == 50_000
-    saved = json.loads((path / "assets.extra" / "tfreg.json").read_text())
-    assert saved == json.loads(json.dumps(manifest))
-    assert saved["signatures"] == list(NAMES)
-    assert "saved_model.pb" in saved["files"]
-    for name, digest in saved["files"].items():
+    answered = ModelManifest.parse(said_by(signatures), "the answer")
+    assert answered.config == run.config.model_dump(mode="json")
+    assert answered.model == ExportedModel("both", run.sha256, 1)
+    assert answered.max_voxels == 50_000
+    assert manifest == ExportManifest.read(path / "assets.extra" / "tfreg.json")
+    assert {name: getattr(manifest, name) for name in ModelManifest.model_fields} == dict(answered)
+    assert manifest.signatures == NAMES
+    assert "saved_model.pb" in manifest.files
+    for name, digest in manifest.files.items():
         assert hashlib.sha256((path / name).read_bytes()).hexdigest() == digest
 
 
@@ -284,8 +298,8 @@ def test_the_graph_holds_what_a_stock_server_runs(exported):
         operations = check_operations(path)
         assert "Conv3D" in operations
         assert "SpaceToBatchND" in operations
-        assert manifest["portable"]
-        assert max(manifest["largest_difference"].values()) < 1e-4
+        assert manifest.portable
+        assert max(manifest.largest_difference.values()) < 1e-4
 
 
 def test_python_functions_and_forced_compilation_are_refused(tmp_path):
@@ -303,8 +317,8 @@ def test_python_functions_and_forced_compilation_are_refused(tmp_path):
 
 def test_onednn_keeps_the_native_convolution_where_there_is_one(exported, tmp_path, monkeypatch):
     run = exported["linear"][1].parents[2] / "runs" / "linear"  # exported quickest, with the same dilations
-    path, manifest = export_run(run, tmp_path / "m", onednn=True)
-    assert not manifest["portable"]
+    path, manifest = export_run(run, tmp_path / "m", ExportOptions(onednn=True))
+    assert not manifest.portable
     assert "SpaceToBatchND" not in check_operations(path)
     assert loaded_model.load(path, 1).version == 1
     monkeypatch.setattr(loaded_model, "_dilates_natively", lambda: False)
@@ -313,12 +327,12 @@ def test_onednn_keeps_the_native_convolution_where_there_is_one(exported, tmp_pa
     assert loaded_model.load(exported["linear"][1], 1).version == 1  # the portable one
     monkeypatch.setattr(module, "dilates_natively", lambda: False)
     with pytest.raises(UserError, match="--onednn: TensorFlow does without oneDNN on this processor"):
-        export_run(run, tmp_path / "m", onednn=True)
+        export_run(run, tmp_path / "m", ExportOptions(onednn=True))
 
 
 def test_warm_up_requests_can_be_answered(exported):
     _, path, manifest, signatures = exported["both"]
-    assert manifest["warm_up_shapes"] == [[10, 12, 8]]
+    assert manifest.warm_up_shapes == ((10, 12, 8),)
     records = list(tf.data.TFRecordDataset(str(path / "assets.extra" / "tf_serving_warmup_requests")))
     (log,) = (prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in records)
     request = log.predict_log.request
@@ -379,7 +393,7 @@ def test_every_signature_and_the_warm_up_are_proved(exported, tmp_path):
     _, path, manifest, _ = exported["both"]
     names = {"warped", "displacement", "linear", "logits"}
     names |= {f"int16 {name}" for name in names} | {"warp image", "warp labels", "config config"}
-    assert set(manifest["largest_difference"]) == names
+    assert set(manifest.largest_difference) == names
     copy = shutil.copytree(path, tmp_path / "7")
     write_warm_up(copy, "tfreg", [(50, 50, 50)])
     inputs = {name: np.zeros((1, 6, 6, 6, 1), np.float32) for name in ("fixed", "moving")}
@@ -432,20 +446,18 @@ def test_a_model_that_does_not_run_elsewhere_is_refused(exported, tmp_path):
 def test_bad_options_get_one_line(exported, tmp_path):
     run = exported["both"][1].parents[2] / "runs" / "both"
     for options, text in (
-        ({"shapes": [(3, 0, 4)]}, "--shape .*: give a positive number"),
-        ({"shapes": [(3, 4)]}, "--shape"),
+        ({"shape": [(3, 0, 4)]}, "--shape .*: give a positive number"),
+        ({"shape": [(3, 4)]}, "--shape"),
         ({"max_voxels": 0}, "--max-voxels 0: give a positive number"),
         ({"max_voxels": "many"}, "--max-voxels many: give a whole number"),
         ({"max_voxels": 2.5}, r"--max-voxels 2\.5: give a whole number"),
-        ({"threads": 0}, "--threads 0: give a positive number"),
-        ({"device": "cuda"}, "--device cuda: choose cpu or gpu"),
-        ({"shapes": [(40, 30, 20)], "max_voxels": 20_000}, "--max-voxels 20000: --shape 40x30x20 needs 24000"),
+        ({"shape": [(40, 30, 20)], "max_voxels": 20_000}, "--max-voxels 20000: --shape 40x30x20 needs 24000"),
         ({"max_voxels": 900}, "--max-voxels 900: the network grid of 10x12x8 voxels in config.yaml needs 960"),
-        ({"shapes": [(8, 8, 8)], "max_voxels": 900}, "--max-voxels 900: the network grid of 10x12x8"),
+        ({"shape": [(8, 8, 8)], "max_voxels": 900}, "--max-voxels 900: the network grid of 10x12x8"),
         ({"max_voxels": 10_000}, "--max-voxels 10000: the check of every export needs 13440"),
     ):
         with pytest.raises(UserError, match=text) as caught:
-            export_run(run, tmp_path, **options)
+            export_run(run, tmp_path, checked(ExportOptions, **options))
         assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UserError, match="holds no trained model"):

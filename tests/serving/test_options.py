@@ -8,8 +8,9 @@ import sys
 import pytest
 
 from tfreg import cli
+from tfreg.config import ServerOptions
 from tfreg.errors import UserError
-from tfreg.serving.server.options import ServerOptions
+from tfreg.serving.server.options import check_server
 
 
 @pytest.fixture
@@ -80,11 +81,12 @@ def test_a_port_in_use_is_refused(run):
 
 
 def test_other_hosts_are_possible_when_told(tmp_path):
-    ServerOptions(tmp_path, host="0.0.0.0", port=0, insecure_any_host=True).check()
-    ServerOptions(tmp_path, host="localhost", port=0).check()
-    assert ServerOptions(tmp_path, host="::1").address(8500) == "[::1]:8500"
+    given = {"model_base_path": tmp_path, "port": 0}
+    check_server(ServerOptions(host="0.0.0.0", insecure_any_host=True, **given))
+    check_server(ServerOptions(host="localhost", **given))
+    assert ServerOptions(host="::1", **given).address(8500) == "[::1]:8500"
     with pytest.raises(UserError, match="without TLS"):
-        ServerOptions(tmp_path, host="0.0.0.0", port=0).check()
+        check_server(ServerOptions(host="0.0.0.0", **given))
 
 
 def test_refusals_load_nothing_heavy(tmp_path):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tfreg import cli
-from tfreg.config import dump_config, parse_config
+from tfreg.config import RequestOptions, checked, dump_config, parse_config
 from tfreg.errors import UserError
 
 if keras.backend.backend() != "tensorflow":
@@ -28,7 +28,7 @@ from pairs import registered_files
 from tfreg.io.formats import read_volume
 from tfreg.io.transform_archive import load_transform
 from tfreg.registration.trained_run import load_run
-from tfreg.serving.client.channel import Certificates, Patience, Refusal
+from tfreg.serving.client.channel import Refusal, credentials_of
 from tfreg.serving.client.client import Client
 from tfreg.serving.saved_model.export import export_run
 from tfreg.training.build_model import build_model
@@ -36,7 +36,7 @@ from tfreg.volumes.volume import Volume
 
 COMMAND = str(Path(sys.executable).with_name("tfreg"))
 MODEL = {"encoder_filters": [4, 6], "encoder_dilations": [1, 3], "squeeze_ratio": 4, "decoder_filters": [5]}
-IMPATIENT = Patience(timeout_seconds=20, retries=0)
+IMPATIENT = {"timeout": 20, "retries": 0}
 
 
 def write_run(folder, perturb, seed=4, spacing=8):
@@ -161,13 +161,13 @@ def test_over_mutual_tls_too(models, start_server, certificates, lungs, local, r
     assert done.returncode == 0, done.stderr
     check_same(tmp_path / "out", local)
     for words in ((), ("--tls-ca", certificates / "ca.pem"), mine):  # no TLS, no own certificate, no known authority
-        told = refused(server, lungs, tmp_path / "other", *words, "--retries", "1", "--timeout", "10")
+        line = refused(server, lungs, tmp_path / "other", *words, "--retries", "1", "--timeout", "10")
         assert "no server answers" in told
         assert not (tmp_path / "other").exists()
 
 
 def test_whole_numbers_are_nearly_as_good(server, lungs, local, tmp_path):
-    with Client(server.address, encoding="int16") as client:
+    with Client(server.address, RequestOptions(encoding="int16")) as client:
         registered_files(**lungs, out=tmp_path / "out", model=client.open)
     report = check_same(tmp_path / "out", local, tolerance_voxels=0.05)
     assert report["model"]["encoding"] == "int16"
@@ -204,7 +204,8 @@ def test_a_large_pair_goes_through(server):
 
 def test_a_message_limit_that_is_too_small_is_told(server):
     pair = {name: np.zeros((1, 64, 64, 64, 1), np.float32) for name in ("fixed", "moving")}
-    with Client(server.address, max_message_mb=1) as client, pytest.raises(Refusal, match="a message is too large"):
+    options = RequestOptions(max_message_mb=1)
+    with Client(server.address, options) as client, pytest.raises(Refusal, match="a message is too large"):
         client.predict(pair)
 
 
@@ -223,32 +224,45 @@ def test_an_answer_that_is_too_large_is_computed_once(another):
 
 def test_the_servers_own_words_are_told(server):
     pair = {name: np.full((1, 8, 8, 8, 1), np.nan, np.float32) for name in ("fixed", "moving")}
-    with Client(server.address, patience=IMPATIENT) as client:
+    with Client(server.address, RequestOptions(**IMPATIENT)) as client:
         with pytest.raises(Refusal, match=r"the server refuses: .*fixed holds values that are not finite") as caught:
             client.predict(pair)
         assert caught.value.code == grpc.StatusCode.INVALID_ARGUMENT
         assert "\n" not in str(caught.value)
-    with Client(server.address, model_name="other", patience=IMPATIENT) as client:
+    with Client(server.address, RequestOptions(model_name="other", **IMPATIENT)) as client:
         with pytest.raises(Refusal, match="Servable not found for request: Latest") as caught:
             client.open()
         assert caught.value.code == grpc.StatusCode.NOT_FOUND
 
 
+# What an export of a model with the default config says of itself.
+MANIFEST = {
+    "model": {"name": "m", "sha256": "0", "version": 3},
+    "config": {},
+    "versions": {},
+    "signatures": ["serving_default", "int16", "config"],
+    "max_voxels": 1000,
+    "portable": True,
+    "warm_up_shapes": [],
+    "metrics": None,
+}
+
+
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("said", "words"),
     [
         ("{}", "does not say how it was trained; serve what"),
         ("", "does not say how it was trained; serve what"),
-        ('{"model": {"name": "m"}, "config": {}}', "does not say how it was trained; serve what"),
-        ('{"model": {"name": "m", "sha256": "0"}, "config": {"seeds": 1}}', "unknown key `seeds`.*is `seed` meant"),
-        ('{"model": {"name": "m", "sha256": "0"}, "config": {}}', "gives no logits for this pair"),
+        (json.dumps(MANIFEST | {"model": {"name": "m"}}), "does not say how it was trained; serve what"),
+        (json.dumps(MANIFEST | {"config": {"seeds": 1}}), "unknown key `seeds`.*is `seed` meant"),
+        (json.dumps(MANIFEST), "gives no logits for this pair"),
     ],
 )
-def test_a_server_that_tells_half_is_no_identity(rng, monkeypatch, told, words):
+def test_a_server_that_tells_half_is_no_identity(rng, monkeypatch, said, words):
     """It answers with the linear part alone, and says of itself what is given here."""
 
     def predict(client, inputs, signature="serving_default", outputs=(), version=None):
-        both = {"config": np.array([told.encode()]), "linear": np.eye(3, 4, dtype=np.float32)[None]}
+        both = {"config": np.array([said.encode()]), "linear": np.eye(3, 4, dtype=np.float32)[None]}
         return {name: both[name] for name in (("config",) if signature == "config" else ("linear",))}, 3
 
     image = Volume(rng.random((12, 10, 8)).astype(np.float32), np.diag([2.0, 3, 4, 1]))
@@ -263,16 +277,16 @@ def test_a_server_that_tells_half_is_no_identity(rng, monkeypatch, told, words):
     ("make", "words"),
     [
         (
-            lambda: Client("127.0.0.1:9", encoding="int8"),
+            lambda: checked(RequestOptions, encoding="int8"),
             "--encoding int8: choose float32 or int16 .is `int16` meant",
         ),
-        (lambda: Client("127.0.0.1:9", max_message_mb=4096), "--max-message-mb 4096: give a number of at most 2047"),
-        (lambda: Client("127.0.0.1:9", max_message_mb="big"), "--max-message-mb big: give a whole number"),
+        (lambda: checked(RequestOptions, max_message_mb=4096), "--max-message-mb 4096: give a number of at most 2047"),
+        (lambda: checked(RequestOptions, max_message_mb="big"), "--max-message-mb big: give a whole number"),
         (lambda: Client(8500), "--address 8500: give HOST:PORT"),
-        (lambda: Patience(timeout_seconds=0), "--timeout 0: give a positive number"),
-        (lambda: Patience(timeout_seconds=np.nan), "--timeout nan: give a finite number"),
-        (lambda: Patience(retries=-1), "--retries -1: give a number of at least 0"),
-        (lambda: Patience(retries=1.5), r"--retries 1\.5: give a whole number"),
+        (lambda: checked(RequestOptions, timeout=0), "--timeout 0: give a positive number"),
+        (lambda: checked(RequestOptions, timeout=np.nan), "--timeout nan: give a finite number"),
+        (lambda: checked(RequestOptions, retries=-1), "--retries -1: give a number of at least 0"),
+        (lambda: checked(RequestOptions, retries=1.5), r"--retries 1\.5: give a whole number"),
     ],
 )
 def test_options_of_a_client(make, words):
@@ -282,7 +296,7 @@ def test_options_of_a_client(make, words):
 
 def test_another_kind_of_model_is_refused(another):
     with (
-        Client(another.address, patience=IMPATIENT) as client,
+        Client(another.address, RequestOptions(**IMPATIENT)) as client,
         pytest.raises(UserError, match="model tfreg lacks the signature config, int16; serve what `tfreg export`"),
     ):
         client.open()
@@ -310,13 +324,13 @@ def test_nobody_there(lungs, tmp_path):
         (["--encoding", "int8"], "--encoding int8: choose float32 or int16"),
         (["--tls-key", "key.pem"], "--tls-certificate and --tls-key belong together"),
         (["--tls-ca", "nowhere.pem"], "nowhere.pem: cannot be read"),
-        (["--transform", "rigid"], "--transform rigid: choose linear"),
+        (["--transform", "rigid"], "--parts rigid: choose linear"),
     ],
 )
 def test_bad_options_get_one_line(server, lungs, refused, tmp_path, options, text):
-    told = refused(server, lungs, tmp_path / "out", *options)
-    assert text in told
-    assert len(told.splitlines()) == 1
+    line = refused(server, lungs, tmp_path / "out", *options)
+    assert text in line
+    assert len(line.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -325,7 +339,7 @@ def test_a_server_that_comes_back_is_found_again(models, start_server):
     first = start_server(models)
     pair = {name: np.eye(10, dtype=np.float32)[None, :8, None, :, None].repeat(9, 2) for name in ("fixed", "moving")}
     port = first.address.rpartition(":")[2]
-    with Client(first.address, patience=Patience(timeout_seconds=150, retries=60)) as client:
+    with Client(first.address, RequestOptions(timeout=150, retries=60)) as client:
         client.predict(pair)
         first.process.send_signal(signal.SIGKILL)
         first.process.wait()
@@ -370,6 +384,6 @@ def test_a_version_replaced_meanwhile(models, perturb, start_server, lungs, tmp_
 
 
 def test_certificates_are_pairs(tmp_path):
-    assert Certificates().credentials() is None
+    assert credentials_of(RequestOptions()) is None
     (tmp_path / "ca.pem").write_text("no certificate")
-    assert Certificates(authority=tmp_path / "ca.pem").credentials() is not None
+    assert credentials_of(RequestOptions(tls_ca=tmp_path / "ca.pem")) is not None

@@ -6,8 +6,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
+from tfreg.config import ServerOptions
 from tfreg.errors import UserError
-from tfreg.serving.server.options import ServerOptions
+from tfreg.serving.server.options import check_server
 
 
 def options_of(certificates, *more):
@@ -29,7 +30,7 @@ def health(server, credentials):
 def test_tls(certificates, start_server, base_path):
     """With it, other machines might connect too."""
     options = {"tls_certificate": certificates / "server.pem", "tls_key": certificates / "server.key"}
-    ServerOptions(base_path, host="0.0.0.0", port=0, **options).check()
+    check_server(ServerOptions(model_base_path=base_path, host="0.0.0.0", port=0, **options))
     server = start_server(base_path, *options_of(certificates))
     assert health(server, credentials(certificates)) == health_pb2.HealthCheckResponse.SERVING
     for wrong in (credentials(certificates, ca="other"), None):
@@ -52,18 +53,19 @@ def test_mutual_tls(certificates, start_server, base_path):
 def test_a_key_of_another_certificate_is_refused(certificates, tmp_path):
     server, key = certificates / "server.pem", certificates / "client.key"
     with pytest.raises(UserError, match="are not a certificate and its key"):
-        ServerOptions(tmp_path, port=0, tls_certificate=server, tls_key=key).check()
+        check_server(ServerOptions(model_base_path=tmp_path, port=0, tls_certificate=server, tls_key=key))
 
 
 def test_a_client_ca_without_a_certificate_is_refused(certificates, tmp_path):
+    options = ServerOptions(
+        model_base_path=tmp_path,
+        port=0,
+        tls_certificate=certificates / "server.pem",
+        tls_key=certificates / "server.key",
+        tls_client_ca=certificates / "names.txt",
+    )
     with pytest.raises(UserError, match=r"names\.txt: holds no certificate; give a PEM file"):
-        ServerOptions(
-            tmp_path,
-            port=0,
-            tls_certificate=certificates / "server.pem",
-            tls_key=certificates / "server.key",
-            tls_client_ca=certificates / "names.txt",
-        ).check()
+        check_server(options)
 
 
 def test_a_key_with_a_password_is_refused(certificates, tmp_path):
@@ -80,5 +82,7 @@ def test_a_key_with_a_password_is_refused(certificates, tmp_path):
         locked,
     ]
     subprocess.run(command, check=True, capture_output=True)
+    certificate = certificates / "server.pem"
+    options = ServerOptions(model_base_path=tmp_path, port=0, tls_certificate=certificate, tls_key=locked)
     with pytest.raises(UserError, match="the key without a password"):
-        ServerOptions(tmp_path, port=0, tls_certificate=certificates / "server.pem", tls_key=locked).check()
+        check_server(options)

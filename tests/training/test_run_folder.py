@@ -9,8 +9,8 @@ from tfreg.config import dump_config, load_written_config, parse_config
 from tfreg.errors import InputWarning, UserError
 from tfreg.io.digests import file_digest
 from tfreg.io.tables.manifest import PairFiles
+from tfreg.io.training_report import TrainingReport
 from tfreg.training.run_folder import TrainingInputs, check_inputs, check_run, start_run
-from tfreg.training.run_report import TrainingReport
 
 CONFIG = parse_config({})
 

@@ -15,13 +15,14 @@ from tfreg.errors import InputWarning, UserError, WorkError
 from tfreg.io.digests import voxels_digest
 from tfreg.io.formats import read_volume
 from tfreg.io.tables.manifest import read_subjects, write_subjects
+from tfreg.io.training_report import TrainingReport
 from tfreg.metrics.overlap import dice_by_label
 from tfreg.preprocessing.aligned_pair import labels_onto_network_grid, prepare_pair
 from tfreg.registration.trained_run import load_run
 from tfreg.training.build_model import build_model
 from tfreg.training.pair_dataset import PairDataset
 from tfreg.training.run_folder import check_inputs
-from tfreg.training.run_report import TrainingReport, read_history
+from tfreg.training.run_report import read_history
 from tfreg.training.splits import pairs_by_split
 from tfreg.training.train import train
 

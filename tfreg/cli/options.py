@@ -24,6 +24,8 @@ Background = Annotated[
 ]
 # What a command of one process takes of the machine.
 Machine = Annotated[Processing, Fields(without=("workers",))]
+# The same of a command in which nothing is random, or whose seed is another option's.
+SeedlessMachine = Annotated[Processing, Fields(without=("workers", "seed"))]
 # How one pair is registered; where it begins is told with the pair.
 Registering = Annotated[RegistrationOptions, Fields(without=("init",), flags={"parts": ("--parts", "--transform")})]
 

@@ -15,15 +15,14 @@ from tfreg.config.classification import (
 from tfreg.config.evaluation import EvaluationOptions
 from tfreg.config.files import config_with, dump_config, load_config, load_written_config, parse_config, parse_section
 from tfreg.config.options import (
-    ExportOptions,
     Processing,
-    RequestOptions,
     checked,
 )
 from tfreg.config.refinement import PRESETS, Refinement, refinement_settings
 from tfreg.config.registration import RegistrationOptions
 from tfreg.config.search import DEFAULT_SEARCH, DrawOptions, SearchRange, SearchSpace, TuningOptions
 from tfreg.config.sections import SIMILARITIES
+from tfreg.config.serving import ExportOptions, RequestOptions, ServerOptions
 from tfreg.config.simulation import SimulationOptions
 from tfreg.config.training_run import (
     Augmentation,
@@ -64,6 +63,7 @@ __all__ = [
     "ResidualGrid",
     "SearchRange",
     "SearchSpace",
+    "ServerOptions",
     "SimulationOptions",
     "SubjectOptions",
     "Training",

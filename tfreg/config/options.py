@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from tfreg.config.sections import AnySection, Count, Positive, Section, not_a_truth_value
+from tfreg.config.sections import AnySection, Count, Section, not_a_truth_value
 from tfreg.errors import UserError
 from tfreg.spelling import is_meant
 
@@ -37,9 +37,6 @@ def words(*choices: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-Megabytes = Annotated[int, Field(gt=0, le=2047), BeforeValidator(not_a_truth_value)]  # gRPC counts bytes in 31 bits
-
-
 class Processing(Section):
     """What a command may use of the machine, and its seed."""
 
@@ -51,23 +48,6 @@ class Processing(Section):
         None, description="cpu or gpu; without it, what is there."
     )
     workers: Count = Field(1, description="Processes side by side.")
-
-
-class ExportOptions(Processing):
-    """What an exported model is ready for."""
-
-    shape: tuple[tuple[Count, Count, Count], ...] = ()
-    onednn: bool = False
-    max_voxels: Count
-
-
-class RequestOptions(Section):
-    """How a server is asked."""
-
-    encoding: Annotated[str, words("float32", "int16")] = "float32"
-    max_message_mb: Megabytes = 1024
-    timeout: Positive = 300.0  # s
-    retries: Annotated[int, Field(ge=0), BeforeValidator(not_a_truth_value)] = 10
 
 
 def checked(section: type[AnySection], **values: Any) -> AnySection:

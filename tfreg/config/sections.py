@@ -56,7 +56,9 @@ class Section(BaseModel):
     A number may come as text, because YAML takes 1e-5, without a point, for text.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, str_strip_whitespace=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, str_strip_whitespace=True, protected_namespaces=()
+    )
 
 
 # What a function makes of the class that it is given.

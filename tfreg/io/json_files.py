@@ -66,7 +66,7 @@ class Record(BaseModel):
         format: The format of the file.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
     FORMAT: ClassVar[int] = 1
     KIND: ClassVar[str] = ""
     CURE: ClassVar[str] = "make it again with this version"

@@ -13,7 +13,7 @@ from tfreg.io.folders.result_folder import Kind, claim_folder
 from tfreg.io.folders.workspace import Workspace, differing
 from tfreg.io.json_files import Record
 from tfreg.io.tables.manifest import PairFiles
-from tfreg.training.run_report import REPORT, TrainingReport
+from tfreg.io.training_report import REPORT, TrainingReport
 
 CONFIG, INPUTS = "config.yaml", "inputs.json"
 # The config tells a run, so it is written last.

@@ -1,4 +1,4 @@
-"""What a run says of its training: its history, epoch by epoch, and its report."""
+"""A run's history, epoch by epoch, and the report that is made of it."""
 
 import csv
 import math
@@ -6,56 +6,21 @@ import resource
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from tfreg.config import Config
 from tfreg.errors import UserError
 from tfreg.io.digests import file_digest
-from tfreg.io.json_files import Measured, Record
 from tfreg.io.tables.manifest import PairFiles
+from tfreg.io.training_report import TrainingReport
 from tfreg.runtime.resources import versions
 
 if TYPE_CHECKING:
     import keras
 
-HISTORY, MODEL, LAST, REPORT = "history.csv", "model.keras", "last.keras", "report.json"
+HISTORY, MODEL, LAST = "history.csv", "model.keras", "last.keras"
 METRICS = {"val_loss": "val_loss", "val_dice": "val_displacement_dice"}
 FIRST_IS_BEST = "No epoch was better than the first; see history.csv, and lower training.learning_rate."
-
-
-class TrainingReport(Record):
-    """What a finished run's report.json says.
-
-    Args:
-        versions: Of tfreg and the packages that the result depends on.
-        seed: Of everything random.
-        parameters: How many weights the network has.
-        epochs: How many were trained.
-        best: The best epoch's columns of history.csv, with `epoch` from 0 on.
-        model_sha256: Of model.keras.
-        training_pairs, validation_pairs: How many.
-        seconds: Since the last resume.
-        cpu_seconds: Of the process, since the last resume.
-        peak_memory_gib: Of the process.
-        resumed_after_epoch: How many epochs were done before the last resume, or None.
-        warnings: One line each.
-    """
-
-    CURE: ClassVar[str] = "delete it, and the end of the training is done again"
-
-    versions: dict[str, str]
-    seed: int
-    parameters: int
-    epochs: int
-    best: dict[str, Measured]
-    model_sha256: str
-    training_pairs: int
-    validation_pairs: int
-    seconds: float
-    cpu_seconds: float
-    peak_memory_gib: float
-    resumed_after_epoch: int | None
-    warnings: tuple[str, ...]
 
 
 def read_history(run: Path, config: Config) -> tuple[list[dict[str, float]], dict[str, float]]:

@@ -12,13 +12,14 @@ from tfreg.errors import UserError, WorkError
 from tfreg.io.folders.folder_lock import locked_folder
 from tfreg.io.folders.whole_file import whole_file
 from tfreg.io.tables.training_people import TrainingPeople
+from tfreg.io.training_report import REPORT, TrainingReport
 from tfreg.runtime.keras_settings import own_keras_settings
 from tfreg.runtime.progress import NO_PROGRESS, Progress
 from tfreg.runtime.resources import Resources
 from tfreg.training.build_model import build_model, reads_once, strategy_of
 from tfreg.training.callbacks import training_callbacks
 from tfreg.training.run_folder import check_inputs, check_run, start_run
-from tfreg.training.run_report import LAST, MODEL, REPORT, TrainingReport, read_history, report_of
+from tfreg.training.run_report import LAST, MODEL, read_history, report_of
 from tfreg.training.splits import pairs_by_split
 from tfreg.training.volumes import label_values, read_volumes
 

@@ -15,13 +15,13 @@ from tfreg.io.folders.folder_lock import LOCK
 from tfreg.io.folders.whole_file import on_disk
 from tfreg.io.formats import read_points, read_volume
 from tfreg.io.tables.manifest import PairFiles
+from tfreg.io.training_report import TrainingReport
 from tfreg.metrics.landmarks import landmark_errors_mm
 from tfreg.preprocessing.aligned_pair import prepare_pair
 from tfreg.registration.trained_run import load_run
 from tfreg.runtime.native_output import STDERR, STDOUT, silenced
 from tfreg.runtime.processes import error_text
 from tfreg.runtime.resources import Resources
-from tfreg.training.run_report import TrainingReport
 from tfreg.training.splits import pairs_by_split
 from tfreg.training.train import train
 from tfreg.transforms.certificate import folding_fraction

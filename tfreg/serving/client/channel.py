@@ -4,23 +4,22 @@ import ipaddress
 import os
 import socket
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 
-from tfreg.config import RequestOptions, checked
+from tfreg.config import RequestOptions
 from tfreg.errors import UserError
 
 RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 4.0
-MEGABYTE = 2**20
 
 # What gRPC takes a proxy from, first of all, and what it exempts hosts by.
 PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 EXEMPTIONS = ("no_grpc_proxy", "no_proxy")
 
-# What went wrong, and what to do about it; of other codes the server's own text is told.
+# What went wrong, and what to do about it; of other codes the server's own text is given.
 CURES = {
     grpc.StatusCode.UNAVAILABLE: "no server answers; start one with `tfreg serve`, or check address and certificates",
     grpc.StatusCode.DEADLINE_EXCEEDED: "no answer in time; raise --timeout",
@@ -39,61 +38,21 @@ class Refusal(UserError):
         code: The `grpc.StatusCode`.
     """
 
-    def __init__(self, text, code):
+    def __init__(self, text: str, code: grpc.StatusCode) -> None:
         super().__init__(text)
         self.code = code
 
 
-@dataclass(frozen=True)
-class Certificates:
-    """Files in PEM: of the authority that signed the server's certificate, and the client's own for mTLS, or None."""
-
-    authority: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-
-    def credentials(self):
-        """What gRPC takes; None without any file.
-
-        Raises:
-            UserError: If a file cannot be read, or one of certificate and key is missing.
-        """
-        if (self.certificate is None) != (self.key is None):
-            raise UserError("--tls-certificate and --tls-key belong together; give both, or neither")
-        if self.authority is None and self.certificate is None:
-            return None
-        content = [None if path is None else _read(path) for path in (self.authority, self.key, self.certificate)]
-        return grpc.ssl_channel_credentials(*content)
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long a client tries.
-
-    Args:
-        timeout_seconds: For a whole call, pauses and repetitions included.
-        retries: How often a call is repeated that found no server, or one that is too busy.
-    """
-
-    timeout_seconds: float = 300.0
-    retries: int = 10
-
-    def __post_init__(self):
-        options = checked(RequestOptions, timeout=self.timeout_seconds, retries=self.retries)
-        object.__setattr__(self, "timeout_seconds", options.timeout)
-        object.__setattr__(self, "retries", options.retries)
-
-
-def open_channel(address, certificates=None, max_message_mb=1024):
+def open_channel(address: str, options: RequestOptions | None = None) -> grpc.Channel:
     """Opens a channel; nothing is sent yet. This machine itself is reached without a proxy.
 
     Args:
         address: HOST:PORT.
-        certificates: `Certificates`, or None for a connection in the clear.
-        max_message_mb: Largest answer and request. gRPC's own limit for answers is 4 MB, less than a field.
+        options: A `tfreg.config.RequestOptions`, or None for the defaults; without certificates the connection is in
+            the clear.
 
     Returns:
-        A `grpc.Channel`.
+        The channel.
 
     Raises:
         UserError: If the address is not HOST:PORT, or a certificate cannot be read.
@@ -101,27 +60,46 @@ def open_channel(address, certificates=None, max_message_mb=1024):
     host, separator, port = str(address).rpartition(":")
     if not separator or not host or not (port.isascii() and port.isdecimal()) or int(port) > 65535:
         raise UserError(f"--address {address}: give HOST:PORT, such as 127.0.0.1:8500")
-    options = [
+    options = options or RequestOptions()
+    settings = [
         ("grpc.enable_http_proxy", int(not is_loopback(host))),
-        ("grpc.max_receive_message_length", max_message_mb * MEGABYTE),
-        ("grpc.max_send_message_length", max_message_mb * MEGABYTE),
+        ("grpc.max_receive_message_length", options.max_bytes),
+        ("grpc.max_send_message_length", options.max_bytes),
         ("grpc.initial_reconnect_backoff_ms", int(1000 * FIRST_PAUSE_SECONDS)),
         ("grpc.max_reconnect_backoff_ms", int(1000 * LONGEST_PAUSE_SECONDS)),
     ]
-    credentials = None if certificates is None else certificates.credentials()
+    credentials = credentials_of(options)
     if credentials is None:
-        return grpc.insecure_channel(address, options)
-    return grpc.secure_channel(address, credentials, options)
+        return grpc.insecure_channel(address, settings)
+    return grpc.secure_channel(address, credentials, settings)
 
 
-def call(method, request, address, patience):
+def credentials_of(options: RequestOptions) -> grpc.ChannelCredentials | None:
+    """What gRPC takes for TLS.
+
+    Args:
+        options: With the files' paths, or none.
+
+    Returns:
+        Credentials; None where no file is named, for a connection in the clear.
+
+    Raises:
+        UserError: If a file cannot be read.
+    """
+    files = (options.tls_ca, options.tls_key, options.tls_certificate)
+    if not any(files):
+        return None
+    return grpc.ssl_channel_credentials(*(None if path is None else _read(path) for path in files))
+
+
+def call(method: grpc.UnaryUnaryMultiCallable, request: Any, address: str, options: RequestOptions) -> Any:
     """Calls a method of a stub, again where the server is away or busy.
 
     Args:
         method: The stub's method.
         request: Its message.
         address: What error messages call the server.
-        patience: A `Patience`.
+        options: How long it is tried.
 
     Returns:
         The answer.
@@ -129,8 +107,8 @@ def call(method, request, address, patience):
     Raises:
         Refusal: If there is no answer in the time, or the server refuses.
     """
-    deadline = time.monotonic() + patience.timeout_seconds
-    pause, left = FIRST_PAUSE_SECONDS, patience.retries
+    deadline = time.monotonic() + options.timeout
+    pause, left = FIRST_PAUSE_SECONDS, options.retries
     while True:
         try:
             return method(request, timeout=max(0.0, deadline - time.monotonic()))
@@ -144,7 +122,7 @@ def call(method, request, address, patience):
         pause, left = min(2 * pause, LONGEST_PAUSE_SECONDS), left - 1
 
 
-def refusal(error, address):
+def refusal(error: grpc.RpcError, address: str) -> Refusal:
     """The `Refusal` that a `grpc.RpcError` means."""
     code, details = error.code(), " ".join((error.details() or "").split())
     if "larger than max" in details:
@@ -156,7 +134,7 @@ def refusal(error, address):
     return Refusal(f"{address}: {text[:600]}", code)
 
 
-def is_loopback(host):
+def is_loopback(host: str) -> bool:
     """Whether a host is this machine itself, by its own name or address; names are looked up.
 
     Args:
@@ -164,10 +142,10 @@ def is_loopback(host):
     """
     host = host.strip("[]")
     try:
-        found = {entry[4][0].split("%")[0] for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+        addresses = {entry[4][0].split("%")[0] for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     except (OSError, UnicodeError):
         return False
-    return all(ipaddress.ip_address(address).is_loopback for address in found)
+    return all(ipaddress.ip_address(address).is_loopback for address in addresses)
 
 
 def _proxy_note(address):

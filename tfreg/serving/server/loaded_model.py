@@ -1,6 +1,5 @@
 """A SavedModel in memory, as TensorFlow itself loads it: no Keras, no layers of tfreg."""
 
-import json
 from hashlib import sha256
 
 import numpy as np
@@ -8,6 +7,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
+from tfreg.serving.protocol.export_manifest import MANIFEST, ExportManifest
 from tfreg.serving.saved_model.warm_up import FILE
 from tfreg.serving.server import prediction
 
@@ -50,8 +50,8 @@ class LoadedModel:
             {alias: array}.
         """
         tensors = {alias: tf.constant(array) for alias, array in inputs.items()}
-        found = self._module.signatures[signature_name](**tensors)
-        return {alias: np.asarray(found[alias]) for alias in outputs}
+        answer = self._module.signatures[signature_name](**tensors)
+        return {alias: np.asarray(answer[alias]) for alias in outputs}
 
 
 def load(path, version):
@@ -73,10 +73,9 @@ def load(path, version):
 
 def _check_whole(path):
     """Refuses an export of tfreg's of which a file has changed since: a lost byte of a weight would answer wrongly."""
-    manifest = path / "assets.extra/tfreg.json"
-    if not manifest.is_file():
+    if not (path / MANIFEST).is_file():
         return
-    for name, digest in json.loads(manifest.read_text(encoding="utf-8"))["files"].items():
+    for name, digest in ExportManifest.read(path / MANIFEST).files.items():
         # Who serves the model may choose its warm-up requests.
         if name != FILE and sha256((path / name).read_bytes()).hexdigest() != digest:
             raise ValueError(f"{name} is not as `tfreg export` wrote it; copy the version again")
@@ -92,10 +91,10 @@ def _serving_graph(path):
 
 def _signatures(graph):
     """{name: SignatureDef}, which do not hold on to the graph."""
-    found = meta_graph_pb2.MetaGraphDef()
+    copy = meta_graph_pb2.MetaGraphDef()
     for name, signature in graph.signature_def.items():
-        found.signature_def[name].CopyFrom(signature)
-    return dict(found.signature_def)
+        copy.signature_def[name].CopyFrom(signature)
+    return dict(copy.signature_def)
 
 
 def _dilates_natively():

@@ -9,25 +9,31 @@ import logging
 import os
 import time
 
+from tfreg.config import ServerOptions
 from tfreg.errors import UserError
 from tfreg.runtime.native_output import silenced
-from tfreg.runtime.resources import set_up_tensorflow
+from tfreg.runtime.resources import Resources, set_up_tensorflow
 from tfreg.serving.protocol.version_folders import VersionFolders
-from tfreg.serving.server.options import ServerOptions
+from tfreg.serving.server.options import check_server
 
 LOG = logging.getLogger("tfreg.serving")
 
 
-def serve(options: ServerOptions):
+def serve(options: ServerOptions, resources: Resources | None = None) -> None:
     """Serves until SIGTERM or SIGINT, then lets what is in flight finish.
 
     The first line on standard output is the address, once a model is loaded and the port is open;
     every request has one line on standard error.
 
+    Args:
+        options: A `tfreg.config.ServerOptions`.
+        resources: A `Resources`, of which threads and device count; None for the defaults.
+
     Raises:
-        UserError: If an option is not valid, there is no version to serve, or the port is taken.
+        UserError: If a server cannot be started with the options, there is no version to serve, or the port is taken.
     """
-    options.check()
+    resources = resources or Resources()
+    check_server(options)
     folders = VersionFolders(options.model_base_path)
     _poll(folders, options)
     polled = time.monotonic()
@@ -36,7 +42,7 @@ def serve(options: ServerOptions):
         from tfreg.serving.server.grpc_server import run
         from tfreg.serving.server.loaded_model import load
         from tfreg.serving.server.model_versions import ModelVersions
-    set_up_tensorflow(options.threads, options.device)
+    set_up_tensorflow(resources.threads, resources.device)
     _set_up_log()
     versions = ModelVersions(options.model_name, folders, load)
     _load_first(versions, options, polled)
@@ -47,10 +53,10 @@ def _poll(poller, options):
     """`poller.poll()`, of VersionFolders or ModelVersions, where a model must be there; the folders that hold one."""
     base = options.model_base_path
     try:
-        found = poller.poll()
+        folders = poller.poll()
     except OSError as error:
         raise UserError(f"{base}: cannot be listed ({error.strerror}); name the folder of a model") from error
-    models = [folder for folder in found.values() if "saved_model.pb" in folder.files]
+    models = [folder for folder in folders.values() if "saved_model.pb" in folder.files]
     if not models:
         raise UserError(f"{base}: holds no version of a model, such as {base}/1/saved_model.pb; export one there")
     return models
