@@ -65,7 +65,7 @@ class Anatomy:
     lung_vessels: Tubes | None = None
     bifurcations: np.ndarray | None = None
 
-    def body_distance(self, points):
+    def body_distance(self, points: np.ndarray) -> np.ndarray:
         """Torso and the root of the neck, `(n, 3)` mm to `(n,)` mm."""
         x, y, z = points.T
         t = np.clip((z - self.shoulder) / 85, 0, 1)
@@ -77,7 +77,7 @@ class Anatomy:
         radius = np.sqrt(np.sqrt(u**4 + v**4 + 1.3 * (u * v) ** 2))
         return (1 - radius) * np.minimum(a, b) * np.maximum(radius, 0.6)
 
-    def cage_distance(self, points):
+    def cage_distance(self, points: np.ndarray) -> np.ndarray:
         """The inner face of the rib cage, open below, `(n, 3)` mm to `(n,)` mm."""
         x, y, z = points.T
         flare = 1 + 0.07 * np.tanh((20 - z) / 80)
@@ -88,20 +88,20 @@ class Anatomy:
         gradient = np.stack([x / a**2, back / b**2, 1.5 * top * top / (self.apex + 5)], axis=1)
         return implicit_distance(scaled, gradient)
 
-    def spine_distance(self, points):
+    def spine_distance(self, points: np.ndarray) -> np.ndarray:
         """The vertebral bodies and discs, one column, `(n, 3)` mm to `(n,)` mm."""
         return ellipsoid(points, (0, -self.cage[1] + 13, 0), (23, 18, np.inf))
 
-    def heart_distance(self, points, thinner_mm=0.0):
+    def heart_distance(self, points: np.ndarray, thinner_mm: float = 0.0) -> np.ndarray:
         """The heart, or its chambers' envelope that many mm below its surface, `(n, 3)` mm to `(n,)` mm."""
         return ellipsoid(points, self.heart_centre, self.heart_radii - thinner_mm, self.heart_axes)
 
-    def atria_distance(self, points):
+    def atria_distance(self, points: np.ndarray) -> np.ndarray:
         """Both atria, behind and to the right of the ventricles, `(n, 3)` mm to `(n,)` mm."""
         centre = self.heart_centre - 0.55 * self.heart_radii[0] * self.heart_axes[0] + [4, -14, 2]
         return ellipsoid(points, centre, 0.66 * self.heart_radii[1] * np.array([1.35, 0.85, 1.0]))
 
-    def mediastinum_distance(self, points):
+    def mediastinum_distance(self, points: np.ndarray) -> np.ndarray:
         """All between the lungs: vessels' column, heart, spine and the muscles beside it, `(n, 3)` mm to `(n,)` mm."""
         x, y, z = points.T
         width = 17 + 8 * np.exp(-(((z - 15) / 45) ** 2)) + 8 * np.clip((z - 60) / 60, 0, 1)
@@ -112,12 +112,12 @@ class Anatomy:
         heart = smooth_maximum(self.heart_distance(points, -3.0), self.atria_distance(points) + 3, 10)
         return smooth_maximum(column, heart, 12)
 
-    def lung_distance(self, points):
+    def lung_distance(self, points: np.ndarray) -> np.ndarray:
         """Both lungs; the right one is where x > 0, `(n, 3)` mm to `(n,)` mm."""
         shell = smooth_minimum(self.cage_distance(points), -self.mediastinum_distance(points), 22)
         return smooth_minimum(shell, self.diaphragm.distance(points), 9)
 
-    def rib_distance(self, points, cage_distance):
+    def rib_distance(self, points: np.ndarray, cage_distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Distance in mm to the ribs, and the share 0..1 of cartilage towards the breastbone, both `(n,)`."""
         x, y, z = points.T
         forward = y + self.cage[1]
@@ -130,13 +130,13 @@ class Anatomy:
         distance = np.minimum((1 - section) * 4.2, end - y + 25)
         return distance, np.clip((y - end + 45 - np.abs(x) * 0.25) / 8, 0, 1)
 
-    def sternum_distance(self, points, cage_distance):
+    def sternum_distance(self, points: np.ndarray, cage_distance: np.ndarray) -> np.ndarray:
         """The breastbone, `(n, 3)` mm to `(n,)` mm."""
         x, y, z = points.T
         plate = np.minimum(5 - np.abs(cage_distance + RIB_OFFSET_MM), 17 - np.abs(x))
         return np.where(y > 0, np.minimum(plate, 75 - np.abs(z - 20)), -50.0)
 
-    def scapula_distance(self, points, cage_distance):
+    def scapula_distance(self, points: np.ndarray, cage_distance: np.ndarray) -> np.ndarray:
         """The shoulder blades, thin plates behind the upper ribs, `(n, 3)` mm to `(n,)` mm."""
         x, y, z = points.T
         plate = 3.0 - np.abs(cage_distance + 24 - 0.06 * (z - 60))
@@ -144,7 +144,7 @@ class Anatomy:
         return np.where(y < -15, np.minimum(np.minimum(plate, edge), np.abs(x) - 55), -50.0)
 
 
-def draw_anatomy(rng):
+def draw_anatomy(rng: np.random.Generator) -> Anatomy:
     """One person's chest.
 
     Args:
@@ -214,8 +214,8 @@ def _large_vessels(base, cage):
     lower = [[x + 24, y - 20, z - 45, 11], [18, behind + 25, z - 120, 11], [16, behind + 14, -260, 11]]
     branches = [[[x - 4, y - 18, z + 48, 6], [x + s, y - 16, z + 120, 4.5]] for s in (14, -8, -24)]
     top = np.array([19, behind + 26, z - 95])
-    ways = [np.array([[0, 0, 0], [dx, dy, -18], [1.9 * dx, 1.6 * dy, -52]]) for dx, dy in LIVER_VEINS]
-    hepatic = [np.column_stack([top + way, [6, 4, 2]]) for way in ways]
+    courses = [np.array([[0, 0, 0], [dx, dy, -18], [1.9 * dx, 1.6 * dy, -52]]) for dx, dy in LIVER_VEINS]
+    hepatic = [np.column_stack([top + course, [6, 4, 2]]) for course in courses]
     return Tubes.along(aorta, trunk, *arteries, cava, lower, *branches, *hepatic)
 
 
@@ -228,8 +228,8 @@ def _airways(rng, base, cage):
     for side in (1, -1):
         hilum = carina + np.array([side * 34 + 2, 0, -24 - 4 * (side < 0)])
         paths.append([[*carina, 7], [*hilum, 5.5]])
-        for way in ([16, 8, 26], [26, 14, -16], [14, -14, -34]):
-            tip = hilum + np.array([side * way[0], way[1], way[2]]) * rng.uniform(0.9, 1.2)
+        for offset in ([16, 8, 26], [26, 14, -16], [14, -14, -34]):
+            tip = hilum + np.array([side * offset[0], offset[1], offset[2]]) * rng.uniform(0.9, 1.2)
             paths.append([[*hilum, 4], [*tip, 2.8], [*(tip + (tip - hilum) * 0.8 + rng.normal(0, 3, 3)), 1.8]])
     return Tubes.along(*paths)
 

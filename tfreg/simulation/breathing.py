@@ -1,4 +1,4 @@
-"""The known deformation of the simulated chest: from full inhale to full exhale and back, exactly.
+"""The exact deformation of the simulated chest: from full inhale to full exhale and back.
 
 Chest coordinates are millimetres of an adult: x to the patient's right, y forward, z up. The map
 from inhale to exhale moves z, then y, then x. Each step moves one coordinate only, by a function of
@@ -7,9 +7,11 @@ composition: the Jacobian determinant is the product of the three slopes, and th
 searches of an increasing function.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tfreg.simulation.shapes import Diaphragm
 
@@ -20,7 +22,7 @@ SPINE_Y = -75.0  # the rib cage moves forward from here
 ABDOMEN_GAP_MM = 15.0
 
 
-def soft_ramp(t, width=CORNER):
+def soft_ramp(t: np.ndarray, width: float = CORNER) -> tuple[np.ndarray, np.ndarray]:
     """max(t, 0) with its corner rounded between -width and width; twice continuously differentiable.
 
     Args:
@@ -35,7 +37,13 @@ def soft_ramp(t, width=CORNER):
     return width / 16 * square * (u + 1) * (3 - u) + np.maximum(t - width, 0), square * (2 - u) / 4
 
 
-def invert_increasing(function, values, lowest, highest, tolerance=1e-11):
+def invert_increasing(
+    function: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    values: np.ndarray,
+    lowest: ArrayLike,
+    highest: ArrayLike,
+    tolerance: float = 1e-11,
+) -> np.ndarray:
     """Solves function(t) = values for an increasing function of each element, by guarded Newton steps.
 
     Args:
@@ -54,8 +62,8 @@ def invert_increasing(function, values, lowest, highest, tolerance=1e-11):
     low, high = values - highest, values - lowest
     t = np.clip(values, low, high)
     for _ in range(100):
-        reached, slope = function(t)
-        residual = reached - values
+        value, slope = function(t)
+        residual = value - values
         if np.abs(residual).max(initial=0) <= tolerance:
             return t
         low, high = np.where(residual < 0, t, low), np.where(residual > 0, t, high)
@@ -99,7 +107,7 @@ class Breathing:
             if not 0 <= getattr(self, name) <= limit:
                 raise ValueError(f"`{name}` must lie in [0, {limit}]. Received: {name}={getattr(self, name)}")
 
-    def to_exhale(self, points):
+    def to_exhale(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Maps inhale points to exhale points, both `(n, 3)` chest mm.
 
         Returns:
@@ -112,7 +120,7 @@ class Breathing:
         x, slope_x = _pulled_in(x, lateral, self.half_axes[0])
         return np.stack([x, y, z], axis=1), slope_x * slope_y * slope_z
 
-    def to_inhale(self, points):
+    def to_inhale(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Maps exhale points to inhale points, both `(n, 3)` chest mm, to 1e-10 mm.
 
         Returns:
@@ -178,7 +186,7 @@ def _pulled_in(x, lateral, half_width):
 
 @dataclass(frozen=True)
 class WorldBreathing:
-    """The known deformation of one simulated subject in world coordinates.
+    """The exact deformation of one simulated subject in world coordinates.
 
     Args:
         breathing: In chest coordinates.
@@ -188,22 +196,22 @@ class WorldBreathing:
     breathing: Breathing
     pose: np.ndarray
 
-    def to_exhale(self, points_world):
+    def to_exhale(self, points_world: np.ndarray) -> np.ndarray:
         """Where inhale points `(n, 3)` (world RAS+ mm) are at exhale, `(n, 3)` world RAS+ mm."""
         return self._through(self.breathing.to_exhale, points_world)[0]
 
-    def to_inhale(self, points_world):
+    def to_inhale(self, points_world: np.ndarray) -> np.ndarray:
         """Where exhale points `(n, 3)` (world RAS+ mm) are at inhale, `(n, 3)` world RAS+ mm.
 
         This is the pull-back transform for fixed = exhale, moving = inhale.
         """
         return self._through(self.breathing.to_inhale, points_world)[0]
 
-    def log_jacobian_at_inhale(self, points_world):
+    def log_jacobian_at_inhale(self, points_world: np.ndarray) -> np.ndarray:
         """Log of exhale volume per inhale volume at inhale points `(n, 3)` (world RAS+ mm), `(n,)`."""
         return np.log(self._through(self.breathing.to_exhale, points_world)[1])
 
-    def log_jacobian_at_exhale(self, points_world):
+    def log_jacobian_at_exhale(self, points_world: np.ndarray) -> np.ndarray:
         """Log of inhale volume per exhale volume, that of `to_inhale`, at exhale points `(n, 3)`, `(n,)`."""
         return -np.log(self._through(self.breathing.to_inhale, points_world)[1])
 

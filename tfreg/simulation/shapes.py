@@ -3,10 +3,13 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.spatial import cKDTree
 
 
-def ellipsoid(points, centre, radii, rotation=None):
+def ellipsoid(
+    points: np.ndarray, centre: ArrayLike, radii: ArrayLike, rotation: np.ndarray | None = None
+) -> np.ndarray:
     """Signed distance to an ellipsoid, exact to first order at its surface.
 
     Args:
@@ -25,20 +28,20 @@ def ellipsoid(points, centre, radii, rotation=None):
     return implicit_distance(scaled, scaled / np.asarray(radii))
 
 
-def implicit_distance(scaled, gradient):
+def implicit_distance(scaled: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     """Signed distance to |scaled| = 1 from half the gradient of |scaled|², both `(n, d)`; `(n,)`."""
     radius = np.sqrt(np.einsum("nd,nd->n", scaled, scaled))
     steepness = np.sqrt(np.einsum("nd,nd->n", gradient, gradient))
     return (1 - radius) * np.maximum(radius, 1e-6) / np.maximum(steepness, 1e-9)
 
 
-def smooth_minimum(a, b, width):
+def smooth_minimum(a: np.ndarray, b: np.ndarray, width: float) -> np.ndarray:
     """The smaller of two distances, rounded where they differ by less than `width` mm."""
     blend = np.maximum(width - np.abs(a - b), 0)
     return np.minimum(a, b) - blend * blend / (4 * width)
 
 
-def smooth_maximum(a, b, width):
+def smooth_maximum(a: np.ndarray, b: np.ndarray, width: float) -> np.ndarray:
     """The larger of two distances, rounded where they differ by less than `width` mm."""
     return -smooth_minimum(-a, -b, width)
 
@@ -60,7 +63,7 @@ class Diaphragm:
     floor: float
     rounding_mm: float = 9.0
 
-    def height(self, x, y):
+    def height(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """z of the diaphragm over `(n,)` x and y, chest mm; `(n,)`, never below the floor."""
         total = 1.0
         for (cx, cy), top, (wx, wy) in zip(self.centres, self.heights, self.widths, strict=True):
@@ -68,7 +71,7 @@ class Diaphragm:
             total = total + np.expm1((top - self.floor) / self.rounding_mm * bell)
         return self.floor + self.rounding_mm * np.log(total)
 
-    def distance(self, points, step=1.0):
+    def distance(self, points: np.ndarray, step: float = 1.0) -> np.ndarray:
         """Signed distance of `(n, 3)` points above the diaphragm, to first order, `(n,)` mm."""
         x, y, z = points.T
         height = self.height(x, y)
@@ -109,17 +112,17 @@ class Tubes:
         object.__setattr__(self, "_classes", classes)
 
     @classmethod
-    def along(cls, *paths):
+    def along(cls, *paths: ArrayLike) -> "Tubes":
         """Tubes along polylines, each given as rows of x, y, z, radius."""
         paths = [np.asarray(path, dtype=np.float64) for path in paths]
         first, last = np.concatenate([p[:-1] for p in paths]), np.concatenate([p[1:] for p in paths])
         return cls(first[:, :3], last[:, :3], first[:, 3], last[:, 3])
 
-    def widened(self, by_mm):
+    def widened(self, by_mm: float) -> "Tubes":
         """The same tubes, each radius larger by `by_mm`."""
         return Tubes(self.starts, self.ends, self.start_radii + by_mm, self.end_radii + by_mm)
 
-    def cover(self, points, voxel_mm):
+    def cover(self, points: np.ndarray, voxel_mm: float) -> np.ndarray:
         """Share of each voxel that lies in a tube, thin tubes dimmed by their share of the voxel.
 
         Args:
@@ -132,8 +135,8 @@ class Tubes:
         cover = np.zeros(len(points))
         blur = 0.35 * voxel_mm
         for tree, owner, largest in self._classes:
-            reach = np.hypot(largest, 1.5 * blur) + 0.5 * voxel_mm
-            distance, nearest = tree.query(points, distance_upper_bound=reach + 1.3)
+            margin = np.hypot(largest, 1.5 * blur) + 0.5 * voxel_mm
+            distance, nearest = tree.query(points, distance_upper_bound=margin + 1.3)
             hit = np.flatnonzero(np.isfinite(distance))
             segment = owner[nearest[hit]]
             start, along = self.starts[segment], self.ends[segment] - self.starts[segment]

@@ -1,10 +1,11 @@
 """A simulated person who breathes: images, lung masks, landmarks and the exact deformation.
 
-The chest is drawn in continuous coordinates at full inhale (`phantom_anatomy`, `phantom_tissue`) and
-moved by a known diffeomorphism (`phantom_breathing`). The exhale image is the tissue evaluated at the
-points that the map carries to each voxel, so both phases are equally sharp.
+The chest is drawn in continuous coordinates at full inhale (`anatomy`, `tissue`) and moved by an exact
+diffeomorphism (`breathing`). The exhale image is the tissue evaluated at the points that the map carries to
+each voxel, so both phases are equally sharp.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +37,7 @@ class SimulatedSubject:
         exhale_labels: The same at exhale.
         inhale_points: `(n, 3)`, branching points of the lung vessels, world RAS+ mm.
         exhale_points: `(n, 3)`, the same points at exhale, in the same order.
-        breathing: The known deformation, both ways, for any world point.
+        breathing: The exact deformation and its inverse, for any world point.
         displacement_mm: `(i, j, k, 3)` float32, world RAS+ mm: for each voxel centre of the exhale image, where
             that tissue is at inhale, less where it is at exhale: the pull-back for fixed = exhale, moving = inhale.
         parameters: What was drawn for this person, numbers by name.
@@ -50,10 +51,18 @@ class SimulatedSubject:
     exhale_points: np.ndarray
     breathing: WorldBreathing
     displacement_mm: np.ndarray
-    parameters: dict
+    parameters: dict[str, float]
 
 
-def simulate_subject(rng, shape, spacing, modality="mr", severity=0.0, orientation="RAS", circular_fov=False):
+def simulate_subject(
+    rng: np.random.Generator,
+    shape: Sequence[int],
+    spacing: float | Sequence[float],
+    modality: str = "mr",
+    severity: float = 0.0,
+    orientation: str = "RAS",
+    circular_fov: bool = False,
+) -> SimulatedSubject:
     """Simulates one person at full inhale and full exhale.
 
     An adult chest is placed in the middle of the field of view, and shrunk where it would not fit.
@@ -81,28 +90,28 @@ def simulate_subject(rng, shape, spacing, modality="mr", severity=0.0, orientati
     if not 0 <= severity <= 1:
         raise ValueError(f"`severity` must lie in [0, 1]. Received: severity={severity}")
     anatomy = draw_anatomy(rng)
-    breathing, parameters = _draw_breathing(rng, anatomy, severity)
+    in_chest, parameters = _draw_breathing(rng, anatomy, severity)
     pose, scale = _draw_pose(rng, lattice)
     tissue = draw_tissue(rng, anatomy, modality)
     voxel_mm = float(np.prod(lattice.spacing) ** (1 / 3)) / scale
 
-    known = WorldBreathing(breathing, pose)
-    phases, displacement = _render(lattice, known, tissue, voxel_mm)
+    breathing = WorldBreathing(in_chest, pose)
+    phases, displacement = _render(lattice, breathing, tissue, voxel_mm)
     volumes = []
     for values, labels in phases:
         image = (_as_mr if modality == "mr" else _as_ct)(rng, values, lattice)
         if modality == "ct" and circular_fov:
             image[_outside_circle(lattice)] = CT_PADDING
         volumes += [Volume(image, lattice.affine), Volume(labels, lattice.affine)]
-    landmarks = _landmarks(anatomy, breathing, voxel_mm) @ pose[:3, :3].T + pose[:3, 3]
+    landmarks = _landmarks(anatomy, in_chest, voxel_mm) @ pose[:3, :3].T + pose[:3, 3]
     return SimulatedSubject(
         inhale=volumes[0],
         exhale=volumes[2],
         inhale_labels=volumes[1],
         exhale_labels=volumes[3],
         inhale_points=landmarks,
-        exhale_points=known.to_exhale(landmarks),
-        breathing=known,
+        exhale_points=breathing.to_exhale(landmarks),
+        breathing=breathing,
         displacement_mm=displacement,
         parameters={"severity": float(severity), "scale": scale, **parameters},
     )
@@ -147,20 +156,20 @@ def _draw_pose(rng, lattice):
     return pose, scale
 
 
-def _render(lattice, known, tissue, voxel_mm):
+def _render(lattice, breathing, tissue, voxel_mm):
     """Noise-free image and labels of inhale and exhale, and the displacement from exhale to inhale."""
     count = int(np.prod(lattice.shape))
     values, labels = np.empty((2, count), dtype=np.float32), np.empty((2, count), dtype=np.uint8)
     displacement = np.empty((count, 3), dtype=np.float32)
-    to_chest = np.linalg.inv(known.pose)
+    to_chest = np.linalg.inv(breathing.pose)
     for first in range(0, count, CHUNK):
         part = slice(first, min(first + CHUNK, count))
         voxels = np.stack(np.unravel_index(np.arange(part.start, part.stop), lattice.shape), axis=1)
         chest = lattice.to_world(voxels) @ to_chest[:3, :3].T + to_chest[:3, 3]
         values[0, part], labels[0, part] = tissue.values(chest, np.ones(len(chest)), voxel_mm)
-        inhale, jacobian = known.breathing.to_inhale(chest)
+        inhale, jacobian = breathing.breathing.to_inhale(chest)
         values[1, part], labels[1, part] = tissue.values(inhale, jacobian, voxel_mm)
-        displacement[part] = (inhale - chest) @ known.pose[:3, :3].T
+        displacement[part] = (inhale - chest) @ breathing.pose[:3, :3].T
     phases = [(values[phase].reshape(lattice.shape), labels[phase].reshape(lattice.shape)) for phase in (0, 1)]
     return phases, displacement.reshape(*lattice.shape, 3)
 

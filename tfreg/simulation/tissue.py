@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from tfreg.simulation.anatomy import VERTEBRA_PITCH_MM
+from tfreg.simulation.anatomy import VERTEBRA_PITCH_MM, Anatomy
 from tfreg.simulation.shapes import ellipsoid
 
 # Signal of MR in arbitrary units (the paper's window is [0, 1300]) and Hounsfield units of CT with contrast medium.
@@ -35,7 +35,7 @@ class Texture:
     weights: np.ndarray
     pitch_mm: float
 
-    def __call__(self, points):
+    def __call__(self, points: np.ndarray) -> np.ndarray:
         """Noise of about unit spread at `(n, 3)` points, mm; `(n,)`."""
         coordinates = points.T / self.pitch_mm
         return 3.0 * ndimage.map_coordinates(self.weights, coordinates, order=3, mode="grid-wrap", prefilter=False)
@@ -53,13 +53,13 @@ class Tissue:
         coarse: `Texture` of the abdomen.
     """
 
-    anatomy: object
+    anatomy: Anatomy
     modality: str
     density: float
     fine: Texture
     coarse: Texture
 
-    def values(self, points, jacobian, voxel_mm):
+    def values(self, points: np.ndarray, jacobian: np.ndarray, voxel_mm: float) -> tuple[np.ndarray, np.ndarray]:
         """Image values and lung labels at inhale points.
 
         Args:
@@ -189,7 +189,7 @@ class Tissue:
         values[middle] += lumen * (contrast["air"] - values[middle])
 
 
-def draw_tissue(rng, anatomy, modality):
+def draw_tissue(rng: np.random.Generator, anatomy: Anatomy, modality: str) -> Tissue:
     """The tissue of one person.
 
     Args:

@@ -1,13 +1,18 @@
 """Trees that fill the simulated lungs, and the points where they branch."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tfreg.simulation.shapes import Tubes
 
 TERMINAL_RADIUS_MM = 0.6
 
 
-def grow_tree(rng, root, cloud, terminal=2):
+def grow_tree(
+    rng: np.random.Generator, root: ArrayLike, cloud: np.ndarray, terminal: int = 2
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A tree of tubes from a root into a cloud of points, each branch supplying half of its parent's points.
 
     The cloud is cut in two across its longest direction, and a branch runs from the present node part
@@ -34,8 +39,8 @@ def grow_tree(rng, root, cloud, terminal=2):
         order = np.argsort(centred @ longest, kind="stable")
         cut = int(np.clip(rng.uniform(0.35, 0.65) * len(order), 1, len(order) - 1))
         for half in (points[order[:cut]], points[order[cut:]]):
-            way = half.mean(axis=0) - node
-            tip = node + rng.uniform(0.4, 0.55) * way + rng.normal(0, 0.05, 3) * np.linalg.norm(way)
+            course = half.mean(axis=0) - node
+            tip = node + rng.uniform(0.4, 0.55) * course + rng.normal(0, 0.05, 3) * np.linalg.norm(course)
             radius = TERMINAL_RADIUS_MM * len(half) ** (1 / 3)
             segments.append((node, tip, min(parent_radius, 1.15 * radius), radius))
             if len(half) > terminal:
@@ -44,7 +49,9 @@ def grow_tree(rng, root, cloud, terminal=2):
     return starts, ends, np.stack([first, last], axis=1)
 
 
-def lung_vessels(rng, hila, clouds):
+def lung_vessels(
+    rng: np.random.Generator, hila: Sequence[ArrayLike], clouds: Sequence[np.ndarray]
+) -> tuple[Tubes, np.ndarray]:
     """Arteries and veins of both lungs.
 
     Args:
@@ -68,7 +75,7 @@ def lung_vessels(rng, hila, clouds):
     return Tubes(starts, ends, radii[:, 0], radii[:, 1]), bifurcations[thick_first]
 
 
-def spread_points(points, count):
+def spread_points(points: np.ndarray, count: int) -> np.ndarray:
     """Picks points far from each other: each next one is the farthest from those picked so far.
 
     Args:
