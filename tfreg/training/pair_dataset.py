@@ -2,15 +2,20 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from tfreg.config import Augmentation, Preprocessing
+from tfreg.io.tables.manifest import PairFiles
 from tfreg.preprocessing.aligned_pair import labels_onto_network_grid, onto_network_grid, voxel_map
 from tfreg.preprocessing.initial_alignment import initial_alignment
 from tfreg.preprocessing.network_grid import network_grid
+from tfreg.volumes.volume import Volume
 
 CACHE_BYTES = 2 * 2**30
 
@@ -28,7 +33,13 @@ class PairSource:
         cache_bytes: Memory for resampled volumes; beyond it, those unused for longest are dropped.
     """
 
-    def __init__(self, images, labels, preprocessing, cache_bytes=CACHE_BYTES):
+    def __init__(
+        self,
+        images: Mapping[Path, Volume],
+        labels: Mapping[Path, Volume],
+        preprocessing: Preprocessing,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
         self.images = images
         self.labels = labels
         self.preprocessing = preprocessing
@@ -38,7 +49,7 @@ class PairSource:
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def pair(self, fixed, moving):
+    def pair(self, fixed: Path, moving: Path) -> tuple[np.ndarray, np.ndarray]:
         """Returns images `(i, j, k, 2)` float32 and labels `(i, j, k, 2)` int32, fixed first, of two files.
 
         Labels are 0 where one of the two has none: there is nothing to compare.
@@ -50,8 +61,8 @@ class PairSource:
                 self.preprocessing.init, self.images[fixed], self.images[moving]
             )
         init = self._inits[fixed, moving]
-        parts = [self._on_grid(fixed, lattice, np.eye(4)), self._on_grid(moving, lattice, init)]
-        images, labels = (np.stack(arrays, axis=-1) for arrays in zip(*parts, strict=True))
+        sides = [self._on_grid(fixed, lattice, np.eye(4)), self._on_grid(moving, lattice, init)]
+        images, labels = (np.stack(arrays, axis=-1) for arrays in zip(*sides, strict=True))
         if not {fixed, moving} <= set(self.labels):
             labels[:] = 0
         return images, labels
@@ -94,7 +105,17 @@ class PairDataset(keras.utils.PyDataset):
         workers: Threads that prepare batches ahead.
     """
 
-    def __init__(self, source, pairs, batch_size, steps, outputs, augmentation=None, seed=0, workers=1):
+    def __init__(
+        self,
+        source: PairSource,
+        pairs: Sequence[PairFiles],
+        batch_size: int,
+        steps: int | None,
+        outputs: Sequence[str],
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        workers: int = 1,
+    ) -> None:
         super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=4)
         self.source = source
         self.pairs = list(pairs)
@@ -130,7 +151,9 @@ class PairDataset(keras.utils.PyDataset):
         return {"fixed": fixed, "moving": moving}, {name: targets[name] for name in self.outputs}
 
 
-def augment(images, labels, augmentation, rng):
+def augment(
+    images: np.ndarray, labels: np.ndarray, augmentation: Augmentation, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Random flips and affine maps of a pair on its network grid.
 
     Args:
@@ -156,12 +179,12 @@ def augment(images, labels, augmentation, rng):
     centre = (np.array(images.shape[:3]) - 1) / 2
     results = []
     for array, order in ((images, 1), (labels, 0)):
-        parts = []
-        for part, matrix, translation in ((array[..., 0], common, 0.0), (array[..., 1], moving, shift)):
+        sides = []
+        for side, matrix, translation in ((array[..., 0], common, 0.0), (array[..., 1], moving, shift)):
             if not np.array_equal(matrix, np.eye(3)) or np.any(translation):
-                part = ndimage.affine_transform(
-                    part, matrix, centre - matrix @ centre + translation, order=order, mode="nearest"
+                side = ndimage.affine_transform(
+                    side, matrix, centre - matrix @ centre + translation, order=order, mode="nearest"
                 )
-            parts.append(part)
-        results.append(np.stack(parts, axis=-1))
+            sides.append(side)
+        results.append(np.stack(sides, axis=-1))
     return tuple(results)

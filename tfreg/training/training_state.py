@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -19,28 +20,34 @@ class TrainingState(keras.callbacks.Callback):
     ReduceLROnPlateau, EarlyStopping and ModelCheckpoint, and can be caught between its two files. Here
     a folder named after the epoch holds everything; renaming it into place is what makes it count.
 
-    List it after the callbacks that it keeps, and after those that write the files.
+    List it after the callbacks that it saves, and after those that write the files.
 
     All is on disk before it counts, so that a power loss leaves the state of this epoch or of the one before.
 
     Args:
         directory: Where the state lies, created when needed.
-        keep: Dictionary of callback to the names of its attributes to save (numbers or None).
+        attributes: Dictionary of callback to the names of its attributes to save (numbers or None).
         files: Files that other callbacks write epoch by epoch. `restore` brings back what they held
             after the last finished epoch: what an interrupted one wrote, whole or in part, is gone.
         check: Called before a state is saved; raises where this process must not write any more.
     """
 
-    def __init__(self, directory, keep, files=(), check=lambda: None):
+    def __init__(
+        self,
+        directory: str | Path,
+        attributes: Mapping[keras.callbacks.Callback, Sequence[str]],
+        files: Sequence[str | Path] = (),
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__()
         self.directory = Path(directory)
-        self.keep = keep
+        self.attributes = attributes
         self.files = [Path(file) for file in files]
         self.check = check
         self.stopped = False
         self._restored = None
 
-    def restore(self, model):
+    def restore(self, model: keras.Model) -> int:
         """Loads the newest saved state into a compiled model, and brings back the files.
 
         Afterwards `stopped` tells whether a callback had ended the training with that epoch.
@@ -76,7 +83,7 @@ class TrainingState(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         # After every callback's own on_train_begin, which resets its counters.
         if self._restored is not None:
-            for (callback, names), values in zip(self.keep.items(), self._restored, strict=True):
+            for (callback, names), values in zip(self.attributes.items(), self._restored, strict=True):
                 for name in names:
                     setattr(callback, name, values[name])
             self._restored = None
@@ -88,7 +95,9 @@ class TrainingState(keras.callbacks.Callback):
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         self.model.save_weights(unfinished / "state.weights.h5")
-        values = [{name: _number(getattr(callback, name)) for name in names} for callback, names in self.keep.items()]
+        values = [
+            {name: _number(getattr(callback, name)) for name in names} for callback, names in self.attributes.items()
+        ]
         state = {"stopped": bool(self.model.stop_training), "callbacks": values}
         (unfinished / "callbacks.json").write_text(json.dumps(state))
         for file in self.files:
