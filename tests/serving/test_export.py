@@ -28,7 +28,7 @@ from tfreg.serving.protocol.export_manifest import ExportedModel, ExportManifest
 from tfreg.serving.saved_model import export as module
 from tfreg.serving.saved_model.checks import check_operations, difference_in_fresh_process
 from tfreg.serving.saved_model.export import claimed_version, export_run, next_version
-from tfreg.serving.saved_model.signatures import MOST_KEYS, NAMES
+from tfreg.serving.saved_model.signatures import MAX_KEYS, NAMES
 from tfreg.serving.saved_model.warm_up import write_warm_up
 from tfreg.serving.server import loaded_model
 from tfreg.training.build_model import build_model
@@ -182,9 +182,9 @@ def test_a_client_learns_what_it_must_know(exported):
 def test_few_bytes_do_not_ask_for_many_answers(exported):
     """A string tensor without values stands for any number of empty ones."""
     *_, signatures = exported["both"]
-    assert len(answer(signatures["config"], key=np.full(MOST_KEYS, b"", object))["config"]) == MOST_KEYS
-    with pytest.raises(tf.errors.InvalidArgumentError, match=f"at most {MOST_KEYS} keys a request"):
-        answer(signatures["config"], key=np.full(MOST_KEYS + 1, b"", object))
+    assert len(answer(signatures["config"], key=np.full(MAX_KEYS, b"", object))["config"]) == MAX_KEYS
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"at most {MAX_KEYS} keys a request"):
+        answer(signatures["config"], key=np.full(MAX_KEYS + 1, b"", object))
 
 
 NAN = np.full((1, 4, 4, 4, 1), np.nan, np.float32)

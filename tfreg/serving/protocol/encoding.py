@@ -6,6 +6,6 @@ import numpy as np
 INT16_SCALE = 32767.0
 
 
-def whole_numbers(volume):
+def whole_numbers(volume: np.ndarray) -> np.ndarray:
     """Intensities in [0, 1] as int16, the same shape."""
     return np.rint(volume * INT16_SCALE).astype(np.int16)

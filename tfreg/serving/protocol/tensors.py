@@ -29,7 +29,7 @@ _KINDS = {
 _OF_ARRAY = {np.dtype(kind[0]): number for number, kind in _KINDS.items()}
 
 
-def dtype_name(number):
+def dtype_name(number: int) -> str:
     """TensorFlow's name of a DataType number, such as float, double or int16."""
     try:
         return types_pb2.DataType.Name(number).removeprefix("DT_").lower()
@@ -37,7 +37,7 @@ def dtype_name(number):
         return f"dtype {number}"
 
 
-def to_array(proto, max_bytes=None):
+def to_array(proto: tensor_pb2.TensorProto, max_bytes: int | None = None) -> np.ndarray:
     """The array in a TensorProto, whichever of the two encodings it has.
 
     Typed values may be fewer than the shape has elements: the last one stands for the rest, and none
@@ -81,7 +81,7 @@ def to_array(proto, max_bytes=None):
     return values.reshape(shape)
 
 
-def to_proto(array, as_content=False):
+def to_proto(array: np.ndarray, as_content: bool = False) -> tensor_pb2.TensorProto:
     """The TensorProto of an array.
 
     Args:

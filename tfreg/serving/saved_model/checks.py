@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ if os.path.exists(warm_up):
 """
 
 
-def check_operations(folder):
+def check_operations(folder: Path) -> set[str]:
     """Refuses operations that a stock server cannot run.
 
     Args:
@@ -70,7 +71,12 @@ def check_operations(folder):
     return operations
 
 
-def difference_in_fresh_process(folder, inputs, expected, onednn=False):
+def difference_in_fresh_process(
+    folder: Path,
+    inputs: Mapping[str, Mapping[str, np.ndarray]],
+    expected: Mapping[str, Mapping[str, np.ndarray]],
+    onednn: bool = False,
+) -> dict[str, float]:
     """How far the SavedModel's answers are from the model's, in a process without tfreg and Keras.
 
     The warm-up requests that the folder holds are answered there too, since a server that cannot answer one of them
@@ -92,22 +98,22 @@ def difference_in_fresh_process(folder, inputs, expected, onednn=False):
     flat_inputs, flat_expected = (
         {
             f"{signature}/{name}": np.asarray(array)
-            for signature, arrays in parts.items()
+            for signature, arrays in nested.items()
             for name, array in arrays.items()
         }
-        for parts in (inputs, expected)
+        for nested in (inputs, expected)
     )
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": str(int(onednn))}
     environment.pop("PYTHONPATH", None)
     with tempfile.TemporaryDirectory() as scratch:
-        given, found = Path(scratch) / "given.npz", Path(scratch) / "found.npz"
-        np.savez(given, **flat_inputs)
-        command = [sys.executable, "-c", FRESH, str(folder), str(given), str(found), str(folder / WARM_UP)]
+        questions, answers = Path(scratch) / "questions.npz", Path(scratch) / "answers.npz"
+        np.savez(questions, **flat_inputs)
+        command = [sys.executable, "-c", FRESH, str(folder), str(questions), str(answers), str(folder / WARM_UP)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise UserError(f"{folder}: does not run in a process of its own ({reason})")
-        with np.load(found) as answer:
+        with np.load(answers) as answer:
             shapes = {name: array.shape for name, array in answer.items()}
             if shapes != {name: array.shape for name, array in flat_expected.items()}:
                 raise UserError(f"{folder}: answers {json.dumps(sorted(answer))} in other shapes than the model")
@@ -117,11 +123,11 @@ def difference_in_fresh_process(folder, inputs, expected, onednn=False):
             }
 
 
-def _difference(found, expected):
+def _difference(answer, expected):
     """The largest absolute difference of two arrays; of texts 0, or infinite where they differ."""
     if expected.dtype.kind in "OSU":
-        return 0.0 if found.astype("S").tolist() == expected.astype("S").tolist() else float("inf")
-    return float(np.abs(found - expected).max())
+        return 0.0 if answer.astype("S").tolist() == expected.astype("S").tolist() else float("inf")
+    return float(np.abs(answer - expected).max())
 
 
 def _is_true(attributes, name):

@@ -1,8 +1,11 @@
 """What an exported model answers to: its signatures, with the checks inside the graph."""
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
+from tfreg.config import Model
 from tfreg.layers.displacement import Displacement
 from tfreg.layers.gradient_head import GradientHead
 from tfreg.layers.linear_grid import LinearGrid
@@ -15,8 +18,8 @@ NAMES = ("serving_default", "int16", "warp", "config")
 ROUNDING = 1e-4  # of the range, by which interpolation may leave it
 # What a volume must span at least of the range that the network was trained on. The 12 bits in which scanners count
 # span less of int16.
-LEAST_SPAN = 1 / 8
-MOST_KEYS = 256  # of one `config` request, since few bytes can ask for many copies of the answer
+MIN_SPAN = 1 / 8
+MAX_KEYS = 256  # of one `config` request, since few bytes can ask for many copies of the answer
 
 
 class Signatures(tf.Module):
@@ -33,13 +36,13 @@ class Signatures(tf.Module):
     client must know, as JSON.
 
     Args:
-        network: The registration network, a `keras.Model`.
-        model: `tfreg.config.Model`, its options.
+        network: The registration network.
+        model: Its options.
         config: The JSON text.
         max_voxels: Larger volumes are refused.
     """
 
-    def __init__(self, network, model, config, max_voxels):
+    def __init__(self, network: keras.Model, model: Model, config: str, max_voxels: int) -> None:
         super().__init__()
         outputs = {
             name: network.output[name] for name in ("warped", "displacement", "linear") if name in network.output
@@ -54,7 +57,7 @@ class Signatures(tf.Module):
         self.displacement = Displacement()
         self.sampler = TrilinearSampler(model.border)
 
-    def endpoints(self):
+    def endpoints(self) -> dict[str, tuple[Callable[..., dict[str, tf.Tensor]], list[tf.TensorSpec]]]:
         """Name to function and list of `tf.TensorSpec`."""
         volume, labels = tf.TensorSpec(VOLUME, tf.float32), tf.TensorSpec(VOLUME, tf.int32)
         logits = tf.TensorSpec((*VOLUME[:-1], 3), tf.float32, "logits")
@@ -85,18 +88,18 @@ class Signatures(tf.Module):
         return self._registered(tf.cast(fixed, tf.float32), tf.cast(moving, tf.float32), INT16_SCALE)
 
     def _registered(self, fixed, moving, ceiling):
-        """What the network finds of volumes in [0, ceiling]."""
+        """What the network answers to volumes in [0, ceiling]."""
         with tf.control_dependencies(self._size_checks(fixed, moving, ("fixed", "moving"))):
             checks = [finite(fixed, "fixed"), finite(moving, "moving")]
         with tf.control_dependencies(checks):
             checks = [*in_range(fixed, "fixed", ceiling), *in_range(moving, "moving", ceiling)]
         with tf.control_dependencies(checks):
-            found = dict(self.head({"fixed": fixed / ceiling, "moving": moving / ceiling}))
+            answer = dict(self.head({"fixed": fixed / ceiling, "moving": moving / ceiling}))
         shape = tf.shape(fixed)
         trunk = -(-shape[1:4] // self.stride)
-        found.setdefault("linear", tf.tile(tf.eye(3, 4)[None], [shape[0], 1, 1]))
-        found.setdefault("logits", tf.zeros(tf.concat([shape[:1], trunk, [3]], 0)))
-        return found
+        answer.setdefault("linear", tf.tile(tf.eye(3, 4)[None], [shape[0], 1, 1]))
+        answer.setdefault("logits", tf.zeros(tf.concat([shape[:1], trunk, [3]], 0)))
+        return answer
 
     def warp(self, image, labels, linear, logits):
         """`warp`."""
@@ -135,7 +138,7 @@ class Signatures(tf.Module):
 
     def describe(self, key):
         """`config`."""
-        few = tf.debugging.assert_less_equal(tf.size(key), MOST_KEYS, f"at most {MOST_KEYS} keys a request")
+        few = tf.debugging.assert_less_equal(tf.size(key), MAX_KEYS, f"at most {MAX_KEYS} keys a request")
         with tf.control_dependencies([few]):
             return {"config": tf.fill(tf.identity(tf.shape(key)), self.config)}
 
@@ -155,12 +158,12 @@ class Signatures(tf.Module):
         ]
 
 
-def finite(tensor, name):
+def finite(tensor: tf.Tensor, name: str) -> tf.Operation | None:
     """An operation that fails, naming the tensor, where it holds NaN or infinite values."""
     return tf.debugging.Assert(tf.reduce_all(tf.math.is_finite(tensor)), [f"{name} holds values that are not finite"])
 
 
-def in_range(volume, name, ceiling):
+def in_range(volume: tf.Tensor, name: str, ceiling: float) -> list[tf.Operation | None]:
     """Operations that fail, naming the ranges got and wanted, unless a network was trained on such intensities.
 
     Args:
@@ -172,6 +175,7 @@ def in_range(volume, name, ceiling):
     lowest, highest = tf.reduce_min(volume, axes), tf.reduce_max(volume, axes)  # (batch,)
     low, high = tf.reduce_min(lowest), tf.reduce_max(highest)
     flattest = tf.argmin(highest - lowest)
+    flat_low, flat_high = tf.gather(lowest, flattest), tf.gather(highest, flattest)
     cure = (
         f"; the model was trained on intensities from 0 to {ceiling:g}, to which `intensity` in the answer of `config` "
         "brings an image"
@@ -179,21 +183,25 @@ def in_range(volume, name, ceiling):
     slack = ROUNDING * ceiling
     return [
         tf.debugging.Assert(
-            (low >= -slack) & (high <= ceiling + slack), [_told(f"{name} holds intensities", low, high, cure)]
+            (low >= -slack) & (high <= ceiling + slack), [_with_numbers(f"{name} holds intensities", low, high, cure)]
         ),
         tf.debugging.Assert(
-            tf.reduce_all(highest - lowest >= LEAST_SPAN * ceiling),
-            [_told(f"{name} holds intensities only", tf.gather(lowest, flattest), tf.gather(highest, flattest), cure)],
+            tf.reduce_all(highest - lowest >= MIN_SPAN * ceiling),
+            [
+                _with_numbers(
+                    f"{name} holds intensities only", tf.gather(lowest, flattest), tf.gather(highest, flattest), cure
+                )
+            ],
         ),
     ]
 
 
-def _told(what, low, high, cure):
+def _with_numbers(what, low, high, cure):
     """A text with two numbers in it."""
     low, high = (tf.strings.as_string(value, precision=4, shortest=True) for value in (low, high))
     return tf.strings.join([f"{what} from ", low, " to ", high, cure])
 
 
-def named(spec, name):
+def named(spec: tf.TensorSpec, name: str) -> tf.TensorSpec:
     """The same `tf.TensorSpec` with a name."""
     return tf.TensorSpec(spec.shape, spec.dtype, name)

@@ -1,5 +1,8 @@
 """Requests that a server answers to itself before it takes a model into service."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import prediction_log_pb2
@@ -7,7 +10,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 FILE = "assets.extra/tf_serving_warmup_requests"  # in a version folder
 
 
-def write_warm_up(folder, model_name, shapes):
+def write_warm_up(folder: Path, model_name: str, shapes: Sequence[tuple[int, int, int]]) -> None:
     """Writes one request a shape, so that the first real one need not wait for memory and kernels.
 
     Args:

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import threading
+from collections.abc import Iterator
 
 import grpc
 
@@ -19,7 +20,7 @@ class Admission:
         queue: Requests that may wait besides.
     """
 
-    def __init__(self, concurrency, queue):
+    def __init__(self, concurrency: int, queue: int) -> None:
         self._concurrency = concurrency
         self._queue = queue
         self._running = 0
@@ -27,12 +28,12 @@ class Admission:
         self._changed = threading.Condition()
 
     @property
-    def busy(self):
+    def busy(self) -> int:
         """Number of requests that run or wait."""
         return self._running + len(self._waiting)
 
     @contextlib.contextmanager
-    def turn(self, context):
+    def turn(self, context: grpc.ServicerContext) -> Iterator[None]:
         """Waits for this request's turn, and holds it within the context.
 
         Args:

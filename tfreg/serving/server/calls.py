@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -9,9 +10,9 @@ from google.protobuf.message import DecodeError
 from tfreg.serving.server.status import StatusError, status_of
 
 LOG = logging.getLogger("tfreg.serving")
-# Errors that the client is told in full; of others the log says more.
+# Errors of which the client gets the whole text; of others the log says more.
 _CLIENTS_CONCERN = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)
-_MOST = 8  # shapes in a line, and sizes in a shape
+_MAX_SHOWN = 8  # shapes in a line, and sizes in a shape
 
 
 class Calls(grpc.ServerInterceptor):
@@ -21,10 +22,14 @@ class Calls(grpc.ServerInterceptor):
         max_bytes: Largest answer.
     """
 
-    def __init__(self, max_bytes):
+    def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
 
-    def intercept_service(self, continuation, handler_call_details):
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler | None],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler | None:
         """The handler of a method with all that around it (called by gRPC)."""
         handler = continuation(handler_call_details)
         method = handler_call_details.method
@@ -76,8 +81,8 @@ def _parse(deserialize, data):
 def _shapes(request):
     """Shapes of a request's inputs in the order of their names, such as 1x64x64x64x1,1x64x64x64x1."""
     inputs = getattr(request, "inputs", {})
-    shapes = [[str(dim.size) for dim in inputs[name].tensor_shape.dim] for name in sorted(inputs)[:_MOST]]
-    return ",".join("x".join(sizes[:_MOST]) or "scalar" for sizes in shapes) or "-"
+    shapes = [[str(dim.size) for dim in inputs[name].tensor_shape.dim] for name in sorted(inputs)[:_MAX_SHOWN]]
+    return ",".join("x".join(sizes[:_MAX_SHOWN]) or "scalar" for sizes in shapes) or "-"
 
 
 def _version(response):

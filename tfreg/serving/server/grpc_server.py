@@ -10,9 +10,11 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from tfreg.config import ServerOptions
 from tfreg.runtime.native_output import silenced
 from tfreg.serving.server.admission import Admission
 from tfreg.serving.server.calls import Calls
+from tfreg.serving.server.model_versions import ModelVersions
 from tfreg.serving.server.options import cannot_listen
 from tfreg.serving.server.services import NAMES, ModelService, PredictionService
 
@@ -21,7 +23,7 @@ _SPARE_THREADS = 4  # for what does not wait: status, metadata, refusals
 _SPARE_CALLS = 64  # beyond them gRPC refuses calls itself, without reading them
 
 
-def run(versions, options):
+def run(versions: ModelVersions, options: ServerOptions) -> None:
     """Serves loaded versions until SIGTERM or SIGINT; the process ends with 1 if requests had to be cut off.
 
     Args:

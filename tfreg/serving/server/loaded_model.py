@@ -1,6 +1,8 @@
 """A SavedModel in memory, as TensorFlow itself loads it: no Keras, no layers of tfreg."""
 
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -27,7 +29,7 @@ class LoadedModel:
         Exception: Whatever TensorFlow finds wrong with the folder.
     """
 
-    def __init__(self, path, version):
+    def __init__(self, path: Path, version: int) -> None:
         self.version = version
         graph = _serving_graph(path / "saved_model.pb")
         if _has_dilations(graph) and not _dilates_natively():
@@ -38,7 +40,9 @@ class LoadedModel:
         self.signatures = _signatures(graph)
         self._module = tf.saved_model.load(str(path))
 
-    def run(self, signature_name, inputs, outputs):
+    def run(
+        self, signature_name: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
+    ) -> dict[str, np.ndarray]:
         """The wanted outputs of one signature.
 
         Args:
@@ -54,7 +58,7 @@ class LoadedModel:
         return {alias: np.asarray(answer[alias]) for alias in outputs}
 
 
-def load(path, version):
+def load(path: Path, version: int) -> LoadedModel:
     """Loads a version and answers its warm-up requests, so that the first client need not wait.
 
     Raises:

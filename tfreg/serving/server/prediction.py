@@ -1,15 +1,26 @@
 """One Predict request: its checks in the real server's order and words, its inputs and its answer."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import grpc
+import numpy as np
+from tensorflow.core.framework import tensor_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from tfreg.serving.protocol.tensors import dtype_name, to_array, to_proto
 from tfreg.serving.server.status import StatusError, invalid
 
+if TYPE_CHECKING:
+    from tfreg.serving.server.loaded_model import LoadedModel
+
 DEFAULT_SIGNATURE = "serving_default"
 
 
-def predict(model, request, max_bytes=None):
+def predict(
+    model: "LoadedModel", request: predict_pb2.PredictRequest, max_bytes: int | None = None
+) -> dict[str, np.ndarray]:
     """The arrays that answer a request.
 
     Args:
@@ -28,7 +39,9 @@ def predict(model, request, max_bytes=None):
     return model.run(name, decode_inputs(signature, request.inputs, max_bytes), outputs)
 
 
-def check_names(signatures, request):
+def check_names(
+    signatures: Mapping[str, meta_graph_pb2.SignatureDef], request: predict_pb2.PredictRequest
+) -> tuple[str, meta_graph_pb2.SignatureDef, list[str]]:
     """Finds the signature and the outputs that a request asks for.
 
     Args:
@@ -70,7 +83,11 @@ def check_names(signatures, request):
     return name, signature, outputs
 
 
-def decode_inputs(signature, inputs, max_bytes=None):
+def decode_inputs(
+    signature: meta_graph_pb2.SignatureDef,
+    inputs: Mapping[str, tensor_pb2.TensorProto],
+    max_bytes: int | None = None,
+) -> dict[str, np.ndarray]:
     """The arrays of a request, as the signature wants them.
 
     Args:
@@ -100,7 +117,13 @@ def decode_inputs(signature, inputs, max_bytes=None):
     return arrays
 
 
-def answer(request, signature_name, version, arrays, as_content=False):
+def answer(
+    request: predict_pb2.PredictRequest,
+    signature_name: str,
+    version: int,
+    arrays: Mapping[str, np.ndarray],
+    as_content: bool = False,
+) -> predict_pb2.PredictResponse:
     """The PredictResponse for arrays.
 
     Args:

@@ -6,11 +6,14 @@ from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_service_pb2,
     model_service_pb2_grpc,
+    predict_pb2,
     prediction_service_pb2,
     prediction_service_pb2_grpc,
 )
 
 from tfreg.serving.server import prediction
+from tfreg.serving.server.admission import Admission
+from tfreg.serving.server.model_versions import ModelVersions
 from tfreg.serving.server.status import StatusError, invalid
 
 SIGNATURES = "signature_def"
@@ -30,13 +33,15 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         as_content: Whether to answer in tensor_content.
     """
 
-    def __init__(self, versions, admission, max_bytes, as_content):
+    def __init__(self, versions: ModelVersions, admission: Admission, max_bytes: int, as_content: bool) -> None:
         self._versions = versions
         self._admission = admission
         self._max_bytes = max_bytes
         self._as_content = as_content
 
-    def Predict(self, request, context):
+    def Predict(
+        self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
+    ) -> predict_pb2.PredictResponse:
         """Answers with the outputs of one signature."""
         _must_have_model_spec(request)
         with self._versions.lease(request.model_spec) as model:
@@ -47,7 +52,9 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             version = model.version
         return prediction.answer(request, name, version, arrays, self._as_content)
 
-    def GetModelMetadata(self, request, context):
+    def GetModelMetadata(
+        self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.ServicerContext
+    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """Answers with the signatures of a version."""
         _must_have_model_spec(request)
         if not request.metadata_field:
@@ -85,10 +92,12 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         versions: ModelVersions.
     """
 
-    def __init__(self, versions):
+    def __init__(self, versions: ModelVersions) -> None:
         self._versions = versions
 
-    def GetModelStatus(self, request, context):
+    def GetModelStatus(
+        self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.ServicerContext
+    ) -> get_model_status_pb2.GetModelStatusResponse:
         """Answers with the state of every version, or of the one asked for."""
         _must_have_model_spec(request)
         name = request.model_spec.name

@@ -5,7 +5,7 @@ import re
 import grpc
 import tensorflow as tf
 
-_LONGEST = 2000  # bytes; the status travels in a header of at most 8 kB, in which one byte can take three
+_MAX_BYTES = 2000  # bytes; the status travels in a header of at most 8 kB, in which one byte can take three
 # Lines of TensorFlow that say where in the graph, and the tail of every message.
 _PLACE = re.compile(r"Graph execution error|Detected at node|<stack traces|File \"|\[\[\{\{|\(most recent call")
 _TAIL = re.compile(r"\s*\[\[\{\{.*?\}\}\]\]|\s*\[Op:\w+\]")
@@ -19,18 +19,18 @@ class StatusError(Exception):
         text: One line for the client.
     """
 
-    def __init__(self, code, text):
+    def __init__(self, code: grpc.StatusCode, text: str) -> None:
         super().__init__(text)
         self.code = code
         self.text = text
 
 
-def invalid(text):
+def invalid(text: str) -> StatusError:
     """The `StatusError` of a request that the client must change."""
     return StatusError(grpc.StatusCode.INVALID_ARGUMENT, text)
 
 
-def status_of(error):
+def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
     """(code, one line of text) for an exception; the text tells nothing of this machine.
 
     Errors of operations keep their code, as in tensorflow_model_server; only what is wrong with
@@ -46,13 +46,13 @@ def status_of(error):
         code, text = grpc.StatusCode.RESOURCE_EXHAUSTED, "not enough memory for this request"
     else:
         code, text = grpc.StatusCode.INTERNAL, "the request failed; the server's log says more"
-    return code, " ".join(text.split()).encode()[:_LONGEST].decode(errors="ignore")
+    return code, " ".join(text.split()).encode()[:_MAX_BYTES].decode(errors="ignore")
 
 
-def plain_text(message):
+def plain_text(message: str) -> str:
     """What an operation says, without the lines on where it stands in the graph."""
-    kept = [line for line in message.splitlines() if line.strip() and not _PLACE.match(line.strip())]
-    return _TAIL.sub("", " ".join(" ".join(kept).split()))
+    lines = [line for line in message.splitlines() if line.strip() and not _PLACE.match(line.strip())]
+    return _TAIL.sub("", " ".join(" ".join(lines).split()))
 
 
 def _code(number):
