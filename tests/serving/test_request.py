@@ -27,6 +27,7 @@ from pairs import registered_files
 
 from tfreg.io.formats import read_volume
 from tfreg.io.transform_archive import load_transform
+from tfreg.registration.predictor import Predictor
 from tfreg.registration.trained_run import load_run
 from tfreg.serving.client.channel import Refusal, credentials_of
 from tfreg.serving.client.client import Client
@@ -152,6 +153,20 @@ def test_the_result_is_that_of_register(server, lungs, local, tmp_path):
     assert "look at" in done.stdout
 
 
+def test_every_option_of_register_is_one_of_request(server, run, lungs, tmp_path):
+    options = {"refine": True, "preset": "fast", "similarity": "ncc", "smoothness": 0.2, "parts": "linear"}
+    mask = {"fixed_mask": lungs["fixed_labels"], "moving_mask": lungs["moving_labels"]}
+    words = ["--refine", "--check", "--seed", 3, "--threads", 1, "--device", "cpu"]
+    words += [word for name in ("preset", "similarity", "smoothness", "parts") for word in (f"--{name}", options[name])]
+    done = requested(server, lungs | mask, tmp_path / "out", *words)
+    assert done.returncode == 0, done.stderr
+    registered_files(**lungs, **mask, out=tmp_path / "local", model=run, check=True, seed=3, **options)
+    report = check_same(tmp_path / "out", tmp_path / "local", tolerance_voxels=0.1)
+    assert (report["parts"], report["seed"]) == ("linear", 3)
+    assert report["refinement"]["settings"]["similarity"] == "ncc"
+    assert report["model"]["version"] == server.version
+
+
 def test_over_mutual_tls_too(models, start_server, certificates, lungs, local, refused, tmp_path):
     options = {"certificate": "server.pem", "key": "server.key", "client-ca": "ca.pem"}
     words = [word for name, file in options.items() for word in (f"--tls-{name}", certificates / file)]
@@ -178,6 +193,7 @@ def test_in_python_it_is_one_call(server, run, lungs):
     with Client(server.address) as client:
         found = client.register(fixed, moving)
         signatures = client.signatures()
+        assert isinstance(client.open(), Predictor)
     from tfreg import register
 
     expected = register(fixed, moving, model=load_run(run))

@@ -26,14 +26,15 @@ app = typer.Typer()
 @grouped
 def export(
     run: Annotated[Path, typer.Option(help="A run folder, or a .keras file in one.")],
-    options: Annotated[ExportOptions, Fields(without=("shape",))],
-    machine: SeedlessMachine,
     out: Annotated[Path, typer.Option(help="The model's folder; versions are numbered folders in it.")] = Path(
         "export/models/tfreg"
     ),
     shape: Annotated[
         list[str] | None, typer.Option(help="Size to warm up with, such as 64x192x192; may be repeated.")
     ] = None,
+    *,
+    options: Annotated[ExportOptions, Fields(without=("shape",))],
+    machine: SeedlessMachine,
 ):
     """Write a run as the next version of a SavedModel for TensorFlow Serving."""
     options = checked(ExportOptions, **dict(options) | {"shape": tuple(size_of(text) for text in shape or ())})

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from tfreg.cli.options import Device, Threads
+from tfreg.cli.option_groups import grouped
+from tfreg.cli.options import SeedlessMachine
 
 app = typer.Typer()
 # Columns of the best epoch that are printed.
@@ -14,14 +15,15 @@ SHOWN = ("epoch", "val_displacement_dice", "val_loss")
 
 
 @app.command()
+@grouped
 def train(
     config: Annotated[Path, typer.Argument(help="YAML config, such as configs/demo.yaml.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, such as loss.beta=1e-5.")] = None,
     data: Annotated[Path, typer.Option(help="Subjects manifest (CSV).")] = ...,
     run: Annotated[Path, typer.Option(help="Folder of the run; an interrupted one is resumed.")] = ...,
     several_gpus: Annotated[bool, typer.Option("--several-gpus", help="Split every batch over all GPUs.")] = False,
-    threads: Threads = None,
-    device: Device = None,
+    *,
+    machine: SeedlessMachine,
 ):
     """Train the network without ground truth; resumes an interrupted run."""
     from tfreg.config import load_config
@@ -33,7 +35,7 @@ def train(
         load_config(config, overrides or ()),
         data,
         run,
-        resources=Resources(threads=threads, device=device),
+        resources=Resources(**dict(machine)),
         several_gpus=several_gpus,
         progress=ProgressBar() if sys.stderr.isatty() else ProgressLines(),
     )

@@ -187,11 +187,7 @@ def in_range(volume: tf.Tensor, name: str, ceiling: float) -> list[tf.Operation 
         ),
         tf.debugging.Assert(
             tf.reduce_all(highest - lowest >= MIN_SPAN * ceiling),
-            [
-                _with_numbers(
-                    f"{name} holds intensities only", tf.gather(lowest, flattest), tf.gather(highest, flattest), cure
-                )
-            ],
+            [_with_numbers(f"{name} holds intensities only", flat_low, flat_high, cure)],
         ),
     ]
 
