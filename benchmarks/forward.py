@@ -35,7 +35,7 @@ def measure(precision, repeats, native_dilation=True, xla_sampler=True, xla_netw
     from tfreg.ops import trilinear_sampling
 
     if not native_dilation:
-        convolution_block.has_native_dilation = lambda: False
+        convolution_block.has_native_dilation = lambda *_: False
     if not xla_sampler:
         trilinear_sampling._values = trilinear_sampling._values.__wrapped__
     from tfreg.models.registration_network import build_registration_network
@@ -74,9 +74,9 @@ def main():
                 if child.returncode:
                     sys.exit(child.stderr)
                 entry = json.loads(child.stdout.splitlines()[-1])
-                kept = results.setdefault((name, precision), {"seconds": [], "peak_gib": 0.0})
-                kept["seconds"] += entry["seconds"]
-                kept["peak_gib"] = max(kept["peak_gib"], entry["peak_gib"])
+                total = results.setdefault((name, precision), {"seconds": [], "peak_gib": 0.0})
+                total["seconds"] += entry["seconds"]
+                total["peak_gib"] = max(total["peak_gib"], entry["peak_gib"])
                 print(f"{precision}, {name}: {min(entry['seconds']):.2f} s, {entry['peak_gib']:.1f} GiB", flush=True)
     reference = statistics.median(results[next(iter(VARIANTS)), "float32"]["seconds"])
     lines = [

@@ -56,10 +56,10 @@ def exported(folder):
 
 def volumes(shape, dtype=np.float32):
     rng = np.random.default_rng(1)
-    found = {name: rng.random((1, *shape, 1), np.float32) for name in ("fixed", "moving")}
+    pair = {name: rng.random((1, *shape, 1), np.float32) for name in ("fixed", "moving")}
     if dtype == np.float32:
-        return found
-    return {name: (volume * 32767).astype(np.int16) for name, volume in found.items()}
+        return pair
+    return {name: (volume * 32767).astype(np.int16) for name, volume in pair.items()}
 
 
 def median_seconds(function, times):
@@ -92,12 +92,12 @@ def one_by_one(address, version, times):
             inputs = volumes(SHAPE, dtype)
             tensors = {key: tf.constant(value) for key, value in inputs.items()}
             own, *_ = median_seconds(lambda t=tensors, n=name: signatures[n](**t)["logits"].numpy(), times)
-            for told, outputs in ANSWERS.items():
+            for text, outputs in ANSWERS.items():
                 answer, _ = client.predict(inputs, name, outputs)
                 back = sum(array.nbytes for array in answer.values())
                 sent = sum(array.nbytes for array in inputs.values())
                 whole, low, high = median_seconds(lambda i=inputs, n=name, o=outputs: client.predict(i, n, o), times)
-                rows.append((name, told, sent, back, own, whole, low, high))
+                rows.append((name, text, sent, back, own, whole, low, high))
     return rows
 
 
@@ -113,9 +113,9 @@ def differences(address, run):
     noise = ndimage.gaussian_filter(rng.standard_normal((2, *SHAPE)), (0, 4, 4, 4))
     fixed, moving = (Volume((1000 * array / array.std()).astype(np.float32), np.eye(4)) for array in noise)
     with Client(address) as client:
-        found = client.register(fixed, moving)
+        served = client.register(fixed, moving)
     expected = register(fixed, moving, model=load_run(run))
-    fields = [(r.displacement_mm, r.transform.inverse().displacement_mm(moving.lattice)) for r in (found, expected)]
+    fields = [(r.displacement_mm, r.transform.inverse().displacement_mm(moving.lattice)) for r in (served, expected)]
     return [float(np.abs(a - b).max()) for a, b in zip(*fields, strict=True)]
 
 
@@ -182,9 +182,9 @@ def main():
         "| signature | outputs sent back | sent MB | back MB | model s | request s (least to most) | overhead s |",
         "|---|---|---|---|---|---|---|",
         *(
-            f"| {name} | {told} | {sent / 1e6:.1f} | {back / 1e6:.1f} | {own:.2f} | {whole:.2f} ({low:.2f} to "
+            f"| {name} | {text} | {sent / 1e6:.1f} | {back / 1e6:.1f} | {own:.2f} | {whole:.2f} ({low:.2f} to "
             f"{high:.2f}) | {whole - own:.2f} |"
-            for name, told, sent, back, own, whole, low, high in rows
+            for name, text, sent, back, own, whole, low, high in rows
         ),
         "",
         f"A whole pair of that size by `Client.register` and by `tfreg.register`: the fields differ by at most "
