@@ -39,7 +39,7 @@ ANSWERS = {
 def exported(folder):
     """The export of an untrained network whose weights are not zero."""
     from tfreg.config import ExportOptions, dump_config, parse_config
-    from tfreg.serving.saved_model.export import export_run
+    from tfreg.serving.saved_model.export import export
     from tfreg.training.build_model import build_model
 
     config = parse_config({"model": MODEL})
@@ -51,7 +51,7 @@ def exported(folder):
         weight.assign(weight + 0.05 * rng.standard_normal(weight.shape))
     model.save(run / "model.keras")
     (run / "config.yaml").write_text(dump_config(config))
-    return export_run(run, folder / "models" / "tfreg", ExportOptions(shape=(SHAPE,)))[0]
+    return export(run, folder / "models" / "tfreg", ExportOptions(shape=(SHAPE,)))[0]
 
 
 def volumes(shape, dtype=np.float32):

@@ -13,7 +13,9 @@ import threading
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
+from exports import MODELS, SMALL
 from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc, prediction_service_pb2_grpc
 
@@ -202,3 +204,28 @@ def certificates(tmp_path_factory):
         signer = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names.txt"]
         run("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signer)
     return folder
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory, perturb):
+    """Of each kind of model its run and its export, loaded without Keras."""
+    import tensorflow as tf
+
+    from tfreg.config import ExportOptions, dump_config, parse_config
+    from tfreg.registration.trained_run import load_run
+    from tfreg.serving.saved_model.export import export
+    from tfreg.training.build_model import build_model
+
+    folder, exports = tmp_path_factory.mktemp("exports"), {}
+    for name, options in MODELS.items():
+        run = folder / "runs" / name
+        run.mkdir(parents=True)
+        grid = {"network_grid": {"spacing": 3, "shape": [10, 12, 8]}} if name == "both" else {}
+        config = parse_config({"model": SMALL | options, "preprocessing": grid, "loss": {"beta": 1e-5}})
+        model = build_model(config)
+        perturb(model, np.random.default_rng(4), 0.05)
+        model.save(run / "model.keras")
+        (run / "config.yaml").write_text(dump_config(config))
+        path, manifest = export(run, folder / "models" / name, ExportOptions(max_voxels=50_000))
+        exports[name] = (load_run(run), path, manifest, tf.saved_model.load(path).signatures)
+    return exports

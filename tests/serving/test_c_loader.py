@@ -18,7 +18,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tfreg.registration.trained_run import load_run
-from tfreg.serving.saved_model.export import export_run
+from tfreg.serving.saved_model.export import export
 from tfreg.training.build_model import build_model
 
 SOURCE = Path(__file__).with_name("run_saved_model.c")
@@ -52,7 +52,7 @@ def exported(tmp_path_factory, perturb):
     perturb(model, np.random.default_rng(4), 0.05)
     model.save(run / "model.keras")
     (run / "config.yaml").write_text(dump_config(config))
-    folder, _ = export_run(run, tmp_path_factory.mktemp("models") / "tfreg")
+    folder, _ = export(run, tmp_path_factory.mktemp("models") / "tfreg")
     return run, folder
 
 

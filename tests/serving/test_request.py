@@ -31,7 +31,7 @@ from tfreg.registration.predictor import Predictor
 from tfreg.registration.trained_run import load_run
 from tfreg.serving.client.channel import Refusal, credentials_of
 from tfreg.serving.client.client import Client
-from tfreg.serving.saved_model.export import export_run
+from tfreg.serving.saved_model.export import export
 from tfreg.training.build_model import build_model
 from tfreg.volumes.volume import Volume
 
@@ -62,7 +62,7 @@ def run(outside_run, tmp_path_factory, perturb):
 def models(run, tmp_path_factory):
     """The model's folder, with version 1."""
     folder = tmp_path_factory.mktemp("served") / "tfreg"
-    export_run(run, folder)
+    export(run, folder)
     return folder
 
 
@@ -393,7 +393,7 @@ def test_a_version_replaced_meanwhile(models, perturb, start_server, lungs, tmp_
         replaced_by(2)
         assert register(fixed, moving, model=served).report.model.version == 2
         served = client.open()
-        export_run(write_run(tmp_path / "runs" / "unlike", perturb, seed=9, spacing=9), folder)
+        export(write_run(tmp_path / "runs" / "unlike", perturb, seed=9, spacing=9), folder)
         replaced_by(3)
         with pytest.raises(UserError, match="was replaced by one that sees volumes otherwise"):
             register(fixed, moving, model=served)

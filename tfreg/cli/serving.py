@@ -44,9 +44,9 @@ def export(
 
     load_keras()
     with silenced():
-        from tfreg.serving.saved_model.export import export_run
+        from tfreg.serving.saved_model.export import export as export_model
 
-    folder, manifest = export_run(run, out, options, Resources(**dict(machine)))
+    folder, manifest = export_model(run, out, options, Resources(**dict(machine)))
     differences = ", ".join(f"{name} {value:.1e}" for name, value in manifest.largest_difference.items())
     print(f"in a process without tfreg the answers differ by at most: {differences}")
     print(folder)

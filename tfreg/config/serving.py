@@ -48,8 +48,12 @@ class ServerOptions(Section):
     concurrency: Annotated[int, between(1, 64)] = Field(1, description="Predictions at once.")
     queue: Annotated[int, between(0, 1024)] = Field(16, description="Requests that may wait; more are refused.")
     max_message_mb: Annotated[int, between(1, 2047)] = Field(256, description="Largest request and answer.")
-    poll_seconds: Annotated[float, between(0.05, 86400)] = Field(2.0, description="Time between looks for a new version.")
-    grace_seconds: Annotated[float, between(0, 86400)] = Field(30.0, description="Time for requests in flight when stopped.")
+    poll_seconds: Annotated[float, between(0.05, 86400)] = Field(
+        2.0, description="Time between looks for a new version."
+    )
+    grace_seconds: Annotated[float, between(0, 86400)] = Field(
+        30.0, description="Time for requests in flight when stopped."
+    )
     silence_seconds: Annotated[float, between(1, 86400)] = Field(
         30.0, description="Time until a silent client is asked for a sign, and again until it is dropped."
     )
@@ -85,7 +89,9 @@ class RequestOptions(Section):
     """How a server is asked."""
 
     model_name: str = Field("tfreg", description="What the server calls the model.")
-    encoding: Annotated[str, words("float32", "int16")] = Field("float32", description="float32, or int16 for half the bytes.")
+    encoding: Annotated[str, words("float32", "int16")] = Field(
+        "float32", description="float32, or int16 for half the bytes."
+    )
     timeout: Positive = Field(300.0, description="Seconds for a call, repetitions included.")
     retries: Annotated[int, Field(ge=0), BeforeValidator(not_a_truth_value)] = Field(
         10, description="How often a call is repeated that finds no server or a busy one."

@@ -39,7 +39,7 @@ TOLERANCE = 1e-3
 CHECK_SHAPE = (24, 28, 20)
 
 
-def export_run(
+def export(
     run: str | Path, out: str | Path, options: ExportOptions | None = None, resources: Resources | None = None
 ) -> tuple[Path, ExportManifest]:
     """Writes the next numbered version folder of a model; it appears whole or not at all.
