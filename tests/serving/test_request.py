@@ -181,7 +181,7 @@ def test_over_mutual_tls_too(models, start_server, certificates, lungs, local, r
     check_same(tmp_path / "out", local)
     for words in ((), ("--tls-ca", certificates / "ca.pem"), mine):  # no TLS, no own certificate, no known authority
         line = refused(server, lungs, tmp_path / "other", *words, "--retries", "1", "--timeout", "10")
-        assert "no server answers" in told
+        assert "no server answers" in line
         assert not (tmp_path / "other").exists()
 
 
