@@ -46,9 +46,6 @@ NAMES = {
     for name, module in names_in(package).items()
     if module is not None
 }
-# Not there yet under this name.
-if "def export(" not in (ROOT / "serving" / "saved_model" / "export.py").read_text("utf-8"):
-    del NAMES["tfreg.export"]
 every_name = pytest.mark.parametrize("name", NAMES)
 every_package = pytest.mark.parametrize("package", PACKAGES)
 
@@ -164,8 +161,6 @@ def functions_of(name):
 
 @every_name
 def test_types(name):
-    if name == "tfreg.Client" and not (ROOT / "serving" / "client" / "served_model.py").exists():
-        pytest.skip("its types come with the served model's own file")
     for place, function in functions_of(name):
         signature = inspect.signature(inspect.unwrap(function))
         for parameter in signature.parameters.values():

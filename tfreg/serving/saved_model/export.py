@@ -59,6 +59,11 @@ def export(
             or needs larger volumes than are allowed, the folder cannot be written, or the SavedModel does not do in a
             fresh process what the model does.
         WorkError: If what lies in the folder at the end is not what was proved.
+
+    Example:
+        >>> folder, manifest = tfreg.export("run", "models/tfreg")
+        >>> folder.as_posix(), manifest.signatures
+        ('models/tfreg/1', ('serving_default', 'int16', 'warp', 'config'))
     """
     if keras.backend.backend() != "tensorflow":
         raise UserError(f"KERAS_BACKEND={keras.backend.backend()}: export runs on TensorFlow; unset KERAS_BACKEND")
