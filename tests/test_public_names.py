@@ -92,6 +92,8 @@ def beginning(tmp_path_factory):
     folder = tmp_path_factory.mktemp("examples")
     for source, target in (("data", "chests"), ("run", "run"), ("result", "result")):
         shutil.copytree(GOLDENS / source, folder / target)
+    config = folder / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("steps_per_epoch: 20", "steps_per_epoch: 2"))
     for phase in ("exhale", "inhale"):
         shutil.copy(GOLDENS / "data" / "images" / f"s003_{phase}.nii.gz", folder / f"{phase}.nii.gz")
     return folder
