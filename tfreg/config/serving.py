@@ -20,7 +20,7 @@ def between(low: float, high: float) -> BeforeValidator:
     """
 
     def check(value: object) -> object:
-        if not isinstance(value, Real) or isinstance(value, bool) or not low <= value <= high:
+        if not isinstance(value, Real) or isinstance(value, bool) or not low <= float(value) <= high:
             raise ValueError(f"give a number from {low} to {high}")
         return value
 
