@@ -18,6 +18,7 @@ from tfreg.io.tables.manifest import PairFiles
 from tfreg.io.training_report import TrainingReport
 from tfreg.metrics.landmarks import landmark_errors_mm
 from tfreg.preprocessing.aligned_pair import prepare_pair
+from tfreg.registration.predictor import Predictor
 from tfreg.registration.trained_run import load_run
 from tfreg.runtime.native_output import STDERR, STDOUT, silenced
 from tfreg.runtime.processes import error_text
@@ -87,11 +88,11 @@ def trained_metrics(report: TrainingReport) -> dict[str, Any]:
     }
 
 
-def validation_metrics(run, pairs: Sequence[PairFiles]) -> dict[str, float | None]:
+def validation_metrics(run: Predictor, pairs: Sequence[PairFiles]) -> dict[str, float | None]:
     """What a run's best model does to the validation pairs, beyond what training logs.
 
     Args:
-        run: A `TrainedRun`.
+        run: What predicts.
         pairs: The validation pairs.
 
     Returns:
