@@ -21,7 +21,7 @@ from tfreg.metrics.overlap import dice_by_label
 from tfreg.preprocessing.aligned_pair import AlignedPair, align_pair
 from tfreg.refinement.linear_stage import refine_linear
 from tfreg.refinement.refine import refine_pair
-from tfreg.runtime.resources import set_up
+from tfreg.runtime.resources import Resources
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.volume import Volume
 
@@ -90,7 +90,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/linear.md"))
     arguments = parser.parse_args()
-    set_up(seed=0, threads=THREADS, device="cpu")
+    Resources(0, THREADS, "cpu").set_up()
     lines = ["The linear stage, by `python benchmarks/linear.py`."]
     for title, rows in (
         ("\n## Left atria of different people, by the linear part alone, from the centres\n", atria()),

@@ -109,9 +109,9 @@ def spoiled(kind, fixed, moving, labels, init, other, rng):
 def measure(file):
     """Registers whatever the CSV file does not hold yet."""
     import tfreg
-    from tfreg.runtime.resources import set_up
+    from tfreg.runtime.resources import Resources
 
-    set_up(seed=0, threads=2, device="cpu")
+    Resources(0, 2, "cpu").set_up()
     pairs = list(halves())
     rows = read_csv(file, TEXTS)
     done = {(row["data"], row["pair"], row["kind"]) for row in rows}

@@ -1,4 +1,4 @@
-"""Errors that are shown to a person as a single line."""
+"""`UserError`, `WorkError` and `InputWarning`: what is shown to a person as a single line."""
 
 
 class UserError(Exception):

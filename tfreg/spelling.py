@@ -1,4 +1,4 @@
-"""Words that people spell in their own way: which known one is meant, and lists of them in one line."""
+"""Spelling: which word somebody may have meant, and lists of names in one line."""
 
 import difflib
 import unicodedata

@@ -105,8 +105,8 @@ def test_commands_neither_read_nor_write_the_settings_of_a_person(tmp_path):
     (tmp_path / "keras.json").write_text(json.dumps(settings), encoding="utf-8")
     program = (
         "import os, json\n"
-        "from tfreg.runtime.resources import set_up\n"
-        "set_up()\n"
+        "from tfreg.runtime.resources import Resources\n"
+        "Resources().set_up()\n"
         "import keras\n"
         "c = keras.config\n"
         "print(c.backend(), c.floatx(), c.image_data_format())\n"

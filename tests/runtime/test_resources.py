@@ -11,8 +11,8 @@ import pytest
 def test_keras_comes_without_what_takes_long_to_load_and_can_still_be_had(package):
     program = (
         "import importlib, sys\n"
-        "from tfreg.runtime.resources import set_up\n"
-        "set_up(seed=3)\n"
+        "from tfreg.runtime.resources import Resources\n"
+        "Resources(3).set_up()\n"
         f"print('keras' in sys.modules, '{package}' in sys.modules)\n"
         f"print(importlib.import_module('{package}').__name__)\n"
     )
@@ -21,7 +21,12 @@ def test_keras_comes_without_what_takes_long_to_load_and_can_still_be_had(packag
 
 def test_keras_finds_jax_where_it_is_asked_for():
     pytest.importorskip("jax")
-    program = "from tfreg.runtime.resources import set_up\nset_up()\nimport keras\nprint(keras.backend.backend())\n"
+    program = (
+        "from tfreg.runtime.resources import Resources\n"
+        "Resources().set_up()\n"
+        "import keras\n"
+        "print(keras.backend.backend())\n"
+    )
     assert answer(program, KERAS_BACKEND="jax") == "jax\n"
 
 
@@ -33,9 +38,9 @@ def test_jax_without_what_is_asked_for_is_one_line(environment, device, expected
     pytest.importorskip("jax")
     program = (
         "from tfreg.errors import UserError\n"
-        "from tfreg.runtime.resources import set_up\n"
+        "from tfreg.runtime.resources import Resources\n"
         "try:\n"
-        f"    set_up(device={device!r} or None)\n"
+        f"    Resources(device={device!r} or None).set_up()\n"
         "except UserError as error:\n"
         "    print(error)\n"
     )
@@ -49,8 +54,8 @@ def test_jax_without_what_is_asked_for_is_one_line(environment, device, expected
 def test_what_is_loaded_at_the_start_is_not_searched_for_garbage_and_what_comes_later_is():
     program = (
         "import gc, weakref\n"
-        "from tfreg.runtime.resources import set_up\n"
-        "set_up()\n"
+        "from tfreg.runtime.resources import Resources\n"
+        "Resources().set_up()\n"
         "class Node: pass\n"
         "node = Node()\n"
         "node.itself, seen = node, weakref.ref(node)\n"

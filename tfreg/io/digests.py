@@ -24,8 +24,8 @@ MIN_OFFSET = 352  # bytes before the voxels of a NIfTI file
 BLOCK = 2**20
 
 
-def bytes_digest(*parts: bytes) -> str:
-    """The SHA-256 of bytes, or of arrays' values, one after another; 64 hexadecimal digits."""
+def bytes_digest(*parts: bytes | memoryview) -> str:
+    """The SHA-256 of bytes, or of arrays' memory, one after another; 64 hexadecimal digits."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)

@@ -1,4 +1,4 @@
-"""Files as the user names them: whether they can be opened, and what they hold if not what their name says."""
+"""Input files as the user names them: whether they can be opened, and what they hold if not what their name says."""
 
 import gzip
 import os

@@ -1,4 +1,4 @@
-"""What is known of landmarks besides their places."""
+"""`Landmarks`: their places, and what else their file says of them."""
 
 from dataclasses import dataclass
 from typing import Any

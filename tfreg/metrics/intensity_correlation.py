@@ -1,4 +1,4 @@
-"""Similarity of intensities, as a correlation."""
+"""Correlation of intensities, over whole images and within windows."""
 
 import numpy as np
 from scipy import ndimage

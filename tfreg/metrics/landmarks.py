@@ -1,4 +1,4 @@
-"""Distances of landmarks."""
+"""Landmark errors: the target registration error (TRE), and its summary."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Overlap and surface distances of segmentations."""
+"""Overlap (Dice) and surface distances (Hausdorff) of segmentations."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""What a registration achieved: overlap, distances, folds and changes of volume, whatever tool made it."""
+"""The quality of a registration, whatever tool made it: overlap, distances, folds and changes of volume."""
 
 from dataclasses import dataclass, field
 from typing import Any

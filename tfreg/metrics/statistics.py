@@ -1,4 +1,4 @@
-"""What a sample of pairs says of all: intervals over subjects, and tests of one method against another."""
+"""Statistics over pairs: intervals by bootstrap over subjects, and tests of one method against another."""
 
 from collections.abc import Sequence
 

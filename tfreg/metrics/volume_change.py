@@ -1,4 +1,4 @@
-"""How volumes change from the fixed to the moving image."""
+"""Volume change from the fixed to the moving image, by the log Jacobian."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""A pair before registration, after the initial alignment, and after registration: what is seen, what agrees."""
+"""Agreement of a pair before registration, after the initial alignment, and after registration."""
 
 from dataclasses import dataclass
 from typing import Any

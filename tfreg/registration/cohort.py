@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 import tfreg
 from tfreg.config import PairRegistration, PhasePair, RegistrationOptions
 from tfreg.errors import UserError
-from tfreg.io.digests import file_digest
+from tfreg.io.digests import bytes_digest, file_digest
 from tfreg.io.folders.result_folder import result_folder
 from tfreg.io.formats import header_size
 from tfreg.io.json_files import Record
@@ -134,7 +133,7 @@ class Task:
     cache: Path
     definition: Definition
     model: str | None
-    size: tuple[int, ...]
+    size: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -207,13 +206,11 @@ def deformation_key(pair: ImagePair, definition: Definition) -> str:
     Returns:
         32 hexadecimal digits, of the images' and labels' voxels and affines and of the definition.
     """
-    digest = sha256(definition.text().encode())
+    parts: list[bytes | memoryview] = [definition.text().encode()]
     for name, volume in pair.given().items():
-        array = np.ascontiguousarray(volume.array)
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(volume.affine))
-        digest.update(array)
-    return digest.hexdigest()[:32]
+        array, affine = np.ascontiguousarray(volume.array), np.ascontiguousarray(volume.affine)
+        parts += [f"{name} {array.dtype.str} {array.shape}".encode(), affine.data, array.data]
+    return bytes_digest(*parts)[:32]
 
 
 def _images(files):

@@ -1,4 +1,4 @@
-"""What is known of a pair of volumes, and whether it fits together."""
+"""`ImagePair`: the images, labels, landmarks and masks of a pair, and whether they fit together."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What predicts a transform: a trained run, a server's model, or anything else with three attributes."""
+"""`Predictor`: what predicts a transform, a trained run, a server's model, or anything else with three attributes."""
 
 from typing import Any, Protocol, runtime_checkable
 

@@ -1,4 +1,4 @@
-"""The registration of one pair."""
+"""`register_pair`: the registration of one pair."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""`tfreg.register`: the friendly face of `register_pair`."""
+"""`tfreg.register`: `register_pair` with arrays, files and plain options."""
 
 from pathlib import Path
 from typing import Any

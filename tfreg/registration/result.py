@@ -1,4 +1,4 @@
-"""What a registration finds, and the folder that holds it."""
+"""`Registration`: the result of a registration, and the folder that holds it."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,6 @@ import numpy as np
 from tfreg.io.folders.result_folder import Kind
 from tfreg.io.formats import write_volume
 from tfreg.io.itk_transforms import write_composite, write_displacement, write_linear
-from tfreg.io.json_files import without_nan  # noqa: F401
 from tfreg.io.transform_archive import save_transform
 from tfreg.registration.agreement import Agreement
 from tfreg.registration.image_pair import ImagePair

@@ -1,4 +1,4 @@
-"""A trained network with the config that says how to feed it."""
+"""`TrainedRun`: a trained network with the config that says how to feed it."""
 
 import zipfile
 from collections.abc import Mapping

@@ -1,10 +1,13 @@
 """The verdict on a registration, and the quality indicators that it is drawn from."""
 
+from collections.abc import Collection, Mapping
+from typing import Any
+
 import numpy as np
 from scipy import ndimage
 
 from tfreg.metrics.intensity_correlation import local_correlation
-from tfreg.preprocessing.aligned_pair import voxel_map
+from tfreg.preprocessing.aligned_pair import AlignedPair, voxel_map
 from tfreg.preprocessing.pyramid import cube_lattice, onto_level
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.resampling import anti_aliased, is_inside, sample
@@ -35,7 +38,7 @@ REASONS = {
 }
 
 
-def quality_indicators(pair, transform, backward=None):
+def quality_indicators(pair: AlignedPair, transform: Transform, backward: Transform | None = None) -> dict[str, Any]:
     """Indicators that need no labels, weighted by the fixed image's structure, the length of its gradient.
 
     Args:
@@ -86,7 +89,7 @@ def quality_indicators(pair, transform, backward=None):
     return indicators
 
 
-def exceedance(indicators):
+def exceedance(indicators: Mapping[str, Any]) -> dict[str, float]:
     """How many times its limit each indicator is; what is above 1 asks for a review.
 
     Args:
@@ -109,7 +112,9 @@ def exceedance(indicators):
     return result
 
 
-def verdict(indicators, certified=True, ignored=()):
+def verdict(
+    indicators: Mapping[str, Any], certified: bool = True, ignored: Collection[str] = ()
+) -> tuple[str, list[str]]:
     """What a person should do with a result.
 
     Args:
@@ -120,7 +125,7 @@ def verdict(indicators, certified=True, ignored=()):
     Returns:
         "pass" or "review", and the reasons for a review, one sentence each.
     """
-    values = indicators | (indicators["inverse_consistency_mm"] or {})
+    values = {**indicators, **(indicators["inverse_consistency_mm"] or {})}
     reasons = [
         REASONS[name].format(**values)
         for name, times in exceedance(indicators).items()

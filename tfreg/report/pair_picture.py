@@ -1,4 +1,4 @@
-"""A small picture of one pair, for looking through many."""
+"""A small picture of one pair, a checkerboard and outlines, for looking through many."""
 
 from pathlib import Path
 

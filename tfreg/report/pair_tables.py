@@ -1,4 +1,4 @@
-"""What report.json says, as words and tables for a page."""
+"""Tables of one pair: what report.json says, in words for a page."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The images of a pair in 8 bits: what a person looks at."""
+"""`PairViews`: the images of a pair in 8 bits, what a person looks at."""
 
 from dataclasses import dataclass
 

@@ -1,13 +1,12 @@
-"""Work in processes of which one may crash without the others."""
+"""Process pools: work in processes of which one may crash without the others."""
 
 import contextlib
 import functools
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, as_completed
-from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -19,20 +18,21 @@ from tfreg.runtime.resources import Resources, limit_native_threads
 SIZES_A_PROCESS = 10
 
 
-def in_processes(function, batches, resources, workers=None):
+def in_processes(
+    function: Callable[[Any, Resources], Any], batches: Iterable[Sequence[Any]], resources: Resources
+) -> Iterator[tuple[Any, Any]]:
     """Calls a function with every task in processes of their own.
 
     Args:
         function: Called with a task and `resources.of_each_process()`; a function of a module, because the processes
             import it anew.
-        batches: Iterable of lists of tasks; new processes start with each list.
-        resources: A `tfreg.runtime.resources.Resources`.
+        batches: Lists of tasks; new processes start with each list.
+        resources: Processes side by side, and what each may use.
 
     Yields:
         (task, result) as they come. Where a process died, the result is a dictionary with `error`, one line;
         exceptions of the function are raised here.
     """
-    resources = replace(resources, workers=workers or resources.workers)
     for batch in batches:
         with process_pool(resources) as submit:
             waiting = {submit(function, task): task for task in batch}

@@ -1,4 +1,4 @@
-"""How far long work has come: what the library tells, and the bar that the command line shows."""
+"""`Progress`: how far long work has come, as the library tells it, and the bar that the command line shows."""
 
 import contextlib
 import sys
@@ -87,7 +87,7 @@ def _line(steps: int = 1, status: str = "") -> None:
         print(status, file=sys.stderr, flush=True)
 
 
-def _bars(visible=True):
+def _bars():
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
@@ -100,8 +100,5 @@ def _bars(visible=True):
         TimeRemainingColumn(),
         TextColumn("{task.fields[status]}"),
         console=Console(stderr=True),
-        disable=not (visible and sys.stderr is not None and sys.stderr.isatty()),
+        disable=sys.stderr is None or not sys.stderr.isatty(),
     )
-
-
-progress_bar = _bars

@@ -1,4 +1,4 @@
-"""Seeds, threads and devices, set once at the start of a long command."""
+"""`Resources`: seeds, threads and devices, set once at the start of a long command."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Work on the parts of a volume side by side; NumPy and SciPy leave Python's lock meanwhile."""
+"""Threads: the parts of a volume side by side; NumPy and SciPy leave Python's lock meanwhile."""
 
 import contextlib
 import math

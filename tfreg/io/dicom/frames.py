@@ -1,4 +1,4 @@
-"""What the attributes of a DICOM file say of each of its frames."""
+"""DICOM frames: what the attributes of a file say of each of them."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which DICOM files make up a volume: the series of a folder, and the choice between several."""
+"""DICOM series: which files of a folder make up a volume, and the choice between several."""
 
 import itertools
 import os

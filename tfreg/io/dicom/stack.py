@@ -1,4 +1,4 @@
-"""Whether DICOM frames make up one volume, and in which order and where."""
+"""DICOM stacks: whether frames make up one volume, and in which order and where."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files that a command writes: refused before the work where they cannot be, and written together or not at all."""
+"""Result files: refused before the work where they cannot be written, and written together or not at all."""
 
 import contextlib
 import os

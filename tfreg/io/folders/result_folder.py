@@ -1,4 +1,4 @@
-"""A folder of results that appears whole or not at all, and replaces nothing but earlier results of its kind."""
+"""Result folders: they appear whole or not at all, and replace nothing but earlier results of their kind."""
 
 import contextlib
 import errno

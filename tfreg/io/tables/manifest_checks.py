@@ -1,4 +1,4 @@
-"""What a manifest's cells may hold: ids that name files, words that are known, names in one spelling."""
+"""Checks of a manifest's cells: ids that name files, words that tfreg reads, names in one spelling."""
 
 import re
 import unicodedata

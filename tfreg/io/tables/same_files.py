@@ -1,4 +1,4 @@
-"""What a table's files say about its rows: images that stand there twice, labels that belong to another image."""
+"""Duplicates in a table: images that stand there twice, labels that belong to another image."""
 
 import warnings
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""The people that a run was trained on: kept in its folder, and found again in what it is measured on."""
+"""The people that a run was trained on: recorded in its folder, and recognised by their images."""
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
