@@ -67,11 +67,6 @@ class Resources:
         return replace(self, threads=max(1, usable_cpus() // self.workers))
 
 
-def set_up(seed: int | None = None, threads: int | None = None, device: str | None = None) -> None:
-    """`Resources.set_up` of these options."""
-    Resources(seed, threads, device).set_up()
-
-
 def limit_native_threads(threads: int | None) -> None:
     """Limits the threads of OpenMP and ITK here, where they are not loaded yet, and in processes that begin later.
 
