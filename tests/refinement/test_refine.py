@@ -13,7 +13,7 @@ from tfreg.errors import UserError
 from tfreg.preprocessing.aligned_pair import AlignedPair
 from tfreg.preprocessing.pyramid import coarsened, cube_lattice, level_factors, onto_level
 from tfreg.refinement.linear_stage import refine_linear
-from tfreg.refinement.refine import LEAD, identity_start, refine_deformation, refine_pair, steps_of
+from tfreg.refinement.refine import LEADING_MARGIN, identity_start, refine_deformation, refine_pair, steps_of
 from tfreg.registration.register_volumes import register
 from tfreg.transforms.certificate import certify, folding_fraction
 from tfreg.transforms.deformation import Deformation
@@ -226,15 +226,15 @@ def test_coarse_levels_go_both_ways_and_meet():
     fixed, moving = pair_of(smooth_map)
     volumes = _normal(fixed), _normal(moving)
     settings = Refinement(steps=(30, 30, 1), tolerance=0)
-    start, lead = identity_start(FIXED, np.eye(4), settings)
-    found, levels = refined_deformation(AlignedPair(*volumes, start.init), start, settings, lead)
+    start, leading_margin = identity_start(FIXED, np.eye(4), settings)
+    found, levels = refined_deformation(AlignedPair(*volumes, start.init), start, settings, leading_margin)
     assert len(level_factors(start.lattice, 3)) == 2
     assert [level["direction"] for level in levels] == ["forward", "backward", "forward"]
     assert all(level["loss_last"] < level["loss_first"] for level in levels[:2])
     # A start that is not quite the identity goes one way.
     logits = start.deformation.logits + 1e-9
     start = replace(start, deformation=replace(start.deformation, logits=logits))
-    alone, levels = refined_deformation(AlignedPair(*volumes, start.init), start, settings, lead)
+    alone, levels = refined_deformation(AlignedPair(*volumes, start.init), start, settings, leading_margin)
     assert [level["direction"] for level in levels] == ["forward"] * 2
     assert errors_mm(found, smooth_map, fixed).mean() < errors_mm(alone, smooth_map, fixed).mean()
 
@@ -304,11 +304,11 @@ def test_what_a_mask_leaves_out_does_not_blur_into_the_rest():
     assert onto_level(Volume(array, MOVING.affine), coarsened(MOVING, (4, 4, 4)))[0][2].mean() > 0.55
 
 
-def test_lead_lets_the_border_move():
-    start, lead = identity_start(FIXED, np.eye(4), QUICK)
-    assert lead == (LEAD,) * 3
+def test_the_leading_margin_lets_the_border_move():
+    start, leading_margin = identity_start(FIXED, np.eye(4), QUICK)
+    assert leading_margin == (LEADING_MARGIN,) * 3
     corner = start.lattice.to_voxel(cube_lattice(FIXED, 10**7).to_world([0, 0, 0]))
-    np.testing.assert_allclose(corner, LEAD, atol=1e-9)
+    np.testing.assert_allclose(corner, LEADING_MARGIN, atol=1e-9)
 
 
 def _normal(volume):

@@ -10,7 +10,7 @@ from tfreg.refinement.deformable_model import DeformableRefinement, refinement_m
 from tfreg.refinement.field_adam import FieldAdam, gaussian_smoothed
 from tfreg.refinement.minimise import minimise
 
-SHAPE, LEAD, REACH = (14, 16, 18), (2, 4, 2), (3, 4, 5)
+SHAPE, LEADING_MARGIN, MARGIN = (14, 16, 18), (2, 4, 2), (3, 4, 5)
 
 
 @pytest.fixture
@@ -33,9 +33,9 @@ def images(**volumes):
 
 def a_pair(rng, shift=(0, 0, 0)):
     """A moving texture, and its part that a shift of whole voxels makes the fixed one."""
-    moving = texture([n + 2 * r for n, r in zip(SHAPE, REACH, strict=True)], rng)
-    low = np.array(REACH) + np.array(LEAD) + np.array(shift)
-    high = np.array(REACH) + np.array(SHAPE) + np.array(shift)
+    moving = texture([n + 2 * r for n, r in zip(SHAPE, MARGIN, strict=True)], rng)
+    low = np.array(MARGIN) + np.array(LEADING_MARGIN) + np.array(shift)
+    high = np.array(MARGIN) + np.array(SHAPE) + np.array(shift)
     fixed = moving[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
     return images(fixed=fixed, moving=moving) | {"linear": np.eye(3, 4, dtype="float32")[None]}
 
@@ -44,12 +44,12 @@ def a_pair(rng, shift=(0, 0, 0)):
 @pytest.mark.parametrize("integration", ["composed", "axiswise"])
 def test_begins_at_the_identity(rng, linear, integration):
     pair = a_pair(rng)
-    if integration == "axiswise":  # it has no lead: only networks use it
-        model = DeformableRefinement(SHAPE, (0, 0, 0), REACH, integration=integration, linear=linear)
-        inner = tuple(slice(r, -r) for r in REACH)
+    if integration == "axiswise":  # it has no leading margin: only networks use it
+        model = DeformableRefinement(SHAPE, (0, 0, 0), MARGIN, integration=integration, linear=linear)
+        inner = tuple(slice(r, -r) for r in MARGIN)
         pair |= images(fixed=pair["moving"][0, ..., 0][inner])
     else:
-        model = DeformableRefinement(SHAPE, LEAD, REACH, linear=linear)
+        model = DeformableRefinement(SHAPE, LEADING_MARGIN, MARGIN, linear=linear)
     found = model(pair)
     np.testing.assert_allclose(found["warped"], pair["fixed"], atol=1e-6)
     assert len(model.trainable_variables) == 1 + linear
@@ -58,7 +58,7 @@ def test_begins_at_the_identity(rng, linear, integration):
 @pytest.mark.parametrize("similarity", ["lncc", "mse", "mi", "mind"])
 def test_finds_a_shift(models, rng, similarity):
     pair = a_pair(rng, shift=(0, 1, -1))
-    model = models(SHAPE, LEAD, REACH, similarity=similarity, smoothness=0.01)
+    model = models(SHAPE, LEADING_MARGIN, MARGIN, similarity=similarity, smoothness=0.01)
     model.displacement.assign(np.zeros(model.displacement.shape))
     losses = minimise(model, pair, 40, 0.2)
     assert losses[-1] < 0.7 * losses[0]
@@ -71,7 +71,7 @@ def test_weights_leave_voxels_out(rng):
     pair = a_pair(rng)
     spoilt = {name: np.array(value) for name, value in pair.items()}
     spoilt["fixed"][:, :4] = rng.uniform(size=spoilt["fixed"][:, :4].shape)
-    model = DeformableRefinement(SHAPE, LEAD, REACH, similarity="mse")
+    model = DeformableRefinement(SHAPE, LEADING_MARGIN, MARGIN, similarity="mse")
     assert float(model(spoilt)["similarity"][0]) > 1e-3
     spoilt["fixed_weights"][:, :4] = 0
     assert float(model(spoilt)["similarity"][0]) == pytest.approx(0, abs=1e-9)
@@ -79,7 +79,7 @@ def test_weights_leave_voxels_out(rng):
 
 def test_stops_when_it_no_longer_helps(models, rng):
     pair = a_pair(rng)
-    model = models(SHAPE, LEAD, REACH)
+    model = models(SHAPE, LEADING_MARGIN, MARGIN)
     model.displacement.assign(np.zeros(model.displacement.shape))
     done = []
     losses = minimise(model, pair, 50, 0.2, tolerance=1e-3, progress=done.append)
@@ -88,7 +88,7 @@ def test_stops_when_it_no_longer_helps(models, rng):
 
 def test_optimiser_forgets_the_last_pair(models, rng):
     pair = a_pair(rng, shift=(1, 0, 0))
-    model = models(SHAPE, LEAD, REACH)
+    model = models(SHAPE, LEADING_MARGIN, MARGIN)
     runs = []
     for _ in range(2):
         model.displacement.assign(np.zeros(model.displacement.shape))
@@ -99,13 +99,13 @@ def test_optimiser_forgets_the_last_pair(models, rng):
 def test_loss_that_is_not_finite_is_an_error(models, rng):
     pair = a_pair(rng)
     pair["moving"] = pair["moving"] * np.nan
-    model = models(SHAPE, LEAD, REACH)
+    model = models(SHAPE, LEADING_MARGIN, MARGIN)
     with pytest.raises(FloatingPointError, match="not finite"):
         minimise(model, pair, 3, 0.2)
 
 
 def test_anchor_takes_its_part_of_the_displacement(rng):
-    model = DeformableRefinement(SHAPE, (0, 0, 0), REACH, anchor="centre")
+    model = DeformableRefinement(SHAPE, (0, 0, 0), MARGIN, anchor="centre")
     displacement = rng.normal(size=model.displacement.shape).astype("float32")
     model.displacement.assign(displacement)
     centred = np.array(model.centred_displacement())
@@ -122,7 +122,7 @@ def test_anchor_takes_its_part_of_the_displacement(rng):
 def test_what_lies_right_stays(models, rng, similarity):
     """Steps of one length leave the best place, so the model goes back to it."""
     pair = a_pair(rng)
-    model = models(SHAPE, LEAD, REACH, similarity=similarity)
+    model = models(SHAPE, LEADING_MARGIN, MARGIN, similarity=similarity)
     model.displacement.assign(np.zeros(model.displacement.shape))
     losses = minimise(model, pair, 8, 0.3)
     assert losses[0] < 1e-4

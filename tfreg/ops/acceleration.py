@@ -55,7 +55,7 @@ def keeping_graphs():
     """Within this context TensorFlow runs graphs as they were traced, in this thread alone.
 
     Rewriting them takes it half a second for each model, which models of a few dozen steps do not win back. A graph
-    that was kept gives other last bits than one that was rewritten: what another thread predicts meanwhile must not
+    that is kept gives other last bits than one that was rewritten: what another thread predicts meanwhile must not
     depend on it.
     """
     if keras.backend.backend() != "tensorflow":
@@ -108,7 +108,7 @@ def has_fast_products():
 
 
 def compiles_models():
-    """What `Model.compile` is to be told as `jit_compile`: True but for TensorFlow.
+    """What `Model.compile` takes as `jit_compile`: True but for TensorFlow.
 
     Left to itself Keras turns XLA on there too, which slows convolutions down on the CPU; what gains from it is
     `compiled` on its own.

@@ -37,13 +37,13 @@ class AlignedPair:
         return self.fixed_mask, self.moving_mask
 
     def reversed(self):
-        """The `AlignedPair` the other way round, with the inverse initial alignment."""
+        """The `AlignedPair` with the images exchanged and the inverse initial alignment."""
         init = np.linalg.inv(self.init)
         return AlignedPair(self.moving, self.fixed, init, self.moving_mask, self.fixed_mask, self.notes)
 
 
 @dataclass(frozen=True, eq=False)
-class PreparedPair:
+class NetworkInput:
     """A pair on its network grid.
 
     Args:
@@ -161,7 +161,7 @@ def prepare_pair(fixed, moving, preprocessing, init=None, fixed_mask=None, movin
         fixed, moving, preprocessing, init, fixed_mask, moving_mask: See `align_pair`.
 
     Returns:
-        A `PreparedPair`.
+        A `NetworkInput`.
 
     Raises:
         UserError: If a volume holds no contrast within the intensity window.
@@ -177,11 +177,11 @@ def on_network_grid(pair, preprocessing):
         preprocessing: `tfreg.config.Preprocessing`.
 
     Returns:
-        A `PreparedPair`.
+        A `NetworkInput`.
     """
     grid = preprocessing.network_grid
     lattice = network_grid(pair.fixed.lattice, grid.orientation, grid.spacing, grid.shape)
-    return PreparedPair(
+    return NetworkInput(
         onto_network_grid(pair.fixed, lattice, interpolation=preprocessing.interpolation),
         onto_network_grid(pair.moving, lattice, pair.init, preprocessing.interpolation),
         lattice,

@@ -12,26 +12,26 @@ from tfreg.volumes.resampling import anti_aliased
 SIZE_STEP = 8
 
 # A voxel to which less than this share of masked voxels contributes takes its value from all of them.
-LEAST_SHARE = 1e-3
+MIN_SHARE = 1e-3
 
 # The coarsest level keeps this many voxels along the shortest axis.
-LEAST_SIZE = 12
+MIN_SIZE = 12
 
 
-def cube_lattice(fixed, most_voxels):
+def cube_lattice(fixed, max_voxels):
     """The lattice of cubes over a field of view that has as many voxels as the volume itself.
 
     Cubes even out anisotropic spacing: thick slices are divided, fine pixels merged. The sizes are rounded up.
 
     Args:
         fixed: The fixed volume's `Lattice`.
-        most_voxels: Beyond this number the cubes are made larger.
+        max_voxels: Beyond this number the cubes are made larger.
 
     Returns:
         A `Lattice`.
     """
     volume_mm3 = abs(np.linalg.det(fixed.affine[:3, :3]))
-    share = max(1.0, np.prod(fixed.shape) / most_voxels)
+    share = max(1.0, np.prod(fixed.shape) / max_voxels)
     spacing = float(np.cbrt(volume_mm3 * share))
     shape = -(-np.array(network_grid(fixed, spacing=spacing).shape) // SIZE_STEP) * SIZE_STEP
     return network_grid(fixed, spacing=spacing, shape=tuple(int(n) for n in shape))
@@ -58,7 +58,7 @@ def level_factors(lattice, levels):
     """Blocks of voxels from coarse to fine, which even out the spacing before they shrink all axes.
 
     Each coarser level doubles the blocks of the axes along which they are the thinnest, within a factor of
-    the square root of two, as long as `LEAST_SIZE` blocks remain.
+    the square root of two, as long as `MIN_SIZE` blocks remain.
 
     Args:
         lattice: The finest `Lattice`.
@@ -68,16 +68,16 @@ def level_factors(lattice, levels):
         A list of three factors a level, the last of them (1, 1, 1).
     """
     factors = np.ones(3, int)
-    found = [tuple(factors)]
-    while len(found) < levels:
+    all_factors = [tuple(factors)]
+    while len(all_factors) < levels:
         thickness = lattice.spacing * factors
         thin = thickness < thickness.min() * np.sqrt(2)
-        room = np.array(lattice.shape) / (2 * factors) >= LEAST_SIZE
+        room = np.array(lattice.shape) / (2 * factors) >= MIN_SIZE
         if not (thin & room).any() or not room[thin].all():
             break
         factors = np.where(thin, 2 * factors, factors)
-        found.append(tuple(int(f) for f in factors))
-    return found[::-1]
+        all_factors.append(tuple(int(f) for f in factors))
+    return all_factors[::-1]
 
 
 def onto_level(volume, lattice, world_map=None, mask=None):
@@ -111,5 +111,5 @@ def onto_level(volume, lattice, world_map=None, mask=None):
     # What the mask leaves out does not blur into what counts.
     counts = (mask.array != 0).astype(np.float32)
     share = np.clip(read(counts), 0, 1)
-    values = np.divide(read(volume.array * counts), share, where=share > LEAST_SHARE, out=read(volume.array))
+    values = np.divide(read(volume.array * counts), share, where=share > MIN_SHARE, out=read(volume.array))
     return values, share * inside

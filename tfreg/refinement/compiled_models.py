@@ -54,7 +54,7 @@ class CompiledModels:
         return self._build(*arguments, **dict(options))
 
     def key(self, arguments: tuple, options: dict[str, Hashable]) -> Hashable:
-        """By what a model is known: the arguments of `build`, and the surroundings."""
+        """What a model is looked up by: the arguments of `build`, and the surroundings."""
         return arguments, tuple(sorted(options.items())), self._surroundings()
 
     def idle(self, key: Hashable) -> CompilableModel | None:

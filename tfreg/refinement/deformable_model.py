@@ -28,8 +28,8 @@ class DeformableRefinement(keras.Model):
 
     Args:
         shape: Three sizes of the network grid.
-        lead: Three numbers of voxels, by which the network grid begins before the fixed image.
-        reach: Three numbers of voxels, by which the moving image surrounds the network grid.
+        leading_margin: Three numbers of voxels, by which the network grid begins before the fixed image.
+        margin: Three numbers of voxels, by which the moving image surrounds the network grid.
         similarity: What `build_similarity` takes.
         window: Side of its window in voxels.
         smoothness: Weight of at least 0.
@@ -40,8 +40,8 @@ class DeformableRefinement(keras.Model):
 
     Call arguments:
         pair: Dictionary: `fixed` and `fixed_weights`, `(1, i, j, k, 1)` in [0, 1] on the network grid without its
-            lead; `moving` and `moving_weights`, the same on the network grid with its reach; `linear`, `(1, 3, 4)`,
-            the matrix about the network grid's centre, in voxels.
+            leading margin; `moving` and `moving_weights`, the same on the network grid with its margin; `linear`,
+            `(1, 3, 4)`, the matrix about the network grid's centre, in voxels.
 
     Returns:
         Dictionary: `warped` `(1, i, j, k, 1)`, the moving image on the fixed one; `similarity` `(1,)`;
@@ -54,8 +54,8 @@ class DeformableRefinement(keras.Model):
     def __init__(
         self,
         shape,
-        lead,
-        reach,
+        leading_margin,
+        margin,
         *,
         similarity="lncc",
         window=7,
@@ -67,8 +67,8 @@ class DeformableRefinement(keras.Model):
     ):
         super().__init__(dtype="float32")
         self.shape = tuple(shape)
-        self.lead = tuple(lead)
-        self.reach = tuple(reach)
+        self.leading_margin = tuple(leading_margin)
+        self.margin = tuple(margin)
         self.similarity = build_similarity(similarity, window)
         self.smoothness = smoothness
         self.stride = stride
@@ -104,7 +104,7 @@ class DeformableRefinement(keras.Model):
             return {"warped": warped, "similarity": similarity, "linear": linear}
 
     def linear(self, start):
-        """The matrix `(1, 3, 4)` after the change found so far."""
+        """The matrix `(1, 3, 4)` after the change made so far."""
         change = ops.convert_to_tensor(self.linear_change)
         return start + ops.concatenate([change[..., :3] * self.linear_scale, change[..., 3:]], axis=-1)
 
@@ -113,14 +113,14 @@ class DeformableRefinement(keras.Model):
         logits = logits_from_displacement(ops.convert_to_tensor(self.displacement), self.stride)
         gradients = self.head(logits, ops.zeros((1, *self.shape, 1), "float32"))
         if self.moves_linear:
-            points = identity_grid(self.shape)[self._without_lead()]
+            points = identity_grid(self.shape)[self._after_leading_margin()]
             points = points + linear_displacement(linear, points, self.shape)
             grid = self.integration(gradients, points)
-        elif any(self.lead):
-            grid = self.integration(gradients, start=self.lead)
+        elif any(self.leading_margin):
+            grid = self.integration(gradients, start=self.leading_margin)
         else:
             grid = self.integration(gradients)
-        return grid + ops.convert_to_tensor([float(r) for r in self.reach], "float32")
+        return grid + ops.convert_to_tensor([float(r) for r in self.margin], "float32")
 
     def centred_displacement(self):
         """The control points' displacements, without the part of each line that the anchor takes away."""
@@ -129,8 +129,8 @@ class DeformableRefinement(keras.Model):
 
     def blank_pair(self):
         """A pair without any structure, of the sizes that the model takes."""
-        fixed = [n - ahead for n, ahead in zip(self.shape, self.lead, strict=True)]
-        moving = [n + 2 * around for n, around in zip(self.shape, self.reach, strict=True)]
+        fixed = [n - before for n, before in zip(self.shape, self.leading_margin, strict=True)]
+        moving = [n + 2 * around for n, around in zip(self.shape, self.margin, strict=True)]
         images = {"fixed": fixed, "fixed_weights": fixed, "moving": moving, "moving_weights": moving}
         blank = {name: np.ones((1, *sizes, 1), np.float32) for name, sizes in images.items()}
         return blank | {"linear": np.eye(3, 4, dtype=np.float32)[None]}
@@ -140,13 +140,13 @@ class DeformableRefinement(keras.Model):
         with keeping_graphs():
             self.train_on_batch(self.blank_pair())
 
-    def _without_lead(self):
-        return (slice(None), *(slice(n, None) for n in self.lead))
+    def _after_leading_margin(self):
+        return (slice(None), *(slice(n, None) for n in self.leading_margin))
 
 
-def compiled_refinement(shape, lead, reach, **options):
+def compiled_refinement(shape, leading_margin, margin, **options):
     """A `DeformableRefinement` that can be trained; takes what that takes."""
-    model = DeformableRefinement(shape, lead, reach, **options)
+    model = DeformableRefinement(shape, leading_margin, margin, **options)
     model.compile(FieldAdam(), jit_compile=compiles_models())
     model.optimizer.build(model.trainable_variables)
     return model

@@ -16,7 +16,7 @@ WINDOW = 5
 VARIANCE_FLOOR = 1e-5
 
 # A window of which less than this many voxels count says nothing.
-FEWEST_VOXELS = 1e-3
+MIN_COUNT = 1e-3
 
 # Intervals of the intensities in the joint histogram.
 BINS = 24
@@ -42,10 +42,10 @@ STRETCH_WEIGHT = 0.01
 
 
 class LinearObjective:
-    """How little a fixed and a moving image resemble each other, read both ways through a matrix.
+    """How little a fixed and a moving image resemble each other, read in both directions through a matrix.
 
     Each image is read at the other's voxels, and compared where both were measured. The value is
-    1 - similarity x sqrt(overlap) + a penalty on stretch, all three the same for the pair the other way round with the
+    1 - similarity x sqrt(overlap) + a penalty on stretch, all three the same for the reversed pair with the
     inverse matrix: neither image is favoured, and for identical images the identity is a stationary point, exactly.
 
     Args:
@@ -72,10 +72,10 @@ class LinearObjective:
         """
         fixed, moving = self._images
         inverse = np.linalg.inv(matrix)
-        ways = (fixed, moving, matrix), (moving, fixed, inverse)
+        directions = (fixed, moving, matrix), (moving, fixed, inverse)
         # Side by side where that gains more than a thread costs.
         run = in_threads if fixed.weights.size > PART_SIZE else map
-        forward, backward = run(lambda way: self._one_way(*way), ways)
+        forward, backward = run(lambda direction: self._one_direction(*direction), directions)
         forward, forward_slope, seen, seen_slope = forward
         backward, backward_slope, back_seen, back_seen_slope = backward
         backward_slope, back_seen_slope = (_by_matrix(by, inverse) for by in (backward_slope, back_seen_slope))
@@ -88,22 +88,22 @@ class LinearObjective:
         value = 1.0 - similarity * share + STRETCH_WEIGHT * stretch
         return value, STRETCH_WEIGHT * stretch_slope - similarity_slope * share - similarity * share_slope
 
-    def _one_way(self, kept, read, matrix):
+    def _one_direction(self, still, read, matrix):
         """The similarity of one image with the other as read at its voxels, and the share of it that is seen.
 
         Returns:
             Similarity, its gradient `(3, 4)`, share in [0, 1], its gradient `(3, 4)`.
         """
-        (values, value_slopes), (seen, seen_slopes) = read.at(matrix @ HALF_VOXEL, kept.middle_weights.shape)
-        weights = kept.middle_weights * seen
-        similarity, by_value, by_weight = self._compare(kept.middle_values, values, weights)
-        by_seen = by_weight * kept.middle_weights
+        (values, value_slopes), (seen, seen_slopes) = read.at(matrix @ HALF_VOXEL, still.middle_weights.shape)
+        weights = still.middle_weights * seen
+        similarity, by_value, by_weight = self._compare(still.middle_values, values, weights)
+        by_seen = by_weight * still.middle_weights
         by_place = [by_value * a + by_seen * b for a, b in zip(value_slopes, seen_slopes, strict=True)]
-        share_by_place = [kept.middle_weights * slope / kept.total for slope in seen_slopes]
+        share_by_place = [still.middle_weights * slope / still.total for slope in seen_slopes]
         gradients = [
             np.stack([_moments(part) for part in places]) @ HALF_VOXEL.T for places in (by_place, share_by_place)
         ]
-        return similarity, gradients[0], weights.sum() / kept.total, gradients[1]
+        return similarity, gradients[0], weights.sum() / still.total, gradients[1]
 
     @property
     def is_empty(self):
@@ -206,7 +206,7 @@ def _local_correlation(fixed, warped, weights):
     count, *moments = sums(
         np.stack([weights, weights * fixed, weighted, weights * fixed**2, weighted * warped, weighted * fixed])
     )
-    count = np.maximum(count, FEWEST_VOXELS)
+    count = np.maximum(count, MIN_COUNT)
     fixed_mean, warped_mean, fixed_square, warped_square, product = moments = [m / count for m in moments]
     fixed_variance = np.maximum(fixed_square - fixed_mean**2, 0) + VARIANCE_FLOOR
     warped_variance = np.maximum(warped_square - warped_mean**2, 0) + VARIANCE_FLOOR

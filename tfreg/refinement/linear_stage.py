@@ -12,7 +12,7 @@ from tfreg.runtime.threads import in_threads
 # Voxels of the smaller field of view, in the coarse and in the fine stage.
 COARSE, FINE = 6_000, 120_000
 
-# The first starts are turned by this much about each axis, either way.
+# The first starts are turned by this much about each axis, in both directions.
 START_DEGREES = 25.0
 
 # Two initial alignments closer than this many coarse voxels are one.
@@ -28,7 +28,7 @@ LARGEST_STRETCH = 3.0
 START_ITERATIONS, ITERATIONS = 8, 40
 
 # So many starts go on.
-KEPT_STARTS = 3
+MAX_STARTS = 3
 
 # A fit ends where an iteration improves the objective by less.
 TOLERANCE = 1e-8
@@ -41,8 +41,8 @@ STEPS = sum(SHARES.values())
 def refine_linear(pair, similarity="lncc", far=True, progress=None):
     """The linear map that aligns a pair.
 
-    The images are compared where both have been measured, and both ways: what lies outside of a field of view or a
-    mask neither counts as dark nor as like, and the result of a pair the other way round is the inverse.
+    The images are compared where both have been measured, and in both directions: what lies outside of a field of
+    view or a mask neither counts as dark nor as like, and the result of the reversed pair is the inverse.
 
     Args:
         pair: A `tfreg.preprocessing.aligned_pair.AlignedPair`.
@@ -65,7 +65,7 @@ def refine_linear(pair, similarity="lncc", far=True, progress=None):
     if far:
         starts = [coarse.turned(matrix, turn) for matrix in candidates for turn in _turns()]
         fitted = in_threads(lambda start: coarse.fitted(start, True, START_ITERATIONS), starts)
-        best = sorted(fitted, key=lambda result: result[1])[:KEPT_STARTS]
+        best = sorted(fitted, key=lambda result: result[1])[:MAX_STARTS]
         count(SHARES["starts"])
         rigids = [matrix for matrix, _ in in_threads(lambda start: coarse.fitted(start[0], True, ITERATIONS), best)]
     else:
@@ -93,7 +93,7 @@ def _centres_of_mass(pair):
 
 
 def _turns():
-    """Seven rotations `(3, 3)`: none, and one either way about each axis."""
+    """Seven rotations `(3, 3)`: none, and one in either direction about each axis."""
     turns = [sign * np.eye(3)[axis] for axis in range(3) for sign in (-1, 1)]
     return Rotation.from_rotvec(np.radians(START_DEGREES) * np.array([np.zeros(3), *turns])).as_matrix()
 
@@ -111,7 +111,7 @@ class _Level:
     Args:
         pair: An `AlignedPair`.
         measure: What `LinearObjective` takes.
-        candidates: World maps `(4, 4)` that are to be tried, and some way around them.
+        candidates: World maps `(4, 4)` that are to be tried, with some room around them.
         voxels: Cubes in the smaller field of view.
     """
 
@@ -123,8 +123,8 @@ class _Level:
         margin_mm = MARGIN * min(np.mean(np.array(lattice.shape) * lattice.spacing) for lattice in lattices)
         maps = candidates, [np.linalg.inv(matrix) for matrix in candidates]
         self.lattices = [
-            _around(kept, self.spacing, other, ways, margin_mm)
-            for kept, other, ways in zip(lattices, lattices[::-1], maps[::-1], strict=True)
+            _around(covered, self.spacing, other, inverses, margin_mm)
+            for covered, other, inverses in zip(lattices, lattices[::-1], maps[::-1], strict=True)
         ]
         self.objective = LinearObjective(pair.fixed, pair.moving, self.lattices, pair.masks, measure)
         # The objective's own lattices, with what they add.
@@ -237,20 +237,20 @@ def _right_jacobian(vector):
     return np.eye(3) - (1 - np.cos(length)) / length**2 * cross + (length - np.sin(length)) / length**3 * cross @ cross
 
 
-def _around(kept, spacing, other, maps, margin_mm):
-    """Cubes over the part of a field of view that another may reach.
+def _around(covered, spacing, other, maps, margin_mm):
+    """Cubes over the part of a field of view that another may overlap.
 
     Args:
-        kept: The `Lattice` to be covered.
+        covered: The `Lattice` to be covered.
         spacing: Side of the cubes, mm.
         other: The other image's `Lattice`.
         maps: World maps `(4, 4)` from the other image to this one.
-        margin_mm: How much more is kept on every side.
+        margin_mm: How much more is covered on every side.
 
     Returns:
         A `Lattice`, cut out of the cubes over the whole.
     """
-    whole = network_grid(kept, spacing=spacing)
+    whole = network_grid(covered, spacing=spacing)
     corners = np.array(list(np.ndindex(2, 2, 2))) * np.array(other.shape) - 0.5
     places = np.concatenate([other.to_world(corners) @ matrix[:3, :3].T + matrix[:3, 3] for matrix in maps])
     voxels, margin = whole.to_voxel(places), margin_mm / spacing

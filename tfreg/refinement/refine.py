@@ -1,4 +1,4 @@
-"""Refinement: one pair's transform found by optimisation, from nothing or from a network's."""
+"""Refinement: one pair's transform by optimisation, from nothing or from a network's."""
 
 import time
 from dataclasses import replace
@@ -14,10 +14,10 @@ from tfreg.transforms.projection import control_centres, control_displacements
 from tfreg.transforms.transform import Transform
 
 # Voxels before the fixed image at the low end of each axis: a line's first voxels can hardly move.
-LEAD = 8
+LEADING_MARGIN = 8
 
 # Share of the network grid's size by which the moving image surrounds it.
-REACH = 0.1
+MARGIN = 0.1
 STRIDE = 2
 
 # The directions between the images, fixed to moving and moving to fixed, as report.json names them.
@@ -60,13 +60,13 @@ def refine_pair(pair, settings, parts="both", start=None, progress=None):
     has_linear_stage = _has_linear_stage(parts, start)
     far = start is None
     init = pair.init if far else start.linear_world
-    lead = (0, 0, 0)
+    leading_margin = (0, 0, 0)
     if far or start.deformation is None:
-        start, lead = identity_start(pair.fixed.lattice, init, settings)
+        start, leading_margin = identity_start(pair.fixed.lattice, init, settings)
     with refinement_models.leased() as models:
         if parts != "linear":
             # The finest takes the longest: it comes first.
-            for level in sorted(_levels(start, lead, settings), key=lambda level: level.factors.prod()):
+            for level in sorted(_levels(start, leading_margin, settings), key=lambda level: level.factors.prod()):
                 level.compile_ahead(models)
         if has_linear_stage:
             init = refine_linear(replace(pair, init=init), settings.similarity, far, progress)
@@ -75,12 +75,12 @@ def refine_pair(pair, settings, parts="both", start=None, progress=None):
             begun = time.perf_counter()
         if parts == "linear":
             return Transform.identity(pair.fixed.lattice, init), report
-        found, report["levels"] = refine_deformation(pair, start, settings, models, lead, progress)
+        transform, report["levels"] = refine_deformation(pair, start, settings, models, leading_margin, progress)
     report["seconds"]["deformable"] = round(time.perf_counter() - begun, 3)
-    return found, report
+    return transform, report
 
 
-def refine_deformation(pair, start, settings, models, lead=(0, 0, 0), progress=None):
+def refine_deformation(pair, start, settings, models, leading_margin=(0, 0, 0), progress=None):
     """Coarse to fine, the deformation that aligns a pair.
 
     From the identity all levels but the finest are gone through twice, fixed to moving and moving to fixed, and the
@@ -88,69 +88,71 @@ def refine_deformation(pair, start, settings, models, lead=(0, 0, 0), progress=N
 
     Args:
         pair: An `AlignedPair`, of which the initial alignment does not count.
-        start: The `Transform` to begin from; its lattice is kept.
+        start: The `Transform` to begin from, whose lattice the result has.
         settings: `tfreg.config.Refinement`.
         models: What `refinement_models.leased()` gives.
-        lead: Voxels by which the transform's lattice begins before the fixed image, three numbers.
+        leading_margin: Voxels by which the transform's lattice begins before the fixed image, three numbers.
         progress: Called with the number of optimiser steps done, or None.
 
     Returns:
         The refined `Transform`, and a list of one dictionary a level for the report.
     """
-    stages = _levels(start, lead, settings)
-    factors = [level.factors for level in stages]
+    levels = _levels(start, leading_margin, settings)
+    factors = [level.factors for level in levels]
     sides = ((pair.fixed, None, pair.fixed_mask), (pair.moving, start.init, pair.moving_mask))
-    ways = {FORWARD: sides}
-    if _is_identity(start) and len(stages) > 1:
-        ways[BACKWARD] = sides[::-1]
+    directions = {FORWARD: sides}
+    if _is_identity(start) and len(levels) > 1:
+        directions[BACKWARD] = sides[::-1]
     pyramid = _control_pyramid(start.deformation, factors)
     linear, reports = start.linear, []
-    found = dict.fromkeys(ways, pyramid[0])
-    for number, (level, steps) in enumerate(zip(stages, settings.steps[-len(stages) :], strict=True)):
-        if len(found) > 1 and level is stages[-1]:
-            found = {FORWARD: _mean_of_both_ways(*found.values(), start, factors[number - 1])}
+    displacements = dict.fromkeys(directions, pyramid[0])
+    for number, (level, steps) in enumerate(zip(levels, settings.steps[-len(levels) :], strict=True)):
+        if len(displacements) > 1 and level is levels[-1]:
+            displacements = {FORWARD: _mean_of_directions(*displacements.values(), start, factors[number - 1])}
         elif number:
-            known = pyramid[number - 1], factors[number - 1], factors[number], pyramid[number].shape
-            found = {way: pyramid[number] + _finer(one, *known) for way, one in found.items()}
-        for way in found:
-            found[way], linear, report = level.refined(models, ways[way], found[way], linear, steps, progress)
-            reports.append({"direction": way} | report)
+            coarser = pyramid[number - 1], factors[number - 1], factors[number], pyramid[number].shape
+            displacements = {name: pyramid[number] + _finer(one, *coarser) for name, one in displacements.items()}
+        for direction, displacement in displacements.items():
+            displacements[direction], linear, report = level.refined(
+                models, directions[direction], displacement, linear, steps, progress
+            )
+            reports.append({"direction": direction} | report)
     deformation = start.deformation
-    logits = logits_from_displacement(found[FORWARD], deformation.stride)
+    logits = logits_from_displacement(displacements[FORWARD], deformation.stride)
     refined = Deformation(logits, start.lattice.shape, deformation.stride, deformation.integration, deformation.anchor)
     return Transform(start.lattice, linear, refined, start.init), reports
 
 
 def _is_identity(start):
-    """Whether a transform is its initial alignment alone, on a lattice from which both ways can begin."""
+    """Whether a transform is its initial alignment alone, on a lattice from which both directions can begin."""
     deformation = start.deformation
     plain = deformation.integration == "composed" and deformation.anchor == "start"
     return plain and not deformation.logits.any() and np.array_equal(start.linear, np.eye(3, 4))
 
 
-def _levels(start, lead, settings):
+def _levels(start, leading_margin, settings):
     """The levels from coarse to fine, each a `_Level`."""
     *coarse, finest = level_factors(start.lattice, len(settings.steps))
-    levels = [_Level(start, factors, lead, settings, settings.coarse_similarity) for factors in coarse]
-    return [*levels, _Level(start, finest, lead, settings, settings.similarity)]
+    levels = [_Level(start, factors, leading_margin, settings, settings.coarse_similarity) for factors in coarse]
+    return [*levels, _Level(start, finest, leading_margin, settings, settings.similarity)]
 
 
 class _Level:
-    """One level of the coarse-to-fine refinement, for either way between the images.
+    """One level of the coarse-to-fine refinement, for either direction between the images.
 
     Args:
         start: The `Transform` to begin from.
         factors: The level's blocks of the finest voxels, three numbers.
-        lead: Voxels by which the transform's lattice begins before the fixed image, three numbers.
+        leading_margin: Voxels by which the transform's lattice begins before the fixed image, three numbers.
         settings: `tfreg.config.Refinement`.
         similarity: What `build_similarity` takes.
     """
 
-    def __init__(self, start, factors, lead, settings, similarity):
+    def __init__(self, start, factors, leading_margin, settings, similarity):
         self.factors, self.settings = np.array(factors), settings
         self.lattice = coarsened(start.lattice, factors)
-        self.lead = tuple(int(n // f) for n, f in zip(lead, factors, strict=True))
-        self.reach = tuple(int(np.ceil(REACH * n)) for n in self.lattice.shape)
+        self.leading_margin = tuple(int(n // f) for n, f in zip(leading_margin, factors, strict=True))
+        self.margin = tuple(int(np.ceil(MARGIN * n)) for n in self.lattice.shape)
         deformation = start.deformation
         self.options = {
             "similarity": similarity,
@@ -164,14 +166,14 @@ class _Level:
 
     def compile_ahead(self, models):
         """Has the level's model traced, and compiled where that pays, by another thread."""
-        models.ahead(self.lattice.shape, self.lead, self.reach, **self.options)
+        models.ahead(self.lattice.shape, self.leading_margin, self.margin, **self.options)
 
     def refined(self, models, sides, displacement, linear, steps, progress):
         """What the optimiser makes of the control points' displacements and of the matrix.
 
         Args:
             models: What `refinement_models.leased()` gives.
-            sides: What is kept and what is warped, each as (volume, world map from the lattice, mask).
+            sides: What stays and what is warped, each as (volume, world map from the lattice, mask).
             displacement: `(i, j, k, 3)`, in the level's voxels.
             linear: `(3, 4)`, the matrix in the finest voxels.
             steps: Most steps to take.
@@ -182,13 +184,13 @@ class _Level:
         """
         from tfreg.refinement.minimise import minimise
 
-        kept, warped = sides
-        model = models(self.lattice.shape, self.lead, self.reach, **self.options)
+        still, warped = sides
+        model = models(self.lattice.shape, self.leading_margin, self.margin, **self.options)
         model.displacement.assign(displacement[None])
         model.linear_change.assign(np.zeros((1, 3, 4)))
         images = (
-            *onto_level(kept[0], self.lattice.extended(-np.array(self.lead), 0), *kept[1:]),
-            *onto_level(warped[0], self.lattice.extended(self.reach, self.reach), *warped[1:]),
+            *onto_level(still[0], self.lattice.extended(-np.array(self.leading_margin), 0), *still[1:]),
+            *onto_level(warped[0], self.lattice.extended(self.margin, self.margin), *warped[1:]),
         )
         names = ("fixed", "fixed_weights", "moving", "moving_weights")
         inputs = {name: image[None, ..., None] for name, image in zip(names, images, strict=True)}
@@ -200,8 +202,8 @@ class _Level:
         return np.array(model.displacement)[0], linear, report
 
 
-def _mean_of_both_ways(forward, backward, start, factors):
-    """Half way between a level's deformation and the inverse of the one that goes the other way.
+def _mean_of_directions(forward, backward, start, factors):
+    """Half way between a level's deformation and the inverse of the one in the other direction.
 
     Args:
         forward, backward: The two deformations' control points' displacements, in the level's voxels.
@@ -223,7 +225,7 @@ def _mean_of_both_ways(forward, backward, start, factors):
 
 
 def identity_start(fixed, init, settings):
-    """The identity on cubes over the fixed image, with its lead.
+    """The identity on cubes over the fixed image, with its leading margin.
 
     Args:
         fixed: The fixed volume's `Lattice`.
@@ -231,12 +233,12 @@ def identity_start(fixed, init, settings):
         settings: `tfreg.config.Refinement`.
 
     Returns:
-        A `Transform`, and the lead, three numbers of voxels.
+        A `Transform`, and the leading margin, three numbers of voxels.
     """
-    lattice = cube_lattice(fixed, settings.most_voxels).extended(LEAD, 0)
+    lattice = cube_lattice(fixed, settings.most_voxels).extended(LEADING_MARGIN, 0)
     logits = np.zeros((*(-(-n // STRIDE) for n in lattice.shape), 3))
     deformation = Deformation(logits, lattice.shape, STRIDE, "composed", "start")
-    return Transform(lattice, np.eye(3, 4), deformation, init), (LEAD,) * 3
+    return Transform(lattice, np.eye(3, 4), deformation, init), (LEADING_MARGIN,) * 3
 
 
 def _per_voxel(linear, factors):
@@ -245,12 +247,12 @@ def _per_voxel(linear, factors):
     return np.concatenate([linear[:, :3] * factors / factors[:, None], linear[:, 3:] / factors[:, None]], axis=1)
 
 
-def _control_pyramid(deformation, stages):
+def _control_pyramid(deformation, factors):
     """A deformation's control points' displacements at each level, in the level's voxels."""
     displacements = []
-    for factors in stages:
+    for blocks in factors:
         logits = deformation.logits
-        for axis, factor in enumerate(factors):
+        for axis, factor in enumerate(blocks):
             logits = _block_mean(logits, axis, factor)
         displacements.append(displacement_from_logits(logits, deformation.stride))
     return displacements
@@ -264,8 +266,8 @@ def _block_mean(array, axis, factor):
     return sums / counts.reshape([-1 if a == axis else 1 for a in range(array.ndim)])
 
 
-def _finer(found, known, coarse, fine, shape):
+def _finer(displacement, start, coarse, fine, shape):
     """What a level added to its control points' displacements, on the next level's control points."""
     ratio = np.array(coarse) // np.array(fine)
-    finer = upsampled(found - known, ratio) * ratio
+    finer = upsampled(displacement - start, ratio) * ratio
     return finer[tuple(slice(0, n) for n in shape[:3])]

@@ -10,7 +10,7 @@ from tfreg.metrics.landmarks import landmark_errors_mm, summary_of_errors
 from tfreg.metrics.overlap import dice_by_label, labels_in, lost_labels
 from tfreg.registration.image_pair import ImagePair
 from tfreg.registration.registration_report import StageMetrics, StagesReport
-from tfreg.transforms.transform import Transform, voxels_reached
+from tfreg.transforms.transform import Transform, moving_positions
 from tfreg.volumes.padding import measured_voxels
 from tfreg.volumes.resampling import is_inside, sample
 from tfreg.volumes.volume import Volume
@@ -44,7 +44,7 @@ class Stage:
         lattice = pair.fixed.lattice
         if displacement_mm is None:
             displacement_mm = transform.displacement_mm(lattice)
-        self.positions = voxels_reached(pair.moving.lattice, lattice, displacement_mm)
+        self.positions = moving_positions(pair.moving.lattice, lattice, displacement_mm)
         self.inside = is_inside(self.positions, pair.moving.shape)
         self.seen = self._read("linear", np.nan)
 

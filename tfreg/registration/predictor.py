@@ -3,7 +3,7 @@
 from typing import Any, Protocol, runtime_checkable
 
 from tfreg.config import Config
-from tfreg.preprocessing.aligned_pair import PreparedPair
+from tfreg.preprocessing.aligned_pair import NetworkInput
 from tfreg.transforms.transform import Transform
 
 
@@ -24,7 +24,7 @@ class Predictor(Protocol):
     def provenance(self) -> dict[str, Any]:
         """What a report says of it."""
 
-    def predict(self, pair: PreparedPair) -> Transform:
+    def predict(self, pair: NetworkInput) -> Transform:
         """Predicts a transform.
 
         Args:

@@ -12,7 +12,7 @@ import numpy as np
 from tfreg.config import Config, Model, load_written_config
 from tfreg.errors import UserError
 from tfreg.io.digests import file_digest
-from tfreg.preprocessing.aligned_pair import PreparedPair
+from tfreg.preprocessing.aligned_pair import NetworkInput
 from tfreg.runtime.keras_settings import own_keras_settings
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.transform import Transform
@@ -66,11 +66,11 @@ class TrainedRun:
         return head
 
     @own_keras_settings()
-    def predict(self, pair: PreparedPair) -> Transform:
+    def predict(self, pair: NetworkInput) -> Transform:
         """Predicts a pair's transform in one forward pass.
 
         Args:
-            pair: A `tfreg.preprocessing.aligned_pair.PreparedPair`.
+            pair: A `tfreg.preprocessing.aligned_pair.NetworkInput`.
 
         Returns:
             A `Transform`.
@@ -82,12 +82,12 @@ class TrainedRun:
         return predicted_transform(predicted, pair, self.config.model, f"model {self.name}")
 
 
-def predicted_transform(predicted: Mapping[str, np.ndarray], pair: PreparedPair, model: Model, name: str) -> Transform:
+def predicted_transform(predicted: Mapping[str, np.ndarray], pair: NetworkInput, model: Model, name: str) -> Transform:
     """The transform that a network's answer means.
 
     Args:
         predicted: Dictionary: `linear` `(3, 4)` and `logits` `(i, j, k, 3)`, or one of them.
-        pair: The `tfreg.preprocessing.aligned_pair.PreparedPair` that the network saw.
+        pair: The `tfreg.preprocessing.aligned_pair.NetworkInput` that the network saw.
         model: `tfreg.config.Model`, the network's options.
         name: What error messages call the model.
 

@@ -3,10 +3,10 @@
 Liu, Chen, Wei, Carass, Prince: On finite difference Jacobian computation in deformable image registration,
 International Journal of Computer Vision 2024.
 
-Every cube of eight neighbouring voxels is cut into five tetrahedra in two ways: one tetrahedron at each of
+Every cube of eight neighbouring voxels is cut into five tetrahedra twice: one tetrahedron at each of
 the eight corners (a determinant of forward or backward differences) and the central one that each of the two
-ways leaves. If all ten keep their orientation in every cube, the written field, interpolated linearly within
-the tetrahedra of either way, has a positive Jacobian everywhere. That is what is certified: the field as it
+cuts leaves. If all ten keep their orientation in every cube, the written field, interpolated linearly within
+the tetrahedra of either cut, has a positive Jacobian everywhere. That is what is certified: the field as it
 is sampled and written in float32, not what lies between the voxels of the continuous map.
 """
 
@@ -21,7 +21,7 @@ from tfreg.transforms.transform import Transform
 from tfreg.volumes.lattice import Lattice
 
 # Rounding in float64 stays below this share of a voxel's volume; a composed map's determinants stay above.
-LEAST_DETERMINANT = 1e-10
+MIN_DETERMINANT = 1e-10
 
 # The damping is found to this fraction.
 DAMPING_STEPS = 256
@@ -39,7 +39,7 @@ CORNERS = list(itertools.product((0, 1), repeat=3))
 
 @dataclass(frozen=True)
 class Certificate:
-    """What is known about the folds of a transform on a lattice.
+    """What is certain about the folds of a transform on a lattice.
 
     Args:
         folding_fraction: `folding_fraction` of the field before damping, after local smoothing.
@@ -76,7 +76,7 @@ def digital_jacobian(displacement_mm: np.ndarray, affine: np.ndarray) -> np.ndar
         affine: `(4, 4)` of the lattice.
 
     Returns:
-        `(i, j, k)` float32; up to `LEAST_DETERMINANT` the voxel folds.
+        `(i, j, k)` float32; up to `MIN_DETERMINANT` the voxel folds.
 
     Example:
         >>> lattice = tfreg.Lattice((6, 7, 8), np.eye(4))
@@ -183,7 +183,7 @@ def _largest_passing(transform, lattice, suspects, fails):
 
 
 def _folds(jacobian):
-    return ~(jacobian > LEAST_DETERMINANT)  # true too where it is not a number
+    return ~(jacobian > MIN_DETERMINANT)  # true too where it is not a number
 
 
 def _tested(displacement_mm, affine):
@@ -202,13 +202,13 @@ def _tested(displacement_mm, affine):
         size = (stop - start, *cubes[1:])
         windows = [tuple(slice(c, c + n) for c, n in zip(corner, size, strict=True)) for corner in CORNERS]
         voxels = _in_voxels(planes, affine)
-        least = np.full(size, np.inf, np.float32)
+        smallest = np.full(size, np.inf, np.float32)
         slab = jacobian[start : stop + 1]
         for corners, determinant in _determinants([voxels[(slice(None), *window)] for window in windows]):
-            np.minimum(least, determinant, out=least)
+            np.minimum(smallest, determinant, out=smallest)
             for corner in corners:
                 np.minimum(slab[windows[corner]], determinant, out=slab[windows[corner]])
-        folded.append(np.flatnonzero(_folds(least)) + start * cubes[1] * cubes[2])
+        folded.append(np.flatnonzero(_folds(smallest)) + start * cubes[1] * cubes[2])
     for axis in range(3):
         if shape[axis] == 1:
             jacobian = jacobian.min(axis, keepdims=True)

@@ -9,7 +9,7 @@ from tfreg.runtime.threads import PART_SIZE
 CONVERGED_VOXELS = 1e-9
 MAX_STEPS = 60
 # A point whose steps had to be halved this often has stalled.
-LEAST_FRACTION = 2**-6
+MIN_FRACTION = 2**-6
 
 
 def inverted(deformation, points_voxel):
@@ -180,7 +180,7 @@ def _newton(field, targets, points):
         best[:, left[gain]], residuals[left[gain]] = trial[:, gain], trial_residuals[gain]
         errors, slopes = np.where(gain, trial_errors, errors), np.where(gain, trial_slopes, slopes)
         fraction = np.where(gain, np.minimum(2 * fraction, 1), fraction / 2)
-        rest = np.flatnonzero((residuals[left] > CONVERGED_VOXELS) & (fraction > LEAST_FRACTION))
+        rest = np.flatnonzero((residuals[left] > CONVERGED_VOXELS) & (fraction > MIN_FRACTION))
         left, fraction = left[rest], fraction[rest]
         errors, slopes, targets = errors[:, rest], slopes[..., rest], targets[:, rest]
     return best.T, residuals

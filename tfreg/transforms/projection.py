@@ -39,9 +39,9 @@ def control_displacements(mapped, stride):
     displacement = mapped - centres
     for axis in (0, 1):
         rest = displacement[..., axis + 1 :]
-        reached = np.maximum.accumulate(centres[..., axis] + displacement[..., axis], axis)
+        increasing = np.maximum.accumulate(centres[..., axis] + displacement[..., axis], axis)
         wanted = np.moveaxis(centres[..., axis], axis, -1)[0, 0]
-        displacement[..., axis + 1 :] = _along_lines(rest, reached, wanted, axis)
+        displacement[..., axis + 1 :] = _along_lines(rest, increasing, wanted, axis)
     for axis in range(3):
         displacement[..., axis] = _within_reach(displacement[..., axis], axis, stride)
     return displacement
@@ -64,10 +64,10 @@ def _within_reach(component, axis, stride):
     share = (stride - 1) / (2 * stride)
     following = np.concatenate([lines[1:], lines[-1:]])
     lines = (1 - share) * lines + share * following
-    result, reached, total = np.empty_like(lines), 0.0, 0.0
+    result, approached, total = np.empty_like(lines), 0.0, 0.0
     for number, line in enumerate(lines):
-        slope = np.clip((line - reached) / stride, -STEEPEST, STEEPEST)
-        reached = reached + stride * slope
+        slope = np.clip((line - approached) / stride, -STEEPEST, STEEPEST)
+        approached = approached + stride * slope
         # A gradient is 1 + tanh(logit / 2), and a logit 2 / stride times the variables' difference.
         total = total + stride * np.arctanh(slope)
         result[number] = total

@@ -65,7 +65,7 @@ class WorldMap:
         """
         if displacement_mm is None:
             displacement_mm = self.displacement_mm(lattice)
-        points = voxels_reached(moving.lattice, lattice, displacement_mm)
+        points = moving_positions(moving.lattice, lattice, displacement_mm)
         return Volume(sample(moving.array, points, interpolation, fill), lattice.affine, frame=moving.frame)
 
     def warp_image(
@@ -97,7 +97,7 @@ class WorldMap:
         measured, _ = measured_voxels(moving.array)
         if background is None:
             background = outside_value(moving.array)
-        points = voxels_reached(moving.lattice, lattice, displacement_mm)
+        points = moving_positions(moving.lattice, lattice, displacement_mm)
         array = sample(moving.array, points, interpolation, background, measured)
         return Volume(array, lattice.affine, frame=moving.frame)
 
@@ -246,7 +246,7 @@ class InverseTransform(WorldMap):
         return self.transform
 
 
-def voxels_reached(moving: Lattice, lattice: Lattice, displacement_mm: np.ndarray) -> np.ndarray:
+def moving_positions(moving: Lattice, lattice: Lattice, displacement_mm: np.ndarray) -> np.ndarray:
     """Where a displacement takes the voxels of the lattice on which it lies.
 
     Args:

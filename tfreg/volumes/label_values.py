@@ -41,6 +41,6 @@ def lost_labels(before, after):
         Dictionary of each lost label to its number of voxels before, and the number of labels before.
     """
     values, counts = np.unique(before, return_counts=True)
-    kept = set(np.unique(after).tolist()) | {0}
-    found = dict(zip(values.tolist(), counts.tolist(), strict=True))
-    return {value: count for value, count in found.items() if value not in kept}, len(found.keys() - {0})
+    remaining = set(np.unique(after).tolist()) | {0}
+    counts = dict(zip(values.tolist(), counts.tolist(), strict=True))
+    return {value: count for value, count in counts.items() if value not in remaining}, len(counts.keys() - {0})

@@ -7,7 +7,7 @@ import numpy as np
 NO_SIGNAL, AIR = 0.0, -1000.0
 
 # Padding lies this share of the other values' spread below all of them, and fills this share of the voxels.
-LEAST_GAP, LEAST_FILLED = 0.1, 1e-4
+MIN_GAP, MIN_FILLED = 0.1, 1e-4
 
 # Resampling mixes padding with its neighbours. Below what the Hounsfield scale can hold this many mixtures, as a share
 # of the voxels of padding, may lie in the gap.
@@ -17,10 +17,10 @@ LOWEST_CT, MIXED = -1024.0, 0.2
 # contrast agent may well be alone up there. The gap must be as large as the other values' spread.
 HIGH_PADDING = (2.0**15 - 1, 2.0**16 - 1)
 BEYOND_MEASUREMENT = 2.0**31 - 1
-LEAST_HIGH_GAP = 1.0
+MIN_HIGH_GAP = 1.0
 
 # With fewer values beside it, as in a drawing, an extreme one is a tissue like the others.
-LEAST_VALUES = 16
+MIN_VALUES = 16
 
 # The spread of the other values is taken from about this many of them.
 LOOKED_AT = 1_000_000
@@ -30,8 +30,8 @@ def padding_values(array):
     """Finds the values that mark voxels in which nothing was measured.
 
     What scanners, viewers and other tools write there differs (-1024, -2000, -3024, -32768, -9999, -3.4e38), so
-    it is told by its place: one value below zero, shared by many voxels, below all others and far from them
-    (`LEAST_GAP`), or the only value below zero. There may be several, each far below the next. Zero and the -1000 of
+    it is recognised by its place: one value below zero, shared by many voxels, below all others and far from them
+    (`MIN_GAP`), or the only value below zero. There may be several, each far below the next. Zero and the -1000 of
     air are measurements, and so is a lowest value that others follow closely, as in an image that was clipped. Above
     all others, only the largest values of integers are padding.
 
@@ -41,12 +41,12 @@ def padding_values(array):
     Returns:
         Tuple of floats, the low ones first, each as it stands in the array.
     """
-    found, rest = [], np.isfinite(array)
-    for sign, is_candidate, least_gap in ((1, _may_be_low, LEAST_GAP), (-1, _may_be_high, LEAST_HIGH_GAP)):
-        while (value := _isolated_extreme(array, rest, sign, is_candidate, least_gap)) is not None:
-            found.append(value)
+    padding, rest = [], np.isfinite(array)
+    for sign, is_candidate, min_gap in ((1, _may_be_low, MIN_GAP), (-1, _may_be_high, MIN_HIGH_GAP)):
+        while (value := _isolated_extreme(array, rest, sign, is_candidate, min_gap)) is not None:
+            padding.append(value)
             rest &= array != value
-    return tuple(found)
+    return tuple(padding)
 
 
 def measured_voxels(array):
@@ -138,7 +138,7 @@ def _smallest(array, where):
     return float(array.min(where=where, initial=_largest(array.dtype)))
 
 
-def _isolated_extreme(array, rest, sign, is_candidate, least_gap):
+def _isolated_extreme(array, rest, sign, is_candidate, min_gap):
     """The lowest value (`sign` 1) or the highest (-1) where `rest` is true, if it is padding, else None."""
     if not rest.any():
         return None
@@ -149,7 +149,7 @@ def _isolated_extreme(array, rest, sign, is_candidate, least_gap):
     others = rest & (array != value)
     left = np.count_nonzero(others)
     count = np.count_nonzero(rest) - left
-    if not left or count < max(2, LEAST_FILLED * array.size):
+    if not left or count < max(2, MIN_FILLED * array.size):
         return None
     values = array[others]
     values = values[:: max(1, values.size // LOOKED_AT)].astype(np.float64)
@@ -160,8 +160,8 @@ def _isolated_extreme(array, rest, sign, is_candidate, least_gap):
         return None
     if float(value) < LOWEST_CT:
         nearest = np.percentile(values, 100 * min(1, MIXED * count / left))
-    apart = alone or sign * (nearest - float(value)) > least_gap * (high - low)
-    return float(value) if apart and len(np.unique(values)) >= LEAST_VALUES else None
+    apart = alone or sign * (nearest - float(value)) > min_gap * (high - low)
+    return float(value) if apart and len(np.unique(values)) >= MIN_VALUES else None
 
 
 def _may_be_low(value):

@@ -15,7 +15,7 @@ MODES = {"linear": "nearest", "cubic": "mirror"}
 CONTINUED_VOXELS = 4
 
 # A blur below this many voxels is rounding noise of a step of one.
-LEAST_SIGMA = 1e-3
+MIN_SIGMA = 1e-3
 
 
 def is_inside(points_voxel, shape):
@@ -117,15 +117,15 @@ def continued(array, measured):
         `(i, j, k)`, the array where `measured`; `CONTINUED_VOXELS` around it the values beside it, along one axis
         after the other, and beyond them the smallest measured value.
     """
-    array, known = array.copy(), measured.copy()
+    array, has_any = array.copy(), measured.copy()
     for axis in [0, 1, 2] * CONTINUED_VOXELS:
-        values, has_value = np.moveaxis(array, axis, 0), np.moveaxis(known, axis, 0)
+        values, has_value = np.moveaxis(array, axis, 0), np.moveaxis(has_any, axis, 0)
         before = has_value.copy()
         for here, beside in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
             taken = ~has_value[here] & before[beside]
             values[here][taken] = values[beside][taken]
             has_value[here] |= taken
-    array[~known] = array.min(where=measured, initial=array[measured][0])
+    array[~has_any] = array.min(where=measured, initial=array[measured][0])
     return array
 
 
@@ -165,6 +165,6 @@ def anti_aliased(array, step):
         `(i, j, k)` float32.
     """
     sigma = np.sqrt(np.maximum(np.square(step) - 1, 0)) / 2
-    sigma[sigma < LEAST_SIGMA] = 0
+    sigma[sigma < MIN_SIGMA] = 0
     array = array.astype(np.float32, copy=False)
     return ndimage.gaussian_filter(array, sigma, mode="nearest") if sigma.any() else array

@@ -6,7 +6,7 @@ import grpc
 
 from tfreg.config import parse_config
 from tfreg.errors import UserError
-from tfreg.preprocessing.aligned_pair import PreparedPair
+from tfreg.preprocessing.aligned_pair import NetworkInput
 from tfreg.registration.trained_run import predicted_transform
 from tfreg.serving.client.channel import Refusal
 from tfreg.serving.protocol.encoding import whole_numbers
@@ -49,7 +49,7 @@ class ServedModel:
             "encoding": self.client.options.encoding,
         }
 
-    def predict(self, pair: PreparedPair) -> Transform:
+    def predict(self, pair: NetworkInput) -> Transform:
         """Predicts a pair's transform by one request to the version whose config is known.
 
         Args:
