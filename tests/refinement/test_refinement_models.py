@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 from scipy import ndimage
 
-from tfreg.refinement.deformable_model import DeformableRefinement, refinement_models
+from tfreg.refinement.deformable_model import DeformableRefinement, compiled_refinement, refinement_models
 from tfreg.refinement.field_adam import FieldAdam, gaussian_smoothed
 from tfreg.refinement.minimise import minimise
 
@@ -94,6 +94,19 @@ def test_optimiser_forgets_the_last_pair(models, rng):
         model.displacement.assign(np.zeros(model.displacement.shape))
         runs.append(minimise(model, pair, 6, 0.2))
     np.testing.assert_allclose(runs[0], runs[1], rtol=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX adds gradients in the order of its program")
+@pytest.mark.parametrize("linear", [False, True])
+def test_gradients_are_summed_in_one_order(rng, linear):
+    """TensorFlow begins a sum of three with the one that is free first, and the threads decide which that is."""
+    import tensorflow as tf
+
+    model = compiled_refinement(SHAPE, LEADING_MARGIN, MARGIN, similarity="lncc+30*mind", linear=linear)
+    step = tf.function(model.train_step, autograph=False).get_concrete_function((a_pair(rng), None, None))
+    sums = [len(operation.inputs) for operation in step.graph.get_operations() if operation.type == "AddN"]
+    assert sums
+    assert max(sums) == 2
 
 
 def test_loss_that_is_not_finite_is_an_error(models, rng):
