@@ -75,6 +75,14 @@ KERAS_METHODS = {
     "update_state",
     "update_step",
 }
+# Constructors of networks, whose arguments are a config's keys.
+BUILDERS = {
+    ("models/registration_network.py", "build_registration_network"),
+    ("refinement/deformable_model.py", "__init__"),
+}
+# What is called so is a record, whatever it is of.
+WITHOUT_RECORDS = ("io", "refinement")  # tables' rows, and reports that are made there
+RECORDS = {"report", "summary", "outcome", "manifest", "row", "record"}
 every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
@@ -159,6 +167,45 @@ def test_heavy_packages_are_imported_where_they_belong(path):
 def test_names_say_what_is_inside(path):
     assert path.stem not in ("utils", "util", "helpers", "helper", "common", "misc")
     assert len(path.read_text("utf-8").splitlines()) <= 400, f"{path}: cut it"
+
+
+@every_file
+def test_functions_take_few_parameters(path):
+    """Eight at most; what is more is an object. Layers and models are built by keyword from a config."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if not isinstance(node, ast.FunctionDef) or (str(path.relative_to(ROOT / "tfreg")), node.name) in BUILDERS:
+            continue
+        names = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+        count = len([name for name in names if name not in ("self", "cls")])
+        assert count <= 8, f"{path}:{node.lineno}: {node.name} takes {count} parameters"
+
+
+@every_file
+def test_reports_are_read_by_attribute(path):
+    """A report is a record: what it lacks is an error where it is read, not a None where it is shown."""
+    if part_of(path) in WITHOUT_RECORDS:
+        return
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
+            of, names = node.func.value, set()
+            for part in ast.walk(of):
+                names |= {getattr(part, "id", None), getattr(part, "attr", None)}
+            assert not names & RECORDS, f"{path}:{node.lineno}: .get( on {ast.unparse(of)}"
+        if (
+            isinstance(node, ast.Subscript)
+            and isinstance(node.slice, ast.Constant)
+            and isinstance(node.slice.value, str)
+        ):
+            name = getattr(node.value, "id", getattr(node.value, "attr", None))
+            assert name not in RECORDS, f"{path}:{node.lineno}: {ast.unparse(node)}"
+
+
+def test_no_folder_holds_more_than_an_eighth():
+    """Of the package's lines, 12 % at most: a reader who opens a folder finds one subject."""
+    lines = {path: len(path.read_text("utf-8").splitlines()) for path in FILES}
+    for folder in {path.parent for path in FILES}:
+        share = sum(count for path, count in lines.items() if path.parent == folder) / sum(lines.values())
+        assert share <= 0.12, f"{folder}: {share:.1%}"
 
 
 def public_nodes(tree, path):
