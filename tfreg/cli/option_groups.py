@@ -24,11 +24,13 @@ class Fields:
         without: Names of those that it does not have; they keep their defaults.
         flags: Dictionary of a field's name to the names of its option, where they are not the field's own.
         defaults: Dictionary of a field's name to the command's own default.
+        helps: Dictionary of a field's name to the command's own help.
     """
 
     without: tuple[str, ...] = ()
     flags: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
+    helps: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def grouped(command: Callable) -> Callable:
@@ -98,7 +100,7 @@ def _fields_of(kind, choice):
         default = choice.defaults.get(name, inspect.Parameter.empty if field.is_required() else field.default)
         type_, optional = _simple(field.annotation)
         flags = choice.flags.get(name, _flags(name, type_, default))
-        option = typer.Option(*flags, help=field.description)
+        option = typer.Option(*flags, help=choice.helps.get(name, field.description))
         if get_origin(type_) is list:
             default, optional = default or None, True
         annotation = Annotated[type_ | None if optional else type_, option]

@@ -7,11 +7,16 @@ from typing import Annotated
 
 import typer
 
-from tfreg.cli.option_groups import grouped
-from tfreg.cli.options import Device, Force
-from tfreg.config import TuningOptions
+from tfreg.cli.option_groups import Fields, grouped
+from tfreg.cli.options import Force
+from tfreg.config import Processing, TuningOptions
 
 app = typer.Typer()
+HELPS = {
+    "workers": "Trials side by side.",
+    "threads": "CPU threads of each trial.",
+    "seed": "Seed of the draws; the trainings have the config's.",
+}
 
 
 @app.command()
@@ -21,12 +26,9 @@ def tune(
     data: Annotated[Path, typer.Option(help="Subjects manifest (CSV).")],
     out: Annotated[Path, typer.Option(help="Folder of the search; an interrupted one goes on.")],
     options: TuningOptions,
+    machine: Annotated[Processing, Fields(helps=HELPS)],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, such as training.epochs=20.")] = None,
-    workers: Annotated[int, typer.Option(help="Trials side by side.")] = 1,
     force: Force = False,
-    threads: Annotated[int | None, typer.Option(help="CPU threads of each trial.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the draws; the trainings have the config's.")] = 0,
-    device: Device = None,
 ):
     """Search alpha and beta, or any keys, for the best trained network; an interrupted search goes on."""
     from tfreg.config import load_config
@@ -36,7 +38,7 @@ def tune(
     from tfreg.tuning.tune import Origin
     from tfreg.tuning.tune import tune as search
 
-    given = {f"--{name}": value for name, value in options} | {"--seed": seed}
+    given = {f"--{name}": value for name, value in options} | {"--seed": machine.seed}
     given = {"--data": data.name, "--out": out.name, **{k: v for k, v in given.items() if v is not None}}
     words = [config.name, *(overrides or ()), *(str(word) for option in given.items() for word in option)]
     result = search(
@@ -44,7 +46,7 @@ def tune(
         data,
         out,
         options,
-        Resources(seed, threads, device, workers),
+        Resources(**dict(machine)),
         force,
         Origin(str(config), shlex.join(["tfreg", "tune", *words])),
         ProgressBar(),

@@ -134,8 +134,8 @@ def parse_section(section: type[AnySection], content: Any, source: str | Path) -
     try:
         return section.model_validate(content)
     except ValidationError as error:
-        found = error.errors()
-        first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
+        errors = error.errors()
+        first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
         *blocks, last = first["loc"] or ("config",)
         unknown = first["type"] == "extra_forbidden"
         key = ".".join(str(part) for part in (*blocks, last) if not _is_kind(part) or (unknown and part is last))

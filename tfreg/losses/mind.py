@@ -80,7 +80,7 @@ class MIND(Similarity):
     0.001 and 1000 times its own mean over the volume. They say how parts of the surroundings resemble each
     other, not how bright they are: brightness, contrast and inversion do not change them. 0 for equal
     images, some hundredths otherwise: it pulls about a tenth as hard as `LocalNCC` and wants a tenth of
-    its smoothness. A mask weighs voxels, in V's mean too; a voxel's patches reach past the mask.
+    its smoothness. A mask weighs voxels, in V's mean too; a voxel's patches margin past the mask.
 
     Args:
         radius: Positive integer; a patch's side is 2 radius + 1 voxels.
