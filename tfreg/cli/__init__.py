@@ -23,7 +23,7 @@ for commands in (registration, report, training, evaluation, simulation, classif
     app.add_typer(commands.app)
 
 
-def _version(asked: bool):
+def _version(asked: bool) -> None:
     if asked:
         print(f"tfreg {__version__}")
         raise typer.Exit
@@ -34,7 +34,7 @@ def _main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
     ] = False,
-):
+) -> None:
     pass
 
 

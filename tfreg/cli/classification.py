@@ -34,7 +34,7 @@ def register(
     machine: Machine,
     overrides: Overrides = None,
     deformations: Cache = CACHE,
-):
+) -> None:
     """Register a whole table of subjects to residual deformations; the other commands do it where it is missing."""
     from tfreg.classification.cohort import read_cohort
     from tfreg.config import Classification, load_config
@@ -56,7 +56,7 @@ def train(
     overrides: Overrides = None,
     deformations: Cache = CACHE,
     force: Force = False,
-):
+) -> None:
     """Train the paper's classifier, and the regression that it must beat."""
     from tfreg.classification.train import train_classifier
     from tfreg.config import Classification, load_config
@@ -82,7 +82,7 @@ def evaluate(
     overrides: Overrides = None,
     deformations: Cache = CACHE,
     force: Force = False,
-):
+) -> None:
     """Judge networks and regression on subjects that they have not seen."""
     from tfreg.classification.evaluate import PICTURE, TABLES, cross_validate, evaluate_classifier
     from tfreg.config import Classification, load_config
@@ -108,7 +108,7 @@ def predict(
     machine: Machine,
     deformations: Cache = CACHE,
     force: Force = False,
-):
+) -> None:
     """Tell for every subject of a table how probably it is ill."""
     from tfreg.classification.predict import predict_health
 

@@ -22,7 +22,7 @@ def evaluate(
     options: Comparing,
     machine: Processing,
     force: Force = False,
-):
+) -> None:
     """Compare models, the refinement and classical tools on many pairs: the paper's Tables 1 and 2."""
     from tfreg.evaluation.evaluate import evaluate as evaluate_pairs
     from tfreg.evaluation.results import TABLES

@@ -19,7 +19,7 @@ def report(
     ] = None,
     figure: Annotated[Path | None, typer.Option(help="Picture for print to write (.png, .pdf or .svg).")] = None,
     force: Force = False,
-):
+) -> None:
     """Write a page to look at: of a registered pair, or of an evaluation."""
     from tfreg.evaluation.results import SUMMARY
     from tfreg.evaluation.write_page import write_cohort_page

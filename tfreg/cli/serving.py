@@ -35,7 +35,7 @@ def export(
     *,
     options: Annotated[ExportOptions, Fields(without=("shape",))],
     machine: SeedlessMachine,
-):
+) -> None:
     """Write a run as the next version of a SavedModel for TensorFlow Serving."""
     options = checked(ExportOptions, **dict(options) | {"shape": tuple(size_of(text) for text in shape or ())})
     from tfreg.runtime.keras_settings import load_keras
@@ -54,7 +54,7 @@ def export(
 
 @app.command()
 @grouped
-def serve(options: ServerOptions, machine: SeedlessMachine):
+def serve(options: ServerOptions, machine: SeedlessMachine) -> None:
     """Answer TensorFlow Serving's gRPC API on this machine, for development and small sites.
 
     Production uses the real server, on the same folder and with the same clients:
@@ -77,7 +77,7 @@ def request(
     machine: Machine,
     record_paths: RecordPaths = False,
     force: Force = False,
-):
+) -> None:
     """Register one pair by a model that a server holds; the result is that of `tfreg register`."""
     from tfreg.runtime.native_output import silenced
 

@@ -19,7 +19,7 @@ def simulate(
     options: SimulationOptions,
     threads: Threads = None,
     force: Force = False,
-):
+) -> None:
     """Write a breathing-chest data set with masks, landmarks, health labels and true deformations."""
     from tfreg.runtime.progress import ProgressBar
     from tfreg.runtime.resources import Resources

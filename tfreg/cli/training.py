@@ -18,13 +18,12 @@ SHOWN = ("epoch", "val_displacement_dice", "val_loss")
 @grouped
 def train(
     config: Annotated[Path, typer.Argument(help="YAML config, such as configs/demo.yaml.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, such as loss.beta=1e-5.")] = None,
-    data: Annotated[Path, typer.Option(help="Subjects manifest (CSV).")] = ...,
-    run: Annotated[Path, typer.Option(help="Folder of the run; an interrupted one is resumed.")] = ...,
-    several_gpus: Annotated[bool, typer.Option("--several-gpus", help="Split every batch over all GPUs.")] = False,
-    *,
+    data: Annotated[Path, typer.Option(help="Subjects manifest (CSV).")],
+    run: Annotated[Path, typer.Option(help="Folder of the run; an interrupted one is resumed.")],
     machine: SeedlessMachine,
-):
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, such as loss.beta=1e-5.")] = None,
+    several_gpus: Annotated[bool, typer.Option("--several-gpus", help="Split every batch over all GPUs.")] = False,
+) -> None:
     """Train the network without ground truth; resumes an interrupted run."""
     from tfreg.config import load_config
     from tfreg.runtime.progress import ProgressBar, ProgressLines

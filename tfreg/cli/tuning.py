@@ -29,7 +29,7 @@ def tune(
     machine: Annotated[Processing, Fields(helps=HELPS)],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, such as training.epochs=20.")] = None,
     force: Force = False,
-):
+) -> None:
     """Search alpha and beta, or any keys, for the best trained network; an interrupted search goes on."""
     from tfreg.config import load_config
     from tfreg.runtime.progress import ProgressBar

@@ -77,7 +77,7 @@ class ProgressLines:
     """A `Progress` for logs: every status is a line on standard error, and steps are not shown."""
 
     @contextlib.contextmanager
-    def stage(self, name: str, total: int) -> Iterator[Advance]:
+    def stage(self, name: str, total: int | None) -> Iterator[Advance]:
         """A stage of which each status is a line."""
         yield _line
 
