@@ -1,5 +1,5 @@
 from . import layers, losses, metrics, models, transforms
-from .config import Config, RegistrationOptions, load_config
+from .config import Config, EvaluationOptions, RegistrationOptions, SimulationOptions, TuningOptions, load_config
 from .errors import UserError
 from .evaluation.evaluate import evaluate
 from .io.formats import read_volume, write_volume
@@ -9,6 +9,7 @@ from .registration.image_pair import ImagePair
 from .registration.register_volumes import register
 from .registration.result import Registration
 from .registration.trained_run import TrainedRun, load_run
+from .runtime.resources import Resources
 from .serving.client.client import Client
 from .serving.saved_model.export import export
 from .simulation.data_set import simulate
@@ -25,12 +26,16 @@ __all__ = [
     "Certificate",
     "Client",
     "Config",
+    "EvaluationOptions",
     "ImagePair",
     "Lattice",
     "Registration",
     "RegistrationOptions",
+    "Resources",
+    "SimulationOptions",
     "TrainedRun",
     "Transform",
+    "TuningOptions",
     "UserError",
     "Volume",
     "evaluate",

@@ -26,7 +26,13 @@ Names = BeforeValidator(_split)
 
 
 class EvaluationOptions(Section):
-    """What `tfreg evaluate` compares, and on which pairs."""
+    """What `tfreg evaluate` compares, and on which pairs.
+
+    Example:
+        >>> options = tfreg.EvaluationOptions(models=["run", "none"], pairs=["inhale:exhale"])
+        >>> options.refines_from_nothing
+        True
+    """
 
     models: tuple[Path, ...] = Field(
         (), description="A run folder, or none: no network, the refinement alone; may be repeated."

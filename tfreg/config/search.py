@@ -54,7 +54,12 @@ DEFAULT_SEARCH: dict[str, SearchRange | tuple[Any, ...]] = {
 
 
 class TuningOptions(Section):
-    """How a search goes."""
+    """How a search goes.
+
+    Example:
+        >>> tfreg.TuningOptions(tuner="random", trials=10).objective
+        'dice'
+    """
 
     tuner: Annotated[str, words("random", "bayesian", "hyperband")] = Field(
         "bayesian", description="random, bayesian or hyperband."

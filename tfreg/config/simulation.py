@@ -13,7 +13,12 @@ WholeNumber = Annotated[int, Field(ge=0), BeforeValidator(not_a_truth_value)]
 
 
 class SimulationOptions(Section):
-    """Simulated people and their images; equal options write equal voxels."""
+    """Simulated people and their images; equal options write equal voxels.
+
+    Example:
+        >>> tfreg.SimulationOptions(subjects=3, shape=(24, 20, 24), modality="ct").spacing
+        (3.75, 3.75, 3.75)
+    """
 
     subjects: Count = Field(8, description="How many people.")
     shape: tuple[Voxels, Voxels, Voxels] = Field((96, 96, 96), description="Voxels along each axis.")

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -109,7 +108,7 @@ def evaluate(
     return summary
 
 
-def _tasks(experiments, segmentations, methods, same) -> Iterator[Task]:
+def _tasks(experiments, segmentations, methods, same):
     """All tasks, those with fixed images of one size after each other: their models are compiled once.
 
     Args:

@@ -1,6 +1,6 @@
 """From the rows of an evaluation to the metrics of its tables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +25,7 @@ COMPARED = ("dice", "hd95_mm", "tre_mm")
 
 
 def summarise(
-    rows: list[Row], pairs: list[PairFiles], methods: dict[str, Definition | None], reference: str
+    rows: list[Row], pairs: list[PairFiles], methods: Mapping[str, Definition | None], reference: str
 ) -> Experiment:
     """The metrics of one experiment's tables.
 

@@ -113,6 +113,8 @@ class Registered:
 
     def transform(self) -> tuple[Transform, Lattice]:
         """The transform, and the fixed lattice."""
+        if self.folder is None:
+            raise UserError(f"{self.pair.id}: was not registered ({self.error}); leave the subject out")
         transform, fixed, _ = load_transform(self.folder)
         return transform, fixed
 

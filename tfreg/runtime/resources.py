@@ -26,6 +26,10 @@ class Resources:
 
     Raises:
         UserError: If an option is not valid.
+
+    Example:
+        >>> tfreg.Resources(threads=1, device="cpu", workers=2)
+        Resources(seed=0, threads=1, device='cpu', workers=2)
     """
 
     seed: int | None = 0

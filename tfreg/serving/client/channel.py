@@ -142,7 +142,9 @@ def is_loopback(host: str) -> bool:
     """
     host = host.strip("[]")
     try:
-        addresses = {entry[4][0].split("%")[0] for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+        addresses = {
+            str(entry[4][0]).split("%")[0] for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        }
     except (OSError, UnicodeError):
         return False
     return all(ipaddress.ip_address(address).is_loopback for address in addresses)

@@ -20,7 +20,7 @@ from tfreg.io.folders.result_folder import Kind, claimed_result
 from tfreg.io.training_report import REPORT, TrainingReport
 from tfreg.ops.acceleration import portable
 from tfreg.ops.native_dilation import dilates_natively
-from tfreg.registration.trained_run import TrainedRun, find_run, load_run
+from tfreg.registration.trained_run import find_run, load_run
 from tfreg.runtime.keras_settings import own_keras_settings
 from tfreg.runtime.native_output import STDERR, STDOUT, silenced
 from tfreg.runtime.resources import Resources, versions
@@ -108,7 +108,7 @@ def claimed_version(out: str | Path) -> Iterator[tuple[int, Callable[[], Abstrac
         yield version, written
 
 
-def _export(trained: TrainedRun, out, written, options, metrics):
+def _export(trained, out, written, options, metrics):
     """Writes a version."""
     model = ModelManifest(
         model=ExportedModel(trained.name, trained.sha256, int(out.name)),
@@ -131,7 +131,7 @@ def _export(trained: TrainedRun, out, written, options, metrics):
         write_warm_up(folder, MODEL_NAME, options.shape)
         files = _checksums(folder)
         differences = difference_in_fresh_process(folder, inputs, expected, options.onednn)
-        worst = max(differences, key=differences.get)
+        worst = max(differences, key=lambda name: differences[name])
         if not differences[worst] <= TOLERANCE:
             raise UserError(
                 f"{out}: the exported model's {worst} differs by {differences[worst]:g} from the run's; "
