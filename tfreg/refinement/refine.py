@@ -28,8 +28,8 @@ def steps_of(settings, parts, start):
     """How many optimiser steps `refine_pair` takes at most, with the same arguments."""
     steps = STEPS * _has_linear_stage(parts, start)
     if parts != "linear":
-        both_ways = start is None or start.deformation is None or _is_identity(start)
-        steps += sum(settings.steps) + sum(settings.steps[:-1]) * both_ways
+        both_directions = start is None or start.deformation is None or _is_identity(start)
+        steps += sum(settings.steps) + sum(settings.steps[:-1]) * both_directions
     return steps
 
 

@@ -43,7 +43,7 @@ def control_displacements(mapped, stride):
         wanted = np.moveaxis(centres[..., axis], axis, -1)[0, 0]
         displacement[..., axis + 1 :] = _along_lines(rest, increasing, wanted, axis)
     for axis in range(3):
-        displacement[..., axis] = _within_reach(displacement[..., axis], axis, stride)
+        displacement[..., axis] = _attainable(displacement[..., axis], axis, stride)
     return displacement
 
 
@@ -58,7 +58,7 @@ def _along_lines(values, places, wanted, axis):
     return np.moveaxis(result, -2, axis)
 
 
-def _within_reach(component, axis, stride):
+def _attainable(component, axis, stride):
     """One component at the ends of the cells, where the running sums have it, in the variables behind its logits."""
     lines = np.moveaxis(component, axis, 0)
     share = (stride - 1) / (2 * stride)
