@@ -20,12 +20,12 @@ TABLE = {
     "models": ("layers",),
     "volumes": ("runtime",),
     "transforms": ("volumes", "runtime"),
-    "preprocessing": ("volumes", "errors"),
+    "preprocessing": ("volumes", "config", "errors"),
     "io": ("transforms", "volumes", "runtime", "errors", "spelling"),
     "metrics": ("transforms", "volumes"),
     "report": ("io", "preprocessing", "transforms", "volumes", "spelling"),
     "simulation": ("io", "volumes", "ops", "config", "runtime", "errors"),
-    "refinement": ("ops", "layers", "losses", "models", "preprocessing", "transforms", "volumes", "runtime"),
+    "refinement": ("ops", "layers", "losses", "models", "preprocessing", "transforms", "volumes", "config", "runtime"),
 }
 # Files and settings, for whatever works with folders.
 FOLDERS = ("io", "volumes", "config", "runtime", "errors", "spelling")

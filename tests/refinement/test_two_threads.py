@@ -10,10 +10,12 @@ import pytest
 
 from tfreg.models.registration_network import build_registration_network
 from tfreg.ops import acceleration
-from tfreg.refinement import deformable_model
+from tfreg.refinement import compiled_models, deformable_model
 from tfreg.refinement.compiled_models import CompiledModels
 from tfreg.refinement.deformable_model import compiled_refinement
 from tfreg.registration.register_volumes import register
+from tfreg.runtime import threads
+from tfreg.runtime.threads import limited_threads
 from tfreg.volumes.volume import Volume
 
 ROUNDS = 2
@@ -102,3 +104,22 @@ def test_a_network_predicts_what_it_predicts_alone(pairs):
     for prediction in predictions:
         for name, value in prediction.items():
             np.testing.assert_array_equal(value, expected[0][name], err_msg=name)
+
+
+def test_a_registration_under_one_thread_begins_no_wider_pool(monkeypatch, pairs):
+    sizes = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, max_workers=None, *arguments, **options):
+            sizes.append(max_workers)
+            super().__init__(max_workers, *arguments, **options)
+
+    monkeypatch.setattr(threads, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(compiled_models, "ThreadPoolExecutor", Pool)
+    with limited_threads(2):
+        expected = registered(pairs[1], "both")
+    assert max(sizes) == 2
+    sizes.clear()
+    with limited_threads(1):
+        assert_equal(registered(pairs[1], "both"), expected)
+    assert set(sizes) == {1}

@@ -8,6 +8,7 @@ import contextlib
 import contextvars
 import functools
 import threading
+from collections.abc import Callable, Iterator
 
 import keras
 
@@ -22,7 +23,7 @@ _native_dilation = contextvars.ContextVar("native_dilation", default=True)
 
 
 @contextlib.contextmanager
-def portable(native_dilation=False):
+def portable(native_dilation: bool = False) -> Iterator[None]:
     """Within this context every layer takes the path that any TensorFlow build can run.
 
     Args:
@@ -37,7 +38,7 @@ def portable(native_dilation=False):
 
 
 @contextlib.contextmanager
-def compiling(voxels):
+def compiling(voxels: int) -> Iterator[None]:
     """Within this context `compiled` functions are compiled only for volumes that are worth it.
 
     Args:
@@ -51,7 +52,7 @@ def compiling(voxels):
 
 
 @contextlib.contextmanager
-def keeping_graphs():
+def keeping_graphs() -> Iterator[None]:
     """Within this context TensorFlow runs graphs as they were traced, in this thread alone.
 
     Rewriting them takes it half a second for each model, which models of a few dozen steps do not win back. A graph
@@ -76,17 +77,17 @@ def keeping_graphs():
         thread.function_call_options = before
 
 
-def chosen_paths():
+def chosen_paths() -> tuple[bool, bool, bool]:
     """What a function that is traced here depends on besides its arguments, something hashable."""
     return _accelerated.get(), _compiles.get(), _native_dilation.get()
 
 
-def is_accelerated():
+def is_accelerated() -> bool:
     """True where TensorFlow-only fast paths may be taken."""
     return _accelerated.get() and keras.backend.backend() == "tensorflow"
 
 
-def has_native_dilation(dtype="float32", device=""):
+def has_native_dilation(dtype: str = "float32", device: str = "") -> bool:
     """True where `tf.nn.conv3d` may and can take dilations.
 
     Args:
@@ -98,7 +99,7 @@ def has_native_dilation(dtype="float32", device=""):
     return dilates_natively(dtype, on_cpu="CPU" in device)
 
 
-def has_fast_products():
+def has_fast_products() -> bool:
     """True where TensorFlow's matrix products are exact and faster than its sums: on the CPU; a GPU may round them."""
     if not is_accelerated():
         return False
@@ -107,7 +108,7 @@ def has_fast_products():
     return not tf.config.list_logical_devices("GPU")
 
 
-def compiles_models():
+def compiles_models() -> bool:
     """What `Model.compile` takes as `jit_compile`: True but for TensorFlow.
 
     Left to itself Keras turns XLA on there too, which slows convolutions down on the CPU; what gains from it is
@@ -116,7 +117,7 @@ def compiles_models():
     return keras.backend.backend() != "tensorflow"
 
 
-def compiled(function):
+def compiled(function: Callable) -> Callable:
     """Wraps a function of tensors so that, on TensorFlow, XLA compiles it and nothing around it.
 
     Args:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tfreg.config import Intensity, Preprocessing
 from tfreg.errors import UserError
 from tfreg.preprocessing.initial_alignment import initial_alignment
 from tfreg.preprocessing.intensity import normalise
@@ -32,11 +33,11 @@ class AlignedPair:
     notes: tuple[str, ...] = ()
 
     @property
-    def masks(self):
+    def masks(self) -> tuple[Volume | None, Volume | None]:
         """The fixed and the moving mask."""
         return self.fixed_mask, self.moving_mask
 
-    def reversed(self):
+    def reversed(self) -> "AlignedPair":
         """The `AlignedPair` with the images exchanged and the inverse initial alignment."""
         init = np.linalg.inv(self.init)
         return AlignedPair(self.moving, self.fixed, init, self.moving_mask, self.fixed_mask, self.notes)
@@ -60,12 +61,12 @@ class NetworkInput:
     notes: tuple[str, ...] = ()
 
     @property
-    def batch(self):
+    def batch(self) -> dict[str, np.ndarray]:
         """What a network takes: dictionary of `fixed` and `moving`, `(1, i, j, k, 1)`."""
         return {"fixed": self.fixed[None, ..., None], "moving": self.moving[None, ..., None]}
 
 
-def normalised(volume, intensity, name="volume"):
+def normalised(volume: Volume, intensity: Intensity, name: str = "volume") -> Volume:
     """A volume with intensities in [0, 1].
 
     Args:
@@ -86,7 +87,7 @@ def normalised(volume, intensity, name="volume"):
     return Volume(array, volume.affine, volume.frame, (*volume.notes, *notes))
 
 
-def voxel_map(volume, lattice, world_map=None):
+def voxel_map(volume: Volume, lattice: Lattice, world_map: np.ndarray | None = None) -> np.ndarray:
     """Where the voxels of a lattice lie in a volume.
 
     Rounded to a billionth of a voxel: pairs whose maps differ by rounding alone see the same volume, and a
@@ -104,7 +105,9 @@ def voxel_map(volume, lattice, world_map=None):
     return np.round(np.linalg.inv(volume.affine) @ world_map @ lattice.affine, 9) + 0.0  # no negative zeros
 
 
-def onto_network_grid(volume, lattice, world_map=None, interpolation="linear"):
+def onto_network_grid(
+    volume: Volume, lattice: Lattice, world_map: np.ndarray | None = None, interpolation: str = "linear"
+) -> np.ndarray:
     """A normalised volume's values on the network grid, zero outside it.
 
     Args:
@@ -120,12 +123,19 @@ def onto_network_grid(volume, lattice, world_map=None, interpolation="linear"):
     return np.clip(result, 0.0, 1.0)
 
 
-def labels_onto_network_grid(labels, lattice, world_map=None):
+def labels_onto_network_grid(labels: Volume, lattice: Lattice, world_map: np.ndarray | None = None) -> np.ndarray:
     """A segmentation's values on the network grid by nearest neighbour, `(i, j, k)` int32."""
     return _resample(labels, lattice, "nearest", world_map).astype(np.int32)
 
 
-def align_pair(fixed, moving, preprocessing, init=None, fixed_mask=None, moving_mask=None):
+def align_pair(
+    fixed: Volume,
+    moving: Volume,
+    preprocessing: Preprocessing,
+    init: np.ndarray | None = None,
+    fixed_mask: Volume | None = None,
+    moving_mask: Volume | None = None,
+) -> AlignedPair:
     """Normalises a pair's intensities and aligns it initially.
 
     Args:
@@ -154,7 +164,14 @@ def align_pair(fixed, moving, preprocessing, init=None, fixed_mask=None, moving_
     return AlignedPair(fixed, moving, init, *masks, notes)
 
 
-def prepare_pair(fixed, moving, preprocessing, init=None, fixed_mask=None, moving_mask=None):
+def prepare_pair(
+    fixed: Volume,
+    moving: Volume,
+    preprocessing: Preprocessing,
+    init: np.ndarray | None = None,
+    fixed_mask: Volume | None = None,
+    moving_mask: Volume | None = None,
+) -> NetworkInput:
     """Aligns a pair initially and resamples both onto the network grid.
 
     Args:
@@ -169,7 +186,7 @@ def prepare_pair(fixed, moving, preprocessing, init=None, fixed_mask=None, movin
     return on_network_grid(align_pair(fixed, moving, preprocessing, init, fixed_mask, moving_mask), preprocessing)
 
 
-def on_network_grid(pair, preprocessing):
+def on_network_grid(pair: AlignedPair, preprocessing: Preprocessing) -> NetworkInput:
     """Resamples an aligned pair onto the network grid.
 
     Args:

@@ -4,11 +4,14 @@ import numpy as np
 from scipy import ndimage
 
 from tfreg.preprocessing.intensity import normalise
+from tfreg.volumes.volume import Volume
 
 KINDS = ("header", "centre", "moments")
 
 
-def initial_alignment(kind, fixed, moving, fixed_mask=None, moving_mask=None):
+def initial_alignment(
+    kind: str, fixed: Volume, moving: Volume, fixed_mask: Volume | None = None, moving_mask: Volume | None = None
+) -> np.ndarray:
     """The translation that brings the moving volume near the fixed one.
 
     "header" trusts the scanner coordinates. "centre" puts the centres of the fields of view on each other.

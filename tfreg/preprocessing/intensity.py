@@ -5,7 +5,9 @@ import numpy as np
 from tfreg.volumes.padding import measured_voxels
 
 
-def normalise(array, window=None, percentiles=None):
+def normalise(
+    array: np.ndarray, window: tuple[float, float] | None = None, percentiles: tuple[float, float] | None = None
+) -> tuple[np.ndarray, tuple[float, float], tuple[str, ...]]:
     """Maps intensities linearly to [0, 1], clipping beyond.
 
     Voxels that are not finite or hold padding (see `padding_values`) become 0, the window's floor. Percentiles are

@@ -1,5 +1,7 @@
 """The lattice on which the network sees both volumes."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tfreg.volumes.lattice import Lattice, axis_change
@@ -8,7 +10,12 @@ from tfreg.volumes.lattice import Lattice, axis_change
 ROUNDING = 1e-4
 
 
-def network_grid(fixed, orientation=None, spacing=None, shape=None):
+def network_grid(
+    fixed: Lattice,
+    orientation: str | None = None,
+    spacing: float | Sequence[float] | None = None,
+    shape: Sequence[int] | None = None,
+) -> Lattice:
     """The lattice along the fixed volume's own axes, about the centre of its field of view.
 
     The axes are the fixed volume's, oblique or not, permuted and flipped to be closest to the letters. A sheared

@@ -1,5 +1,7 @@
 """The lattices of a coarse-to-fine refinement, and volumes on them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
@@ -7,6 +9,7 @@ from tfreg.preprocessing.aligned_pair import voxel_map
 from tfreg.preprocessing.network_grid import network_grid
 from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.resampling import anti_aliased
+from tfreg.volumes.volume import Volume
 
 # Sizes are multiples of this, so that the volumes of a cohort share their compiled models.
 SIZE_STEP = 8
@@ -18,7 +21,7 @@ MIN_SHARE = 1e-3
 MIN_SIZE = 12
 
 
-def cube_lattice(fixed, max_voxels):
+def cube_lattice(fixed: Lattice, max_voxels: float) -> Lattice:
     """The lattice of cubes over a field of view that has as many voxels as the volume itself.
 
     Cubes even out anisotropic spacing: thick slices are divided, fine pixels merged. The sizes are rounded up.
@@ -37,7 +40,7 @@ def cube_lattice(fixed, max_voxels):
     return network_grid(fixed, spacing=spacing, shape=tuple(int(n) for n in shape))
 
 
-def coarsened(lattice, factors):
+def coarsened(lattice: Lattice, factors: Sequence[int]) -> Lattice:
     """The lattice whose voxels are blocks of another's, from the same corner on.
 
     Args:
@@ -54,7 +57,7 @@ def coarsened(lattice, factors):
     return Lattice(tuple(int(-(-n // f)) for n, f in zip(lattice.shape, factors, strict=True)), affine)
 
 
-def level_factors(lattice, levels):
+def level_factors(lattice: Lattice, levels: int) -> list[tuple[int, int, int]]:
     """Blocks of voxels from coarse to fine, which even out the spacing before they shrink all axes.
 
     Each coarser level doubles the blocks of the axes along which they are the thinnest, within a factor of
@@ -80,7 +83,9 @@ def level_factors(lattice, levels):
     return all_factors[::-1]
 
 
-def onto_level(volume, lattice, world_map=None, mask=None):
+def onto_level(
+    volume: Volume, lattice: Lattice, world_map: np.ndarray | None = None, mask: Volume | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """A volume on a level's lattice, its border continued, and where it was measured.
 
     Args:

@@ -1,6 +1,8 @@
 """A Keras model whose weights are one pair's transform."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -53,18 +55,18 @@ class DeformableRefinement(keras.Model):
 
     def __init__(
         self,
-        shape,
-        leading_margin,
-        margin,
+        shape: Sequence[int],
+        leading_margin: Sequence[int],
+        margin: Sequence[int],
         *,
-        similarity="lncc",
-        window=7,
-        smoothness=0.2,
-        stride=2,
-        integration="composed",
-        anchor="start",
-        linear=False,
-    ):
+        similarity: str = "lncc",
+        window: int = 7,
+        smoothness: float = 0.2,
+        stride: int = 2,
+        integration: str = "composed",
+        anchor: str = "start",
+        linear: bool = False,
+    ) -> None:
         super().__init__(dtype="float32")
         self.shape = tuple(shape)
         self.leading_margin = tuple(leading_margin)
@@ -89,7 +91,7 @@ class DeformableRefinement(keras.Model):
         )
         self.built = True  # all weights are here: Keras need not trace `call` to find some
 
-    def call(self, pair):
+    def call(self, pair: dict[str, Any]) -> dict[str, Any]:
         with compiling(math.prod(self.shape)):
             linear = self.linear(pair["linear"])
             grid = self.grid(linear)
@@ -103,7 +105,7 @@ class DeformableRefinement(keras.Model):
                 self.add_loss(self.smoothness * ops.sum(displacement_roughness(displacement, step=self.stride)))
             return {"warped": warped, "similarity": similarity, "linear": linear}
 
-    def train_step(self, *arguments):
+    def train_step(self, *arguments: Any) -> Any:
         """Keras' step, on TensorFlow with gradients that are summed in one order.
 
         Where a value is used thrice a tape adds three gradients at once, into the first of them that nothing else
@@ -122,12 +124,12 @@ class DeformableRefinement(keras.Model):
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         return {"loss": loss}
 
-    def linear(self, start):
+    def linear(self, start: Any) -> Any:
         """The matrix `(1, 3, 4)` after the change made so far."""
         change = ops.convert_to_tensor(self.linear_change)
         return start + ops.concatenate([change[..., :3] * self.linear_scale, change[..., 3:]], axis=-1)
 
-    def grid(self, linear):
+    def grid(self, linear: Any) -> Any:
         """Where the fixed image's voxels lie in the moving image, `(1, i, j, k, 3)` voxel coordinates."""
         logits = logits_from_displacement(ops.convert_to_tensor(self.displacement), self.stride)
         gradients = self.head(logits, ops.zeros((1, *self.shape, 1), "float32"))
@@ -141,12 +143,12 @@ class DeformableRefinement(keras.Model):
             grid = self.integration(gradients)
         return grid + ops.convert_to_tensor([float(r) for r in self.margin], "float32")
 
-    def centred_displacement(self):
+    def centred_displacement(self) -> Any:
         """The control points' displacements, without the part of each line that the anchor takes away."""
         components = ops.split(self.displacement + 0.0, 3, axis=-1)  # of a tensor, which compiled functions take
         return ops.concatenate([anchored(c, d, self.anchor) for d, c in enumerate(components)], axis=-1)
 
-    def blank_pair(self):
+    def blank_pair(self) -> dict[str, np.ndarray]:
         """A pair without any structure, of the sizes that the model takes."""
         fixed = [n - before for n, before in zip(self.shape, self.leading_margin, strict=True)]
         moving = [n + 2 * around for n, around in zip(self.shape, self.margin, strict=True)]
@@ -154,7 +156,7 @@ class DeformableRefinement(keras.Model):
         blank = {name: np.ones((1, *sizes, 1), np.float32) for name, sizes in images.items()}
         return blank | {"linear": np.eye(3, 4, dtype=np.float32)[None]}
 
-    def compile_ahead(self):
+    def compile_ahead(self) -> None:
         """Takes a step on a blank pair, for which the model is traced and compiled."""
         with keeping_graphs():
             self.train_on_batch(self.blank_pair())
@@ -163,7 +165,9 @@ class DeformableRefinement(keras.Model):
         return (slice(None), *(slice(n, None) for n in self.leading_margin))
 
 
-def compiled_refinement(shape, leading_margin, margin, **options):
+def compiled_refinement(
+    shape: Sequence[int], leading_margin: Sequence[int], margin: Sequence[int], **options: Any
+) -> DeformableRefinement:
     """A `DeformableRefinement` that can be trained; takes what that takes."""
     model = DeformableRefinement(shape, leading_margin, margin, **options)
     model.compile(FieldAdam(), jit_compile=compiles_models())

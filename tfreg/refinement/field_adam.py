@@ -1,5 +1,7 @@
 """An optimiser for displacement fields."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -26,15 +28,22 @@ class FieldAdam(keras.optimizers.Optimizer):
     """
 
     def __init__(
-        self, learning_rate=0.2, beta_1=0.9, beta_2=0.99, smoothing=1.0, evenness=0.5, name="field_adam", **kwargs
-    ):
+        self,
+        learning_rate: float = 0.2,
+        beta_1: float = 0.9,
+        beta_2: float = 0.99,
+        smoothing: float = 1.0,
+        evenness: float = 0.5,
+        name: str = "field_adam",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.smoothing = smoothing
         self.evenness = evenness
 
-    def build(self, variables):
+    def build(self, variables: list[Any]) -> None:
         if self.built:
             return
         super().build(variables)
@@ -45,7 +54,7 @@ class FieldAdam(keras.optimizers.Optimizer):
                 self.add_variable(shape=(*variable.shape[:-1], 1), dtype=variable.dtype, name="square")
             )
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         index = self._get_variable_index(variable)
         mean, square = self._means[index], self._squares[index]
         rate = ops.cast(learning_rate, variable.dtype)
@@ -60,7 +69,7 @@ class FieldAdam(keras.optimizers.Optimizer):
         direction = mean / (1.0 - ops.power(self.beta_1, step)) / (scale + 1e-12)
         self.assign_sub(variable, rate * direction)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "beta_1": self.beta_1,
@@ -70,7 +79,7 @@ class FieldAdam(keras.optimizers.Optimizer):
         }
 
 
-def gaussian_smoothed(field, sigma):
+def gaussian_smoothed(field: Any, sigma: float) -> Any:
     """A field smoothed along its three spatial axes; outside it counts as zero.
 
     Args:

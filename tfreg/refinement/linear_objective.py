@@ -3,11 +3,15 @@
 In NumPy and float64: the volumes are small, and nothing has to be traced for their sizes.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
 from tfreg.preprocessing.pyramid import onto_level
 from tfreg.runtime.threads import PART_SIZE, in_threads
+from tfreg.volumes.lattice import Lattice
+from tfreg.volumes.volume import Volume
 
 # Side of the window of the local correlation, voxels.
 WINDOW = 5
@@ -55,13 +59,20 @@ class LinearObjective:
         measure: "lncc", signed squared local correlation, or "mi", normalised mutual information.
     """
 
-    def __init__(self, fixed, moving, lattices, masks=(None, None), measure="lncc"):
+    def __init__(
+        self,
+        fixed: Volume,
+        moving: Volume,
+        lattices: Sequence[Lattice],
+        masks: tuple[Volume | None, Volume | None] = (None, None),
+        measure: str = "lncc",
+    ) -> None:
         # One more voxel around, where nothing was measured.
         self.lattices = tuple(lattice.extended(1, 1) for lattice in lattices)
         self._images = [_Image(*pair) for pair in zip((fixed, moving), self.lattices, masks, strict=True)]
         self._compare = {"lncc": _local_correlation, "mi": _information}[measure]
 
-    def __call__(self, matrix):
+    def __call__(self, matrix: np.ndarray) -> tuple[float, np.ndarray]:
         """The value and its gradient.
 
         Args:
@@ -106,7 +117,7 @@ class LinearObjective:
         return similarity, gradients[0], weights.sum() / still.total, gradients[1]
 
     @property
-    def is_empty(self):
+    def is_empty(self) -> bool:
         """Whether one of the images was measured nowhere on its lattice."""
         return not all(image.weights.any() for image in self._images)
 

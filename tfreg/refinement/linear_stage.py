@@ -1,9 +1,12 @@
 """The linear stage of a refinement: rigid from several starts, then all twelve parameters."""
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import optimize
 from scipy.spatial.transform import Rotation
 
+from tfreg.preprocessing.aligned_pair import AlignedPair
 from tfreg.preprocessing.initial_alignment import initial_alignment
 from tfreg.preprocessing.network_grid import network_grid
 from tfreg.refinement.linear_objective import LinearObjective
@@ -38,7 +41,9 @@ SHARES = {"starts": 8, "coarse": 4, "fine": 8}
 STEPS = sum(SHARES.values())
 
 
-def refine_linear(pair, similarity="lncc", far=True, progress=None):
+def refine_linear(
+    pair: AlignedPair, similarity: str = "lncc", far: bool = True, progress: Callable[[int], object] | None = None
+) -> np.ndarray:
     """The linear map that aligns a pair.
 
     The images are compared where both have been measured, and in both directions: what lies outside of a field of

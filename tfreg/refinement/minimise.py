@@ -1,5 +1,9 @@
 """Gradient descent on a model whose loss is one pair's."""
 
+from collections.abc import Callable
+from typing import Any
+
+import keras
 from keras import ops
 
 from tfreg.ops.acceleration import keeping_graphs
@@ -9,7 +13,14 @@ WINDOW = 5
 
 
 @keeping_graphs()
-def minimise(model, pair, steps, learning_rate, tolerance=0.0, progress=None):
+def minimise(
+    model: keras.Model,
+    pair: dict[str, Any],
+    steps: int,
+    learning_rate: float,
+    tolerance: float = 0.0,
+    progress: Callable[[int], object] | None = None,
+) -> list[float]:
     """Takes optimiser steps on one pair until they no longer help.
 
     The learning rate falls to zero over the second half of the steps. Where the steps made it no better the model's

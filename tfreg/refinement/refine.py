@@ -1,17 +1,23 @@
 """Refinement: one pair's transform by optimisation, from nothing or from a network's."""
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
+from tfreg.config import Refinement
+from tfreg.preprocessing.aligned_pair import AlignedPair
 from tfreg.preprocessing.pyramid import coarsened, cube_lattice, level_factors, onto_level
+from tfreg.refinement.compiled_models import Lease
 from tfreg.refinement.linear_stage import STEPS, refine_linear
 from tfreg.runtime.keras_settings import own_keras_settings
 from tfreg.transforms.deformation import Deformation, displacement_from_logits, logits_from_displacement, upsampled
 from tfreg.transforms.inverse import inverted
 from tfreg.transforms.projection import control_centres, control_displacements
 from tfreg.transforms.transform import Transform
+from tfreg.volumes.lattice import Lattice
 
 # Voxels before the fixed image at the low end of each axis: a line's first voxels can hardly move.
 LEADING_MARGIN = 8
@@ -24,7 +30,7 @@ STRIDE = 2
 FORWARD, BACKWARD = "forward", "backward"
 
 
-def steps_of(settings, parts, start):
+def steps_of(settings: Refinement, parts: str, start: Transform | None) -> int:
     """How many optimiser steps `refine_pair` takes at most, with the same arguments."""
     steps = STEPS * _has_linear_stage(parts, start)
     if parts != "linear":
@@ -39,7 +45,13 @@ def _has_linear_stage(parts, start):
 
 
 @own_keras_settings()
-def refine_pair(pair, settings, parts="both", start=None, progress=None):
+def refine_pair(
+    pair: AlignedPair,
+    settings: Refinement,
+    parts: str = "both",
+    start: Transform | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> tuple[Transform, dict[str, Any]]:
     """Optimises a transform for one pair: the linear stage first, then the deformation coarse to fine.
 
     Args:
@@ -80,7 +92,14 @@ def refine_pair(pair, settings, parts="both", start=None, progress=None):
     return transform, report
 
 
-def refine_deformation(pair, start, settings, models, leading_margin=(0, 0, 0), progress=None):
+def refine_deformation(
+    pair: AlignedPair,
+    start: Transform,
+    settings: Refinement,
+    models: Lease,
+    leading_margin: Sequence[int] = (0, 0, 0),
+    progress: Callable[[int], object] | None = None,
+) -> tuple[Transform, list[dict[str, Any]]]:
     """Coarse to fine, the deformation that aligns a pair.
 
     From the identity all levels but the finest are gone through twice, fixed to moving and moving to fixed, and the
@@ -224,7 +243,7 @@ def _mean_of_directions(forward, backward, start, factors):
     return control_displacements((mean + 0.5) * factors - 0.5, stride)
 
 
-def identity_start(fixed, init, settings):
+def identity_start(fixed: Lattice, init: np.ndarray, settings: Refinement) -> tuple[Transform, tuple[int, int, int]]:
     """The identity on cubes over the fixed image, with its leading margin.
 
     Args:

@@ -6,18 +6,19 @@ import numpy as np
 from scipy import ndimage
 
 from tfreg.transforms.deformation import displacement_from_logits, logits_from_displacement, sampled
+from tfreg.transforms.transform import Transform
 
 # Control points around a fold that are smoothed, and the smoothing in control points.
 AROUND, SIGMA = 2.0, 1.0
 
 
-def can_be_smoothed(transform):
+def can_be_smoothed(transform: Transform) -> bool:
     """True for composed deformations that are anchored at the start of each line."""
     deformation = transform.deformation
     return deformation is not None and (deformation.integration, deformation.anchor) == ("composed", "start")
 
 
-def smoothed_near(transform, points_world):
+def smoothed_near(transform: Transform, points_world: np.ndarray) -> Transform:
     """A transform whose deformation is smoothed near points, and nowhere else.
 
     The control points' displacements, from which the logits follow, are replaced near every point by their

@@ -1,9 +1,11 @@
 """The inverse of a deformation: exact where it is composed, by iteration where it is axiswise."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.spatial import KDTree
 
 from tfreg.runtime.threads import PART_SIZE
+from tfreg.transforms.deformation import Deformation
 
 # An iterated point is found when its image is this near to where it should be, in voxels.
 CONVERGED_VOXELS = 1e-9
@@ -12,7 +14,7 @@ MAX_STEPS = 60
 MIN_FRACTION = 2**-6
 
 
-def inverted(deformation, points_voxel):
+def inverted(deformation: Deformation, points_voxel: ArrayLike) -> np.ndarray:
     """Where a deformation takes points from.
 
     Args:
@@ -28,7 +30,7 @@ def inverted(deformation, points_voxel):
     return inverse_composed(deformation, points_voxel)
 
 
-def inverse_composed(deformation, points_voxel):
+def inverse_composed(deformation: Deformation, points_voxel: ArrayLike) -> np.ndarray:
     """Undoes a composed deformation: T_i⁻¹ ∘ T_j⁻¹ ∘ T_k⁻¹.
 
     Along its own axis each T_d is strictly increasing and linear between voxel centres (slope 1 outside), so
@@ -52,7 +54,7 @@ def inverse_composed(deformation, points_voxel):
     return _all_points(points_voxel, result)
 
 
-def inverse_axiswise(deformation, points_voxel):
+def inverse_axiswise(deformation: Deformation, points_voxel: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Undoes an axiswise deformation by Newton's method.
 
     Such a deformation may fold: a point then has several origins, of which one is found, or none is. A step

@@ -1,12 +1,14 @@
 """From any smooth map to the composed deformation that follows it."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 # Largest change of a component along its own axis, voxels per voxel: gradients keep away from 0 and 2.
 STEEPEST = 0.9
 
 
-def control_centres(shape, stride):
+def control_centres(shape: Sequence[int], stride: int) -> np.ndarray:
     """Where the cells of a deformation's control points have their centres.
 
     Args:
@@ -20,7 +22,7 @@ def control_centres(shape, stride):
     return np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1)
 
 
-def control_displacements(mapped, stride):
+def control_displacements(mapped: np.ndarray, stride: int) -> np.ndarray:
     """The control points' displacements with which three one-dimensional maps, composed, follow a given one.
 
     T_i moves the first coordinate to where the map takes it; T_j, which is applied after it, then has to be read

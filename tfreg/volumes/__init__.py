@@ -1,1 +1,1 @@
-"""Volumes: array and affine, file formats, manifests, preprocessing and the simulated chest."""
+"""Volumes: an array and its place in the world, lattices, resampling, and what is padding."""

@@ -6,7 +6,7 @@ import numpy as np
 LOOKED_AT = 100_000
 
 
-def look_like_labels(array):
+def look_like_labels(array: np.ndarray) -> bool:
     """Whether an image seems to be a segmentation: whole numbers, most of them equal to their neighbours'.
 
     The lowest value and zero are left out of account, since large parts of an image may hold them too.
@@ -31,7 +31,7 @@ def look_like_labels(array):
     return bool(structure.any()) and 2 * equal >= pairs
 
 
-def lost_labels(before, after):
+def lost_labels(before: np.ndarray, after: np.ndarray) -> tuple[dict[int, int], int]:
     """The labels that are in one segmentation and not in another.
 
     Args:

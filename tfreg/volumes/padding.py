@@ -26,7 +26,7 @@ MIN_VALUES = 16
 LOOKED_AT = 1_000_000
 
 
-def padding_values(array):
+def padding_values(array: np.ndarray) -> tuple[float, ...]:
     """Finds the values that mark voxels in which nothing was measured.
 
     What scanners, viewers and other tools write there differs (-1024, -2000, -3024, -32768, -9999, -3.4e38), so
@@ -49,7 +49,7 @@ def padding_values(array):
     return tuple(padding)
 
 
-def measured_voxels(array):
+def measured_voxels(array: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     """Tells the voxels that hold a measurement from those that hold NaN, infinity or padding.
 
     Args:
@@ -70,7 +70,7 @@ def measured_voxels(array):
     return measured, tuple(notes)
 
 
-def left_out_note(array, background):
+def left_out_note(array: np.ndarray, background: float) -> tuple[str, ...]:
     """What a person should know of an image that is warped without the voxels that hold no measurement.
 
     Args:
@@ -90,7 +90,7 @@ def left_out_note(array, background):
     )
 
 
-def outside_value(array):
+def outside_value(array: np.ndarray) -> float:
     """What an image says where it does not reach: its padding, else its smallest finite value.
 
     Args:
@@ -106,12 +106,12 @@ def outside_value(array):
     return padding[0] if padding else _smallest(array, np.isfinite(array))
 
 
-def holds_background(background):
+def holds_background(background: float | None) -> bool:
     """Whether an image, which is written as float32, can hold a value outside it."""
     return background is None or not np.isfinite(background) or abs(background) <= np.finfo(np.float32).max
 
 
-def filled(array):
+def filled(array: np.ndarray) -> tuple[np.ndarray, int]:
     """Replaces values that are not finite and padding by the smallest measured value.
 
     Args:

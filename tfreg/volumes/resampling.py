@@ -1,9 +1,14 @@
 """Resampling at arbitrary points, with ITK's rule at the border."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from tfreg.runtime.threads import PART_SIZE, in_threads
+from tfreg.volumes.lattice import Lattice
+from tfreg.volumes.volume import Volume
 
 INTERPOLATIONS = {"nearest": 0, "linear": 1, "cubic": 3}
 
@@ -18,7 +23,7 @@ CONTINUED_VOXELS = 4
 MIN_SIGMA = 1e-3
 
 
-def is_inside(points_voxel, shape):
+def is_inside(points_voxel: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """Where `sample` reads an array of this shape and does not take `fill`.
 
     Args:
@@ -32,7 +37,13 @@ def is_inside(points_voxel, shape):
     return ((points_voxel >= -0.5) & (points_voxel < np.array(shape) - 0.5)).all(axis=-1)
 
 
-def sample(array, points_voxel, interpolation="linear", fill=0.0, measured=None):
+def sample(
+    array: np.ndarray,
+    points_voxel: ArrayLike,
+    interpolation: str = "linear",
+    fill: float = 0.0,
+    measured: np.ndarray | None = None,
+) -> np.ndarray:
     """Values of an array at voxel coordinates.
 
     As in ITK, a point from half a voxel before the first centre up to, not including, half a voxel past the
@@ -106,7 +117,7 @@ def _read(array, points, interpolation, fill):
     return values
 
 
-def continued(array, measured):
+def continued(array: np.ndarray, measured: np.ndarray) -> np.ndarray:
     """Gives voxels without a measurement the value of one nearby that has one.
 
     Args:
@@ -129,7 +140,14 @@ def continued(array, measured):
     return array
 
 
-def resample(volume, lattice, interpolation="linear", fill=0.0, world_map=None, anti_alias=False):
+def resample(
+    volume: Volume,
+    lattice: Lattice,
+    interpolation: str = "linear",
+    fill: float = 0.0,
+    world_map: np.ndarray | None = None,
+    anti_alias: bool = False,
+) -> Volume:
     """Values of a volume at every voxel centre of a lattice.
 
     Args:
@@ -148,10 +166,10 @@ def resample(volume, lattice, interpolation="linear", fill=0.0, world_map=None, 
     if anti_alias and interpolation != "nearest":
         array = anti_aliased(array, np.linalg.norm(chain[:3, :3], axis=1))
     points_voxel = lattice.voxels() @ chain[:3, :3].T + chain[:3, 3]
-    return type(volume)(sample(array, points_voxel, interpolation, fill), lattice.affine, frame=volume.frame)
+    return Volume(sample(array, points_voxel, interpolation, fill), lattice.affine, frame=volume.frame)
 
 
-def anti_aliased(array, step):
+def anti_aliased(array: np.ndarray, step: np.ndarray) -> np.ndarray:
     """Gaussian smoothing that removes what a lattice with the given step cannot hold.
 
     A step of s voxels needs the blur of a s-voxel box beyond that of the voxel itself; the Gaussian
