@@ -20,7 +20,8 @@ def records():
     for path in sorted(PACKAGE.rglob("*.py")):
         if "(Record)" in path.read_text(encoding="utf-8"):
             importlib.import_module(".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts))
-    classes = sorted(Record.__subclasses__(), key=lambda record: record.__name__)
+    ours = [record for record in Record.__subclasses__() if record.__module__.startswith("tfreg.")]
+    classes = sorted(ours, key=lambda record: record.__name__)
     return {f"{re.sub('(?<=[a-z])(?=[A-Z])', '_', record.__name__).lower()}.json": record for record in classes}
 
 

@@ -71,8 +71,8 @@ def test_a_known_transform_is_recovered():
     run.network.fit(_Repeated(batch, target, STEPS), verbose=0)
     after = register(fixed, moving, model=run)
     assert error_mm(after) < start_mm / 3
-    assert after.report["metrics"]["after"]["correlation"] > 0.97
-    assert after.report["metrics"]["after_init"]["correlation"] < 0.9
+    assert after.report.metrics.after.correlation > 0.97
+    assert after.report.metrics.after_init.correlation < 0.9
 
 
 def _prepared(fixed, moving, config):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 # Of Linux' prctl: the signal that a process gets when its parent ends.
 PR_SET_PDEATHSIG = 1
+POLL_SECONDS = 0.01
 
 
 def run_child(command: Sequence[str], environment: dict[str, str] | None = None) -> tuple[float, float]:
@@ -39,7 +40,12 @@ def run_child(command: Sequence[str], environment: dict[str, str] | None = None)
             preexec_fn=_end_with(os.getpid()),
         )
         try:
-            _, status, usage = os.wait4(process.pid, 0)
+            ended, peak_kb = 0, 0
+            while not ended:
+                peak_kb = max(peak_kb, _peak_kb(process.pid))
+                ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+                if not ended:
+                    time.sleep(POLL_SECONDS)
             seconds = time.perf_counter() - started
             process.returncode = os.waitstatus_to_exitcode(status)
         except BaseException:
@@ -50,7 +56,19 @@ def run_child(command: Sequence[str], environment: dict[str, str] | None = None)
             errors.seek(0)
             lines = errors.read().decode(errors="replace").strip().splitlines()
             raise ChildProcessError(lines[-1] if lines else f"exit code {process.returncode}")
-    return seconds, usage.ru_maxrss / 2**10
+    return seconds, (peak_kb or usage.ru_maxrss) / 2**10
+
+
+def _peak_kb(pid):
+    """A running process' largest memory so far; 0 where the system does not tell.
+
+    What the system tells when it has ended counts from before its program began, when it was a copy of this process.
+    """
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith("VmHWM:")), 0)
+    except OSError:
+        return 0
 
 
 def _end_with(parent):
