@@ -153,15 +153,13 @@ def align_pair(
     """
     fixed = normalised(fixed, preprocessing.intensity, "fixed")
     moving = normalised(moving, preprocessing.intensity, "moving")
-    masks = [
-        None if mask is None else image.with_array(mask.array)
-        for image, mask in ((fixed, fixed_mask), (moving, moving_mask))
-    ]
+    fixed_mask = None if fixed_mask is None else fixed.with_array(fixed_mask.array)
+    moving_mask = None if moving_mask is None else moving.with_array(moving_mask.array)
     if init is None:
         # Of the normalised volumes, which are all that training keeps.
-        init = initial_alignment(preprocessing.init, fixed, moving, *masks)
+        init = initial_alignment(preprocessing.init, fixed, moving, fixed_mask, moving_mask)
     notes = (*(f"fixed: {note}" for note in fixed.notes), *(f"moving: {note}" for note in moving.notes))
-    return AlignedPair(fixed, moving, init, *masks, notes)
+    return AlignedPair(fixed, moving, init, fixed_mask, moving_mask, notes)
 
 
 def prepare_pair(

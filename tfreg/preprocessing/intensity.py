@@ -29,9 +29,9 @@ def normalise(
         raise ValueError(
             f"Give exactly one of `window` and `percentiles`. Received: window={window}, percentiles={percentiles}"
         )
-    name, limits = ("window", window) if percentiles is None else ("percentiles", percentiles)
+    name, limits = "percentiles" if window is None else "window", np.array(percentiles if window is None else window)
     if not limits[0] < limits[1] or not np.isfinite(limits).all():
-        raise ValueError(f"`{name}` must be two ascending numbers. Received: {name}={limits}")
+        raise ValueError(f"`{name}` must be two ascending numbers. Received: {name}={tuple(limits.tolist())}")
     measured, notes = measured_voxels(array)
     if not measured.any():
         raise ValueError("no voxel holds a measurement: all are not finite")

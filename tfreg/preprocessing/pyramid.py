@@ -50,11 +50,11 @@ def coarsened(lattice: Lattice, factors: Sequence[int]) -> Lattice:
     Returns:
         A `Lattice`; the last block along an axis may overhang.
     """
-    factors = np.array(factors)
-    affine = np.array(lattice.affine)
-    affine[:3, 3] += affine[:3, :3] @ ((factors - 1) / 2)
-    affine[:3, :3] *= factors
-    return Lattice(tuple(int(-(-n // f)) for n, f in zip(lattice.shape, factors, strict=True)), affine)
+    blocks, affine = np.array(factors), np.array(lattice.affine)
+    affine[:3, 3] += affine[:3, :3] @ ((blocks - 1) / 2)
+    affine[:3, :3] *= blocks
+    i, j, k = (int(-(-n // f)) for n, f in zip(lattice.shape, blocks, strict=True))
+    return Lattice((i, j, k), affine)
 
 
 def level_factors(lattice: Lattice, levels: int) -> list[tuple[int, int, int]]:

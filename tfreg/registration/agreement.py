@@ -134,7 +134,7 @@ def agreement(
     Returns:
         An `Agreement`.
     """
-    measured = tuple(measured_voxels(image.array)[0] for image in (pair.fixed, pair.moving))
+    measured = measured_voxels(pair.fixed.array)[0], measured_voxels(pair.moving.array)[0]
 
     def unregistered(world_map):
         """Metrics and image of the stage that a matrix makes; its positions, which are many, are gone by the next."""

@@ -37,7 +37,7 @@ def control_displacements(mapped: np.ndarray, stride: int) -> np.ndarray:
         `(i, j, k, 3)`, voxels: for `tfreg.transforms.deformation.logits_from_displacement`, composed from the start
         of each line.
     """
-    centres = control_centres(np.array(mapped.shape[:3]) * stride, stride)
+    centres = control_centres([n * stride for n in mapped.shape[:3]], stride)
     displacement = mapped - centres
     for axis in (0, 1):
         rest = displacement[..., axis + 1 :]

@@ -1,5 +1,7 @@
 """Which voxels of a volume hold a measurement, and which hold padding."""
 
+import math
+
 import numpy as np
 
 # Values at which something was measured, though there was nothing: no signal, and air on the Hounsfield scale, which
@@ -108,7 +110,7 @@ def outside_value(array: np.ndarray) -> float:
 
 def holds_background(background: float | None) -> bool:
     """Whether an image, which is written as float32, can hold a value outside it."""
-    return background is None or not np.isfinite(background) or abs(background) <= np.finfo(np.float32).max
+    return background is None or not math.isfinite(background) or abs(background) <= float(np.finfo(np.float32).max)
 
 
 def filled(array: np.ndarray) -> tuple[np.ndarray, int]:
