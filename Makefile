@@ -32,7 +32,7 @@ demo: install
 # Whole files go to one process, so that what a file's tests share is made once; the long files come first.
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 test: install lint
-	$(BIN)/python -m pytest --durations-file runs/durations.csv \
+	$(BIN)/python -m pytest --durations-file=runs/durations.csv \
 	  $$($(BIN)/python -c 'from tfreg.runtime.threads import usable_cpus; print("$(SIDE_BY_SIDE)" * (usable_cpus() > 1))')
 
 lint: install
