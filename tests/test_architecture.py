@@ -44,7 +44,7 @@ ALLOWED = {
     "nibabel": ("io", "volumes"),
     "pydicom": ("io",),
     "typer": ("cli",),
-    "pydantic": ("config", "io", "registration", "classification"),
+    "pydantic": ("config", "io"),
     "yaml": ("config",),
     "rich": ("runtime",),
     "jinja2": ("report",),

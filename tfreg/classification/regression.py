@@ -23,7 +23,6 @@ class JacobianRegression(Record):
 
     KIND: ClassVar[str] = "a classifier"
     CURE: ClassVar[str] = "train the classifier again"
-    AGAIN: ClassVar[str] = CURE
     names: tuple[str, ...]
     means: tuple[float, ...]
     deviations: tuple[float, ...]

@@ -2,20 +2,12 @@
 
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
-
-from tfreg.io.json_files import Measured, Record
+from tfreg.io.json_files import Block, Measured, Record
 
 Interval = tuple[Measured, Measured]  # lower and upper end, 95 %
 
 
-class SummaryBlock(BaseModel):
-    """A part of a report or a summary."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ClassifierMetrics(SummaryBlock):
+class ClassifierMetrics(Block):
     """How well one method tells healthy from ill, of subjects that it had not seen.
 
     Attributes:
@@ -45,14 +37,14 @@ class ClassifierMetrics(SummaryBlock):
     calibration_intercept: Measured
 
 
-class AreaDifference(SummaryBlock):
+class AreaDifference(Block):
     """By how much one method's area under the ROC curve is larger than another's."""
 
     difference: Measured
     interval: Interval
 
 
-class GroupOutcome(SummaryBlock):
+class GroupOutcome(Block):
     """What the first method says of one group: how many it calls ill, and the mean of the probabilities."""
 
     subjects: int
@@ -60,7 +52,7 @@ class GroupOutcome(SummaryBlock):
     called_ill: int
 
 
-class GroupSizes(SummaryBlock):
+class GroupSizes(Block):
     """How many subjects a classifier was trained on."""
 
     healthy: int
@@ -84,7 +76,6 @@ class ClassifierReport(Record):
 
     KIND: ClassVar[str] = "a classifier"
     CURE: ClassVar[str] = "train the classifier again"
-    AGAIN: ClassVar[str] = CURE
     versions: dict[str, str]
     registration_model_sha256: str | None
     subjects: GroupSizes
@@ -118,7 +109,6 @@ class ClassificationSummary(Record):
 
     KIND: ClassVar[str] = "an evaluation of a classifier"
     CURE: ClassVar[str] = "evaluate the classifier again"
-    AGAIN: ClassVar[str] = CURE
     source: str
     shuffled: bool
     threshold: float

@@ -47,15 +47,17 @@ def without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _none_for_nan(value):
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 # A number that was measured; None where there is none, such as the median of nothing.
-Measured = Annotated[float | None, BeforeValidator(_none_for_nan)]
+Measured = Annotated[float | None, BeforeValidator(without_nan)]
 
 
-class Record(BaseModel):
+class Block(BaseModel):
+    """A part of a record."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Record(Block):
     """What one of tfreg's JSON files says; a subclass names its fields.
 
     Attributes:
@@ -66,7 +68,6 @@ class Record(BaseModel):
         format: The format of the file.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
     FORMAT: ClassVar[int] = 1
     KIND: ClassVar[str] = ""
     CURE: ClassVar[str] = "make it again with this version"
@@ -122,8 +123,8 @@ class Record(BaseModel):
         return cls.parse(read_json(path, cls.AGAIN or cls.CURE), path)
 
     def text(self) -> str:
-        """The text of its file; what is not known is left out."""
-        return json_text(self.model_dump(mode="json", exclude_unset=False))
+        """The text of its file."""
+        return json_text(self.model_dump(mode="json"))
 
     def line(self) -> str:
         """The same in one line, for files of many records; what has its default is left out."""

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 import tfreg
 from tfreg.config import PairRegistration, PhasePair, RegistrationOptions
@@ -15,7 +14,7 @@ from tfreg.errors import UserError
 from tfreg.io.digests import bytes_digest, file_digest
 from tfreg.io.folders.result_folder import result_folder
 from tfreg.io.formats import header_size
-from tfreg.io.json_files import Record
+from tfreg.io.json_files import Block, Record
 from tfreg.io.tables.manifest import PairFiles, Subject, pairs_from_subjects
 from tfreg.io.transform_archive import load_transform, save_transform
 from tfreg.metrics.volume_change import VolumeChange
@@ -31,7 +30,7 @@ from tfreg.volumes.lattice import Lattice
 RECORD = "record.json"
 
 
-class Definition(BaseModel):
+class Definition(Block):
     """What decides a registration besides the images.
 
     Attributes:
@@ -40,7 +39,6 @@ class Definition(BaseModel):
         network, network_config: Digests of the network's file and of the config beside it, or None.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     tfreg: str
     options: RegistrationOptions
     network: str | None = None
@@ -80,7 +78,6 @@ class DeformationRecord(Record):
 
     KIND: ClassVar[str] = "a cached deformation"
     CURE: ClassVar[str] = "delete its folder, and it is made again"
-    AGAIN: ClassVar[str] = CURE
     definition: Definition
     initial: Matrix
     log_jacobian: dict[str, VolumeChange]

@@ -2,9 +2,7 @@
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from tfreg.io.json_files import Measured, Record
+from tfreg.io.json_files import Block, Measured, Record
 from tfreg.metrics.landmarks import LandmarkErrors
 from tfreg.metrics.volume_change import VolumeChange
 from tfreg.transforms.certificate import Certificate
@@ -12,13 +10,7 @@ from tfreg.transforms.certificate import Certificate
 Matrix = tuple[tuple[float, ...], ...]
 
 
-class ReportBlock(BaseModel):
-    """A part of a report."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class StageMetrics(ReportBlock):
+class StageMetrics(Block):
     """How well a pair agrees at one stage; what cannot be measured without labels or landmarks is None."""
 
     correlation: Measured
@@ -29,7 +21,7 @@ class StageMetrics(ReportBlock):
     landmarks: LandmarkErrors | None = None
 
 
-class StagesReport(ReportBlock):
+class StagesReport(Block):
     """The three stages: by the headers alone, after the initial alignment, after registration."""
 
     before: StageMetrics
@@ -37,7 +29,7 @@ class StagesReport(ReportBlock):
     after: StageMetrics
 
 
-class Distances(ReportBlock):
+class Distances(Block):
     """A distribution of distances, mm."""
 
     mean: Measured
@@ -45,7 +37,7 @@ class Distances(ReportBlock):
     p95: Measured
 
 
-class QualityIndicators(ReportBlock):
+class QualityIndicators(Block):
     """What needs no labels; see `tfreg.registration.verdict.quality_indicators`."""
 
     local_correlation_before: Measured
@@ -57,7 +49,7 @@ class QualityIndicators(ReportBlock):
     inverse_consistency: Measured = None
 
 
-class RefinementLevel(ReportBlock):
+class RefinementLevel(Block):
     """One run of the optimiser: a level of the pyramid, in one direction."""
 
     direction: Literal["forward", "backward"]
@@ -69,7 +61,7 @@ class RefinementLevel(ReportBlock):
     loss_last: Measured
 
 
-class RefinementReport(ReportBlock):
+class RefinementReport(Block):
     """How the transform was optimised."""
 
     settings: dict[str, Any]
@@ -77,7 +69,7 @@ class RefinementReport(ReportBlock):
     levels: tuple[RefinementLevel, ...] = ()
 
 
-class ModelProvenance(ReportBlock):
+class ModelProvenance(Block):
     """Which network predicted; of a server's model also where it was asked."""
 
     name: str
@@ -87,14 +79,14 @@ class ModelProvenance(ReportBlock):
     encoding: str | None = None
 
 
-class GridReport(ReportBlock):
+class GridReport(Block):
     """A lattice: its shape, and its affine, voxel to world RAS+ mm."""
 
     shape: tuple[int, int, int]
     affine: Matrix
 
 
-class Residual(ReportBlock):
+class Residual(Block):
     """What an inverse by iteration misses, voxels."""
 
     mean: Measured

@@ -33,7 +33,6 @@ class SearchSettings(Record):
 
     KIND: ClassVar[str] = "a search"
     CURE: ClassVar[str] = "start anew with --force"
-    AGAIN: ClassVar[str] = CURE
     config: Config
     search: SearchSpace
     tuner: str
@@ -55,7 +54,6 @@ class TrialOutcome(Record):
 
     KIND: ClassVar[str] = "a trial"
     CURE: ClassVar[str] = "delete it, and the trial is measured again"
-    AGAIN: ClassVar[str] = CURE
     error: str | None = None
     dice: Measured = None
     tre_mm: Measured = None
