@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import resource
 import tempfile
 import time
 from dataclasses import dataclass, field, replace
@@ -26,6 +25,7 @@ from tfreg.preprocessing.initial_alignment import initial_alignment
 from tfreg.registration.image_pair import ImagePair, check_landmark_order, landmark_doubts
 from tfreg.registration.trained_run import run_once
 from tfreg.report.drawing import optional_picture
+from tfreg.runtime.memory import forget_peak, peak_mb
 from tfreg.runtime.native_output import STDERR, STDOUT, silenced
 from tfreg.runtime.processes import error_text, set_up_once
 from tfreg.runtime.resources import Resources
@@ -113,7 +113,7 @@ def _measured(task, resources):
     """What a row says of the result."""
     method = task.method
     if task.isolated:
-        _forget_peak()
+        forget_peak()
     if method.kind == "observers":
         return {"quality": Quality(landmarks=_between_observers(task.pair))}
     pair = ImagePair.read(task.pair, _read_volume)
@@ -126,10 +126,10 @@ def _measured(task, resources):
         values = {"seconds": seconds}
     elif method.kind == "command":
         with tempfile.TemporaryDirectory() as folder:
-            displacement_mm, seconds, peak_mb = COMMANDS[method.name].run(
+            displacement_mm, seconds, command_peak_mb = COMMANDS[method.name].run(
                 task.pair, Path(folder), method.options.init, resources.threads
             )
-        values = {"seconds": seconds, "own_peak_mb": round(peak_mb)}
+        values = {"seconds": seconds, "own_peak_mb": round(command_peak_mb)}
     elif method.kind == "headers":
         displacement_mm, values = np.zeros((*pair.fixed.shape, 3), np.float32), {}
     else:
@@ -138,7 +138,7 @@ def _measured(task, resources):
     if not np.isfinite(displacement_mm).all():
         raise FloatingPointError("the displacement is not finite")
     if task.isolated and "own_peak_mb" not in values:
-        values["own_peak_mb"] = _peak_mb()
+        values["own_peak_mb"] = round(peak_mb())
     quality, warped_labels = displacement_quality(pair, displacement_mm)
     segmentations = {}
     for column, files in task.segmentations.items():
@@ -151,18 +151,8 @@ def _measured(task, resources):
             from tfreg.report.pair_picture import write_pair_picture
 
             write_pair_picture(task.picture, pair.fixed, pair.moving, displacement_mm, pair.fixed_labels, warped_labels)
-    values |= {"peak_mb": _peak_mb(), "quality": quality, "segmentations": segmentations}
+    values |= {"peak_mb": round(peak_mb()), "quality": quality, "segmentations": segmentations}
     return values | {"warnings": tuple(warnings)}
-
-
-def _forget_peak():
-    """Starts the process's peak memory afresh; where Linux does not allow it, it is that of all pairs so far."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_mb():
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
 
 
 def _between_observers(pair):
@@ -190,12 +180,12 @@ def _by_tfreg(pair, task, resources):
         with contextlib.suppress(Exception):  # the call that counts reports it
             register_pair(pair, method.options, run)
             values["first_seconds"] = time.perf_counter() - started
-        _forget_peak()
+        forget_peak()
     started = time.perf_counter()
     result = register_pair(pair, method.options, run)
     values["seconds"] = time.perf_counter() - started
     if task.isolated:
-        values["own_peak_mb"] = _peak_mb()
+        values["own_peak_mb"] = round(peak_mb())
     report = result.report
     values |= {"verdict": report.verdict, "reasons": report.reasons}
     values |= {key: getattr(report.certificate, key) for key in ("certified", "damping")}

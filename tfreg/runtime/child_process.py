@@ -9,6 +9,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 
+from tfreg.runtime.memory import peak_mb
+
 # Of Linux' prctl: the signal that a process gets when its parent ends.
 PR_SET_PDEATHSIG = 1
 POLL_SECONDS = 0.01
@@ -40,9 +42,9 @@ def run_child(command: Sequence[str], environment: dict[str, str] | None = None)
             preexec_fn=_end_with(os.getpid()),
         )
         try:
-            ended, peak_kb = 0, 0
+            ended, peak = 0, 0.0
             while not ended:
-                peak_kb = max(peak_kb, _peak_kb(process.pid))
+                peak = max(peak, peak_mb(process.pid))
                 ended, status, usage = os.wait4(process.pid, os.WNOHANG)
                 if not ended:
                     time.sleep(POLL_SECONDS)
@@ -56,19 +58,7 @@ def run_child(command: Sequence[str], environment: dict[str, str] | None = None)
             errors.seek(0)
             lines = errors.read().decode(errors="replace").strip().splitlines()
             raise ChildProcessError(lines[-1] if lines else f"exit code {process.returncode}")
-    return seconds, (peak_kb or usage.ru_maxrss) / 2**10
-
-
-def _peak_kb(pid):
-    """A running process' largest memory so far; 0 where the system does not tell.
-
-    What the system tells when it has ended counts from before its program began, when it was a copy of this process.
-    """
-    try:
-        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
-            return next((int(line.split()[1]) for line in file if line.startswith("VmHWM:")), 0)
-    except OSError:
-        return 0
+    return seconds, peak or usage.ru_maxrss / 2**10
 
 
 def _end_with(parent):

@@ -2,7 +2,6 @@
 
 import csv
 import math
-import resource
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from tfreg.errors import UserError
 from tfreg.io.digests import file_digest
 from tfreg.io.tables.manifest import PairFiles
 from tfreg.io.training_report import TrainingReport
+from tfreg.runtime.memory import peak_mb
 from tfreg.runtime.resources import versions
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def report_of(
         validation_pairs=len(pairs[1]),
         seconds=round(seconds, 1),
         cpu_seconds=round(time.process_time(), 1),
-        peak_memory_gib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        peak_memory_gib=round(peak_mb() / 2**10, 2),
         resumed_after_epoch=resumed_after_epoch,
         warnings=(FIRST_IS_BEST,) if len(rows) > 1 and best["epoch"] == 0 else (),
     )
