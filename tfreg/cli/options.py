@@ -11,9 +11,6 @@ from tfreg.cli.option_groups import Fields
 from tfreg.config import Processing, RegistrationOptions
 from tfreg.errors import UserError
 
-Threads = Annotated[int | None, typer.Option(help="Largest number of CPU threads.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-Device = Annotated[str | None, typer.Option(help="cpu or gpu; without it, what is there.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing result.")]
 Folder = Annotated[Path, typer.Option(help="Folder for the result.")]
 RecordPaths = Annotated[bool, typer.Option("--record-paths", help="Write the inputs' paths to report.json.")]
@@ -61,11 +58,6 @@ class PairInputs:
         rule, file = rule_or_file(self.init)
         files = PairFiles(**vars(self) | {"id": name, "init": file})
         return files, options.model_copy(update={"init": rule})
-
-
-def names_in(text):
-    """The names in a comma-separated list."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def size_of(text):

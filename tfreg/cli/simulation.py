@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
-from tfreg.cli.option_groups import grouped
-from tfreg.cli.options import Force, Threads
-from tfreg.config import SimulationOptions
+from tfreg.cli.option_groups import Fields, grouped
+from tfreg.cli.options import Force
+from tfreg.config import Processing, SimulationOptions
 
 app = typer.Typer()
+THREADS = {"threads": "Largest number of CPU threads."}
 
 
 @app.command()
@@ -17,7 +18,7 @@ app = typer.Typer()
 def simulate(
     out: Annotated[Path, typer.Option(help="Folder for the data set.")],
     options: SimulationOptions,
-    threads: Threads = None,
+    machine: Annotated[Processing, Fields(("workers", "seed", "device"), helps=THREADS)],
     force: Force = False,
 ) -> None:
     """Write a breathing-chest data set with masks, landmarks, health labels and true deformations."""
@@ -25,4 +26,4 @@ def simulate(
     from tfreg.runtime.resources import Resources
     from tfreg.simulation.data_set import simulate as simulate_people
 
-    print(simulate_people(out, options, Resources(threads=threads), force, ProgressBar()))
+    print(simulate_people(out, options, Resources(**dict(machine)), force, ProgressBar()))

@@ -1,5 +1,6 @@
 """The transform that a registration finds, from fixed to moving world coordinates, and its inverse."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,12 +16,12 @@ from tfreg.volumes.resampling import sample
 from tfreg.volumes.volume import Volume
 
 
-class WorldMap:
+class WorldMap(ABC):
     """What every map of world points can do."""
 
+    @abstractmethod
     def __call__(self, points_world: ArrayLike) -> np.ndarray:
-        """Maps points `(..., 3)`, RAS+ mm; a subclass says how."""
-        raise NotImplementedError
+        """Maps points `(..., 3)`, RAS+ mm."""
 
     def displacement_mm(self, lattice: Lattice, progress: Callable[[int], object] | None = None) -> np.ndarray:
         """Displacement of every voxel centre of a lattice.
