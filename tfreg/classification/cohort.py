@@ -10,8 +10,7 @@ import numpy as np
 from tfreg.config import Classification
 from tfreg.errors import InputWarning, UserError, WorkError
 from tfreg.io.digests import voxels_digest
-from tfreg.io.tables.manifest import read_subjects
-from tfreg.io.tables.manifest_checks import SPLITS
+from tfreg.io.tables.manifest import of_split, read_subjects
 from tfreg.io.tables.same_files import check_subjects
 from tfreg.registration.cohort import Registered, register_subjects
 from tfreg.runtime.progress import NO_PROGRESS, Progress
@@ -94,11 +93,7 @@ def read_cohort(
         WorkError: If no registration succeeds.
     """
     resources = replace(resources or Resources(), seed=config.seed)
-    subjects = read_subjects(data, must_exist=False)
-    if split is not None:
-        subjects = [subject for subject in subjects if subject.split == split]
-        if not subjects:
-            raise UserError(f"{data}: no subject has split {split!r}{is_meant(split, SPLITS)}; choose another --split")
+    subjects = of_split(read_subjects(data, must_exist=False), split, data)
     check_subjects(data, subjects)
     groups = _groups(subjects, data)
     if min_size:

@@ -11,6 +11,7 @@ from tfreg.evaluation.baselines import greedy_commands, read_displacement
 from tfreg.io.tables.manifest import PairFiles
 from tfreg.io.transform_archive import load_transform
 from tfreg.runtime.child_process import run_child
+from tfreg.runtime.resources import native_threads
 
 # greedy's command lines, without anything of tfreg to load.
 GREEDY_ALONE = """
@@ -56,8 +57,7 @@ def greedy_command(pair: PairFiles, folder: Path, init: str, threads: int) -> tu
 
 
 def _environment(threads):
-    names = ("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "OMP_NUM_THREADS")
-    return dict.fromkeys(names, str(threads)) | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    return native_threads(threads) | {"TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 @dataclass(frozen=True)

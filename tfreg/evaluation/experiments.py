@@ -6,9 +6,7 @@ import numpy as np
 
 from tfreg.config import EvaluationOptions
 from tfreg.errors import UserError
-from tfreg.io.tables.manifest import PairFiles, lists_pairs, pairs_from_subjects, read_pairs, read_subjects
-from tfreg.io.tables.manifest_checks import SPLITS
-from tfreg.spelling import is_meant
+from tfreg.io.tables.manifest import PairFiles, lists_pairs, of_split, pairs_from_subjects, read_pairs, read_subjects
 
 
 def plan_segmentations(
@@ -65,11 +63,7 @@ def plan_experiments(data: Path, options: EvaluationOptions, seed: int | None) -
 
 def _of_subjects(data, options):
     """The pairs of each experiment, made of a manifest of subjects."""
-    subjects, split = read_subjects(data, options.labels[0], must_exist=False), options.split
-    if split is not None:
-        subjects = [subject for subject in subjects if subject.split == split]
-        if not subjects:
-            raise UserError(f"{data}: no subject has split {split!r}{is_meant(split, SPLITS)}; choose another --split")
+    subjects = of_split(read_subjects(data, options.labels[0], must_exist=False), options.split, data)
     experiments = {}
     for text in options.pairs:
         first, colon, second = text.partition(":")

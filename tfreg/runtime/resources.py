@@ -71,6 +71,11 @@ class Resources:
         return replace(self, threads=max(1, usable_cpus() // self.workers))
 
 
+def native_threads(threads: int) -> dict[str, str]:
+    """The environment by which OpenMP and ITK take no more threads."""
+    return dict.fromkeys(("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), str(threads))
+
+
 def limit_native_threads(threads: int | None) -> None:
     """Limits the threads of OpenMP and ITK here, where they are not loaded yet, and in processes that begin later.
 
@@ -78,8 +83,7 @@ def limit_native_threads(threads: int | None) -> None:
         threads: The largest number, or None for no limit.
     """
     if threads:
-        names = ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
-        os.environ.update(dict.fromkeys(names, str(threads)))
+        os.environ.update(native_threads(threads))
 
 
 def set_up_tensorflow(threads: int | None = None, device: str | None = None) -> None:

@@ -15,6 +15,7 @@ from tfreg.io.formats import MAX_VOXELS, write_points, write_volume
 from tfreg.io.itk_transforms import write_displacement
 from tfreg.io.json_files import Record
 from tfreg.io.tables.manifest import Subject, write_subjects
+from tfreg.io.tables.manifest_checks import SPLITS
 from tfreg.runtime.processes import process_pool, result_of
 from tfreg.runtime.progress import NO_PROGRESS, Progress
 from tfreg.runtime.resources import Resources
@@ -22,7 +23,6 @@ from tfreg.simulation.subject import simulate_subject
 
 PHASES = ("inhale", "exhale")
 GROUPS = ("healthy", "fibrosis")
-SPLITS = ("train", "validation", "test")
 RECORD = "simulation.json"
 DATA_SET = Kind(
     "a simulated data set",

@@ -12,6 +12,7 @@ from tfreg.errors import InputWarning, UserError
 from tfreg.io.dicom.series import split_choice
 from tfreg.io.tables.csv_tables import read_table, table_columns
 from tfreg.io.tables.manifest_checks import (
+    SPLITS,
     check_cells,
     check_id,
     check_people,
@@ -117,6 +118,23 @@ def read_subjects(path: str | Path, labels: str = "labels", must_exist: bool = T
     check_words(path, lines)
     check_people(path, lines)
     return [subject for _, subject in lines]
+
+
+def of_split(subjects: Sequence[Subject], split: str | None, source: str | Path) -> list[Subject]:
+    """The subjects of a split.
+
+    Args:
+        subjects: Those of a manifest.
+        split: Its name; None for all subjects.
+        source: What error messages call the manifest.
+
+    Raises:
+        UserError: If there is none.
+    """
+    chosen = [subject for subject in subjects if split is None or subject.split == split]
+    if split is not None and not chosen:
+        raise UserError(f"{source}: no subject has split {split!r}{is_meant(split, SPLITS)}; choose another --split")
+    return chosen
 
 
 def read_pairs(path: str | Path, labels: str = "labels", must_exist: bool = True) -> list[PairFiles]:

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 import keras
@@ -15,6 +14,7 @@ import tensorflow as tf
 
 from tfreg.config import ExportOptions
 from tfreg.errors import UserError, WorkError
+from tfreg.io.digests import bytes_digest
 from tfreg.io.folders.folder_lock import FolderInUse
 from tfreg.io.folders.result_folder import Kind, claimed_result
 from tfreg.io.training_report import REPORT, TrainingReport
@@ -159,7 +159,7 @@ def _check_sizes(options, grid_shape):
 def _checksums(folder):
     """The SHA-256 of every file in a folder, by its path."""
     return {
-        path.relative_to(folder).as_posix(): sha256(path.read_bytes()).hexdigest()
+        path.relative_to(folder).as_posix(): bytes_digest(path.read_bytes())
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }

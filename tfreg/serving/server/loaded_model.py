@@ -1,7 +1,6 @@
 """A SavedModel in memory, as TensorFlow itself loads it: no Keras, no layers of tfreg."""
 
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
+from tfreg.io.digests import bytes_digest
 from tfreg.serving.protocol.export_manifest import MANIFEST, ExportManifest
 from tfreg.serving.saved_model.warm_up import FILE
 from tfreg.serving.server import prediction
@@ -81,7 +81,7 @@ def _check_whole(path):
         return
     for name, digest in ExportManifest.read(path / MANIFEST).files.items():
         # Who serves the model may choose its warm-up requests.
-        if name != FILE and sha256((path / name).read_bytes()).hexdigest() != digest:
+        if name != FILE and bytes_digest((path / name).read_bytes()) != digest:
             raise ValueError(f"{name} is not as `tfreg export` wrote it; copy the version again")
 
 
