@@ -80,10 +80,8 @@ def evaluate(
     with locked_folder(out) as check:
         store = Store(out, settings, force, [data, *options.networks], check)
         same = {"run": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "isolated": options.isolate}
-        planned = list(_tasks(experiments, segmentations, methods, same))
-        for number, task in enumerate(planned):
-            if task.method.name == reference:
-                planned[number] = replace(task, picture=store.folder / PICTURES / f"{task.pair.id}.png")
+        pictures = {reference: store.folder / PICTURES}
+        planned = list(_tasks(experiments, segmentations, methods, pictures, same))
         _work(_batches([task for task in planned if not store.done(task)]), store, resources, seen, progress)
         for task in planned:  # rows of before may lack it
             row = store.rows[task.key]
@@ -108,12 +106,13 @@ def evaluate(
     return summary
 
 
-def _tasks(experiments, segmentations, methods, same):
+def _tasks(experiments, segmentations, methods, pictures, same):
     """All tasks, those with fixed images of one size after each other: their models are compiled once.
 
     Args:
         experiments, segmentations: From `plan_experiments` and `plan_segmentations`.
         methods: A list of `Method`.
+        pictures: Name of a method whose results are drawn to the folder of its pictures.
         same: What all tasks have in common, a dictionary.
     """
     for experiment, pairs in experiments.items():
@@ -124,7 +123,8 @@ def _tasks(experiments, segmentations, methods, same):
             for method in methods:
                 if method.kind == "observers" and not (pair.moving_points and pair.moving_points_second):
                     continue
-                yield Task(experiment, pair, method, digest, sizes[pair.fixed], segmentations=columns, **same)
+                picture = pictures[method.name] / f"{pair.id}.png" if method.name in pictures else None
+                yield Task(experiment, pair, method, digest, sizes[pair.fixed], picture, columns, **same)
 
 
 def _batches(tasks):
