@@ -23,13 +23,11 @@ class Fields:
     Args:
         without: Names of those that it does not have; they keep their defaults.
         flags: Dictionary of a field's name to the names of its option, where they are not the field's own.
-        defaults: Dictionary of a field's name to the command's own default.
         helps: Dictionary of a field's name to the command's own help.
     """
 
     without: tuple[str, ...] = ()
     flags: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
-    defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
     helps: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -52,15 +50,15 @@ def grouped(command: Callable) -> Callable:
             plain.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
             continue
         fields = _fields_of(kind, choice)
-        groups[parameter.name] = kind, [field.name for field in fields], choice
+        groups[parameter.name] = kind, [field.name for field in fields]
         plain.extend(fields)
 
     @functools.wraps(command)
     def called(**values: Any) -> Any:
-        for name, (kind, fields, choice) in groups.items():
+        for name, (kind, fields) in groups.items():
             content = {field: values.pop(field) for field in fields}
             if issubclass(kind, Section):
-                values[name] = checked(kind, **choice.defaults | _without_defaults(kind, content))
+                values[name] = checked(kind, **_without_defaults(kind, content))
             else:
                 values[name] = kind(**content)
         return command(**values)
@@ -97,7 +95,7 @@ def _fields_of(kind, choice):
     for name, field in kind.model_fields.items():
         if name in choice.without:
             continue
-        default = choice.defaults.get(name, inspect.Parameter.empty if field.is_required() else field.default)
+        default = inspect.Parameter.empty if field.is_required() else field.default
         type_, optional = _simple(field.annotation)
         flags = choice.flags.get(name, _flags(name, type_, default))
         option = typer.Option(*flags, help=choice.helps.get(name, field.description))
