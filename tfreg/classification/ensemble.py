@@ -122,6 +122,7 @@ def fit_network(inputs: np.ndarray, targets: np.ndarray, settings: ClassifierNet
         {"probability": "binary_crossentropy"},
         jit_compile=compiles_models(),
     )
+    network.optimizer.build(network.trainable_variables)  # TensorFlow traces a step that creates variables three times
     schedule = keras.callbacks.LearningRateScheduler(
         lambda epoch: settings.learning_rate * 0.5 ** (epoch // settings.halve_after)
     )

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tfreg.config import Config
 from tfreg.errors import UserError
 from tfreg.runtime.keras_settings import own_keras_settings
@@ -10,6 +12,9 @@ from tfreg.runtime.keras_settings import own_keras_settings
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
+
+# Side of the blank volumes that losses and metrics are built with, voxels.
+BLANK_SIZE = 8
 
 
 @own_keras_settings()
@@ -44,6 +49,23 @@ def build_model(config: Config, labels: Sequence[int] = ()) -> "keras.Model":
         jit_compile=compiles_models(),
     )
     return model
+
+
+def create_state(model: "keras.Model") -> None:
+    """Creates the variables of a compiled model's optimizer, losses and metrics.
+
+    `fit` would create them in its first step, and TensorFlow traces a step that creates variables three times.
+
+    Args:
+        model: What `build_model` returns.
+    """
+    model.optimizer.build(model.trainable_variables)
+    outputs = {
+        name: np.zeros([n or BLANK_SIZE for n in output.shape], np.float32) for name, output in model.output.items()
+    }
+    model.compute_loss(y=outputs, y_pred=outputs)
+    model.compute_metrics(None, outputs, outputs)
+    model.reset_metrics()
 
 
 def strategy_of(

@@ -16,7 +16,7 @@ from tfreg.io.training_report import REPORT, TrainingReport
 from tfreg.runtime.keras_settings import own_keras_settings
 from tfreg.runtime.progress import NO_PROGRESS, Progress
 from tfreg.runtime.resources import Resources
-from tfreg.training.build_model import build_model, reads_once, strategy_of
+from tfreg.training.build_model import build_model, create_state, reads_once, strategy_of
 from tfreg.training.callbacks import training_callbacks
 from tfreg.training.run_folder import check_inputs, check_run, start_run
 from tfreg.training.run_report import LAST, MODEL, read_history, report_of
@@ -92,6 +92,8 @@ def _train(config, data, run, check, resources, several_gpus, devices, progress)
         with strategy.scope() if strategy else contextlib.nullcontext():
             finished_epochs = state.restore(model)
         if finished_epochs < config.training.epochs and not state.stopped:
+            if reads_once(strategy):  # elsewhere Keras does it itself
+                create_state(model)
             _fit(run, config, model, training_set, validation_set, callbacks, finished_epochs, progress)
     check()
     model.save(run / LAST)
