@@ -1,7 +1,23 @@
 """What the tests of similarities share."""
 
+import keras
 import numpy as np
 import pytest
+
+from tfreg.losses.similarity import Similarity
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_losses():
+    """On JAX a loss runs as one program, as in training; otherwise each of its operations is compiled alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        if keras.backend.backend() == "jax":
+            import jax
+
+            patch.setattr(keras.losses.Loss, "__call__", jax.jit(keras.losses.Loss.__call__, static_argnums=0))
+            for kind in Similarity.__subclasses__():
+                patch.setattr(kind, "compare", jax.jit(kind.compare, static_argnums=0))
+        yield
 
 
 @pytest.fixture(scope="session")
