@@ -11,8 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-# A newcomer has more time than a test: fewer subjects and steps, larger voxels, nothing else is changed.
+# A newcomer has more time than a test: fewer subjects, layers and steps, larger voxels, nothing else is changed.
 SHORT = (
+    "'model.encoder_filters=[4,4]' 'model.encoder_dilations=[1,2]' 'model.decoder_filters=[4]' "
     "training.epochs=1 training.steps_per_epoch=2 training.validation_pairs=1 "
     "preprocessing.network_grid.spacing=15 'preprocessing.network_grid.shape=[24,20,24]'"
 )
