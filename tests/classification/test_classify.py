@@ -37,7 +37,7 @@ network: {epochs: 40, filters: 4, learning_rate: 1.0e-3}
 registration: {parts: deformable}
 folds: 3
 """
-TWO = {"resources": Resources(threads=1, workers=2)}
+ONE, TWO = ({"resources": Resources(threads=1, workers=count)} for count in (1, 2))
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +71,14 @@ def rows_of(path):
 def judged(chests, classifier, name, out, **options):
     """A trained classifier's summary on one of the cohorts."""
     data, cache = chests / name / "subjects.csv", chests / "cache"
-    return evaluate_classifier(classifier, data, out, cache, JudgementOptions(**options), **TWO)
+    return evaluate_classifier(classifier, data, out, cache, JudgementOptions(**options), **ONE)
 
 
 def cross_validated(chests, out, *overrides, **options):
     """The summary of a cross-validation of the training cohort."""
     config = load_config(chests / "classify.yaml", overrides, section=Classification)
     data, cache = chests / "train" / "subjects.csv", chests / "cache"
-    return cross_validate(config, data, out, cache, JudgementOptions(**options), **TWO)
+    return cross_validate(config, data, out, cache, JudgementOptions(**options), **ONE)
 
 
 def test_strong_illness_is_seen_in_people_not_seen_before(chests, classifier, tmp_path):
@@ -256,7 +256,7 @@ def test_it_is_not_judged_by_those_it_was_trained_on(chests, classifier, tmp_pat
             paths = ",".join(str(chests / name / row[kind]) for kind in ("image", "labels"))
             rows.append(f"{name}_{row['id']},{name}_{row['subject']},{row['phase']},{paths},{row['group']}")
     mixed.write_text("\n".join(rows) + "\n")
-    summary = evaluate_classifier(classifier, mixed, tmp_path / "out", chests / "cache", **TWO)
+    summary = evaluate_classifier(classifier, mixed, tmp_path / "out", chests / "cache", **ONE)
     assert summary.seen_in_training == 16
     assert summary.methods["logistic regression"].subjects == 16
     assert "trained on them: 16 subjects" in (tmp_path / "out" / "tables.md").read_text(encoding="utf-8")
