@@ -2,7 +2,7 @@
 
 import numpy as np
 
-SMALL = {"encoder_filters": [4, 6], "encoder_dilations": [1, 3], "squeeze_ratio": 4, "decoder_filters": [5]}
+SMALL = {"encoder_filters": [4, 6], "encoder_dilations": [1, 5], "squeeze_ratio": 4, "decoder_filters": [5]}
 MODELS = {
     "both": {"transform": "both", "stride": 2},
     "linear": {"transform": "linear"},

@@ -16,6 +16,7 @@ import grpc
 import numpy as np
 import pytest
 from exports import MODELS, SMALL
+from filelock import FileLock
 from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc, prediction_service_pb2_grpc
 
@@ -208,24 +209,33 @@ def certificates(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory, perturb):
-    """Of each kind of model its run and its export, loaded without Keras."""
+    """Of each kind of model its run and its export, loaded without Keras; the suite's processes share the files."""
     import tensorflow as tf
 
     from tfreg.config import ExportOptions, dump_config, parse_config
     from tfreg.registration.trained_run import load_run
+    from tfreg.serving.protocol.export_manifest import MANIFEST, ExportManifest
     from tfreg.serving.saved_model.export import export
     from tfreg.training.build_model import build_model
 
-    folder, exports = tmp_path_factory.mktemp("exports"), {}
-    for name, options in MODELS.items():
-        run = folder / "runs" / name
-        run.mkdir(parents=True)
+    def write(name, run, models):
         grid = {"network_grid": {"spacing": 3, "shape": [10, 12, 8]}} if name == "both" else {}
-        config = parse_config({"model": SMALL | options, "preprocessing": grid, "loss": {"beta": 1e-5}})
+        config = parse_config({"model": SMALL | MODELS[name], "preprocessing": grid, "loss": {"beta": 1e-5}})
         model = build_model(config)
         perturb(model, np.random.default_rng(4), 0.05)
+        run.mkdir(parents=True, exist_ok=True)
         model.save(run / "model.keras")
         (run / "config.yaml").write_text(dump_config(config))
-        path, manifest = export(run, folder / "models" / name, ExportOptions(max_voxels=50_000))
+        export(run, models, ExportOptions(max_voxels=50_000))
+
+    folder, exports = tmp_path_factory.getbasetemp(), {}
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    for name in MODELS:
+        run, path = folder / "runs" / name, folder / "models" / name / "1"
+        with FileLock(folder / f"{name}.lock"):
+            if not path.exists():
+                write(name, run, path.parent)
+        manifest = ExportManifest.read(path / MANIFEST)
         exports[name] = (load_run(run), path, manifest, tf.saved_model.load(path).signatures)
     return exports

@@ -9,17 +9,11 @@ import keras
 import numpy as np
 import pytest
 
-from tfreg.config import dump_config, parse_config
-
 if keras.backend.backend() != "tensorflow":
     pytest.skip("exports run on TensorFlow", allow_module_level=True)
 
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
-
-from tfreg.registration.trained_run import load_run
-from tfreg.serving.saved_model.export import export
-from tfreg.training.build_model import build_model
 
 SOURCE = Path(__file__).with_name("run_saved_model.c")
 SHAPE = (13, 10, 17)
@@ -41,24 +35,9 @@ def program(tmp_path_factory):
     return out
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory, perturb):
-    """A run's folder and that of its export."""
-    config = parse_config(
-        {"model": {"encoder_filters": [4, 6], "encoder_dilations": [1, 5], "squeeze_ratio": 4, "decoder_filters": [5]}}
-    )
-    run = tmp_path_factory.mktemp("run")
-    model = build_model(config)
-    perturb(model, np.random.default_rng(4), 0.05)
-    model.save(run / "model.keras")
-    (run / "config.yaml").write_text(dump_config(config))
-    folder, _ = export(run, tmp_path_factory.mktemp("models") / "tfreg")
-    return run, folder
-
-
 @pytest.mark.parametrize("onednn", ["1", "0"])
 def test_the_c_library_answers_as_the_model_does(program, exported, tmp_path, onednn):
-    run, folder = exported
+    run, folder, *_ = exported["both"]
     content = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
     signature = content.meta_graphs[0].signature_def["serving_default"]
     names = [signature.inputs[name].name.removesuffix(":0") for name in ("fixed", "moving")]
@@ -73,6 +52,6 @@ def test_the_c_library_answers_as_the_model_does(program, exported, tmp_path, on
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"TensorFlow {tf.__version__}")
     found = np.fromfile(files[2], np.float32).reshape(1, *SHAPE, 3)
-    expected = load_run(run).network.predict_on_batch({"fixed": inputs["f"], "moving": inputs["m"]})
+    expected = run.network.predict_on_batch({"fixed": inputs["f"], "moving": inputs["m"]})
     assert np.abs(expected["displacement"]).max() > 0.1
     np.testing.assert_allclose(found, expected["displacement"], atol=2e-5)

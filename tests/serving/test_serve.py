@@ -1,6 +1,7 @@
 """The API: answers, states, and every error's code and text."""
 
 import re
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -93,6 +94,13 @@ def test_one_value_stands_for_a_volume(api):
         zeros.tensor_shape.dim.add(size=size)
     request = request_of({"fixed": zeros, "moving": zeros}, outputs=["warped"])
     assert to_array(api[0].Predict(request, timeout=SECONDS).outputs["warped"]).shape == SHAPE
+
+
+def test_neither_keras_nor_jax_is_loaded(server):
+    """TensorFlow looks for both; optree comes with Keras."""
+    libraries = Path(f"/proc/{server.process.pid}/maps").read_text()
+    assert "libtensorflow" in libraries
+    assert not any(package in libraries for package in ("optree", "jaxlib"))
 
 
 @pytest.mark.parametrize("outputs", [["warped"], ["linear", "logits"]])

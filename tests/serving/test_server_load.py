@@ -116,8 +116,8 @@ def test_a_prediction_that_fails_gives_its_turn_back():
 
 @pytest.fixture(scope="module")
 def server(start_server, base_path):
-    """One prediction at once, and one that waits."""
-    return start_server(base_path, "--queue", 1)
+    """One prediction at once, and one that waits; it soon asks for a sign of life, and gives no grace at its end."""
+    return start_server(base_path, "--queue", 1, "--silence-seconds", 2, "--grace-seconds", 0.2)
 
 
 @pytest.fixture(scope="module")
@@ -194,9 +194,8 @@ def half_a_request():
     return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + frame(1, 4, 1, headers)
 
 
-def test_clients_that_vanish_while_they_send_are_dropped(start_server, base_path):
+def test_clients_that_vanish_while_they_send_are_dropped(server):
     """More than there are threads: they hold them all until they are asked for a sign."""
-    server = start_server(base_path, "--queue", "0", "--silence-seconds", "2")
     predict = server.connect()[0].Predict
     host, port = server.address.rsplit(":", 1)
     with contextlib.ExitStack() as stack:
@@ -287,8 +286,7 @@ def test_sigterm_lets_what_is_in_flight_finish(wide):
     assert "Traceback" not in wide.log
 
 
-def test_what_takes_longer_than_the_grace_is_cut_off(start_server, base_path):
-    server = start_server(base_path, "--grace-seconds", 0.2)
+def test_what_takes_longer_than_the_grace_is_cut_off(server):
     call = server.connect()[0].Predict.future(slow_request(600), timeout=SECONDS)
     time.sleep(0.5)
     server.process.send_signal(signal.SIGINT)

@@ -37,8 +37,8 @@ def load_keras() -> None:
     package, name = BACKENDS[backend]
     if importlib.util.find_spec(package) is None:
         raise UserError(f"KERAS_BACKEND={backend}: {name} is not installed; install it, or unset KERAS_BACKEND")
-    hidden = ("sklearn", "pandas", "matplotlib", *([] if backend == "jax" else ["jax"]))
-    with silenced(), _never_collected(), _hidden(*hidden), _default_environment(backend):
+    absent = ("sklearn", "pandas", "matplotlib", *([] if backend == "jax" else ["jax"]))
+    with silenced(), _never_collected(), hidden(*absent), _default_environment(backend):
         import keras  # noqa: F401
 
 
@@ -104,15 +104,18 @@ def _never_collected():
 
 
 @contextlib.contextmanager
-def _hidden(*packages):
+def hidden(*packages: str) -> Iterator[None]:
     """Within this context packages that are not loaded yet count as not installed.
 
     Keras and TensorFlow look for some only to offer more where they are there, and loading them takes two seconds.
+
+    Args:
+        packages: Their names.
     """
-    packages = [package for package in packages if package not in sys.modules]
-    sys.modules.update(dict.fromkeys(packages))
+    absent = [package for package in packages if package not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None stands for what is not installed
     try:
         yield
     finally:
-        for package in packages:
+        for package in absent:
             del sys.modules[package]

@@ -17,10 +17,11 @@ from tfreg.serving.saved_model.warm_up import FILE as WARM_UP
 PYTHON_OPERATIONS = {"PyFunc", "PyFuncStateless", "EagerPyFunc", "PyFuncStatelessV2"}
 COMPILED = "_XlaMustCompile"
 
-# Run where tfreg cannot be imported, as in the server: every signature once, and every warm-up request.
+# Run where tfreg cannot be imported, nor Keras and JAX, which TensorFlow looks for, as in the server: every signature
+# once, and every warm-up request.
 FRESH = """
 import os, sys
-sys.modules["tfreg"] = sys.modules["keras"] = None
+sys.modules.update(dict.fromkeys(("tfreg", "keras", "jax")))
 import numpy as np, tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 folder, inputs, outputs, warm_up = sys.argv[1:]

@@ -188,11 +188,13 @@ def next_version(out: str | Path) -> int:
 
 
 def _save(signatures, folder):
-    archive = keras.export.ExportArchive()
-    archive.track(signatures.head)
-    for name, (function, specs) in signatures.endpoints().items():
-        archive.add_endpoint(name, function, specs)
-    archive.write_out(str(folder), verbose=False)
+    """Leaves all tracing to the saving: what was traced before, TensorFlow traces again there."""
+    functions = {
+        name: tf.function(function, specs, autograph=False)
+        for name, (function, specs) in signatures.endpoints().items()
+    }
+    variables = [variable.value for variable in signatures.head.variables]
+    tf.saved_model.save(tf.train.Checkpoint(variables=variables, **functions), str(folder), functions)
 
 
 def _examples(signatures):

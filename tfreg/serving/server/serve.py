@@ -11,6 +11,7 @@ import time
 
 from tfreg.config import ServerOptions
 from tfreg.errors import UserError
+from tfreg.runtime.keras_settings import hidden
 from tfreg.runtime.native_output import silenced
 from tfreg.runtime.resources import Resources, set_up_tensorflow
 from tfreg.serving.protocol.version_folders import VersionFolders
@@ -38,7 +39,8 @@ def serve(options: ServerOptions, resources: Resources | None = None) -> None:
     _poll(folders, options)
     polled = time.monotonic()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with silenced():
+    # Keras has no part in it, and TensorFlow would load it with all that Keras looks for.
+    with silenced(), hidden("keras", "jax"):
         from tfreg.serving.server.grpc_server import run
         from tfreg.serving.server.loaded_model import load
         from tfreg.serving.server.model_versions import ModelVersions
