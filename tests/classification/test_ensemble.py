@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from tfreg.classification import ensemble as ensembles
-from tfreg.classification.ensemble import Ensemble, fit_ensemble, fit_network, stratified_folds
+from tfreg.classification.ensemble import Ensemble, compiled_network, fit_ensemble, fit_network, stratified_folds
 from tfreg.config import ClassifierNetwork
 from tfreg.errors import WorkError
 
@@ -74,8 +74,18 @@ def test_equal_seeds_train_equal_networks(planted):
 
 def test_the_rate_is_halved_again_and_again(planted):
     settings = QUICK.model_copy(update={"epochs": 5, "halve_after": 2, "learning_rate": 8e-4})
-    network = fit_network(*planted, settings, seed=0)
-    assert float(network.optimizer.learning_rate) == pytest.approx(2e-4)
+    compiled = compiled_network(planted[0].shape[1:], settings)
+    fit_network(*planted, settings, seed=0, compiled=compiled)
+    assert float(compiled.optimizer.learning_rate) == pytest.approx(2e-4)
+
+
+def test_a_network_owes_nothing_to_the_one_before(planted):
+    """Both are trained in the same compiled network, or the second in one of its own."""
+    compiled = compiled_network(planted[0].shape[1:], QUICK)
+    fit_network(*planted, QUICK, seed=1, compiled=compiled)
+    second, alone = (fit_network(*planted, QUICK, seed=2, compiled=one).get_weights() for one in (compiled, None))
+    for weight, expected in zip(second, alone, strict=True):
+        np.testing.assert_array_equal(weight, expected)
 
 
 @pytest.mark.parametrize(("count", "size", "expected"), [(24, 8, 8), (17, 8, 7), (9, 8, 7), (5, 8, 5), (3, 2, 3 - 2)])

@@ -6,15 +6,20 @@ import os
 LONG = (
     "tests/test_jax_backend.py",
     "tests/classification/test_classify.py",
-    "tests/serving/test_request.py",
+    "tests/training/test_resume.py",
     "tests/refinement/test_refine.py",
+    "tests/test_readme.py",
+    "tests/serving/test_request.py",
+    "tests/training/test_train.py",
+    "tests/refinement/test_linear_stage.py",
     "tests/serving/test_export.py",
     "tests/tuning/test_tune.py",
-    "tests/training/test_resume.py",
-    "tests/test_readme.py",
-    "tests/refinement/test_linear_stage.py",
+    "tests/models/test_registration_network.py",
+    "tests/refinement/test_two_threads.py",
+    "tests/registration/test_verdict.py",
     "tests/evaluation/test_evaluate.py",
-    "tests/training/test_train.py",
+    "tests/serving/test_server_load.py",
+    "tests/evaluation/test_interruption.py",
 )
 
 

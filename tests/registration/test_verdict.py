@@ -138,7 +138,7 @@ def test_verdict_names_what_is_beyond_its_limit():
 def test_register_checks_the_other_direction(image, tools):
     """A shifted copy passes; noise in its place does not."""
     rng = np.random.default_rng(8)
-    object_ = tools.textured(rng, (30, 40, 36), AFFINE)
+    object_ = tools.textured(rng, (24, 32, 28), AFFINE)
     shifted = Volume(object_.array, moved(object_, shift_mm=(4, -3, 2)).linear_world @ AFFINE)
     options = {"refine": True, "preset": "fast", "parts": "linear"}
     result = register(object_, shifted, check=True, **options | {"parts": "both"})

@@ -1,6 +1,6 @@
 """The paper's classifier: networks trained on different folds of a cohort, whose probabilities are averaged."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,9 +85,10 @@ def fit_ensemble(
     """
     fold_of = stratified_folds(targets, folds, seed)
     networks, held_out = [], np.empty(len(targets))
+    compiled = compiled_network(inputs.shape[1:], settings)
     for fold in range(folds):
         inside = fold_of == fold
-        network = fit_network(inputs[~inside], targets[~inside], settings, seed * folds + fold)
+        network = fit_network(inputs[~inside], targets[~inside], settings, seed * folds + fold, compiled)
         held_out[inside] = _probability(network, inputs[inside])
         networks.append(network)
         on_network()
@@ -95,7 +96,9 @@ def fit_ensemble(
 
 
 @own_keras_settings()
-def fit_network(inputs: np.ndarray, targets: np.ndarray, settings: ClassifierNetwork, seed: int) -> Any:
+def fit_network(
+    inputs: np.ndarray, targets: np.ndarray, settings: ClassifierNetwork, seed: int, compiled: Any = None
+) -> Any:
     """Trains one network: binary cross entropy, Adam, a rate that is halved again and again.
 
     Args:
@@ -103,6 +106,8 @@ def fit_network(inputs: np.ndarray, targets: np.ndarray, settings: ClassifierNet
         targets: `(n,)`, 0 healthy and 1 ill.
         settings: Of the network.
         seed: Of weights and batches.
+        compiled: What `compiled_network` made for such inputs, in which the training takes place, or None for a new
+            one.
 
     Returns:
         A trained `keras.Model`.
@@ -112,21 +117,16 @@ def fit_network(inputs: np.ndarray, targets: np.ndarray, settings: ClassifierNet
     """
     import keras
 
-    from tfreg.models.classifier_network import build_classifier
-    from tfreg.ops.acceleration import compiles_models
-
+    compiled = compiled_network(inputs.shape[1:], settings) if compiled is None else compiled
     keras.utils.set_random_seed(seed)
-    network = build_classifier(inputs.shape[1:4], inputs.shape[4], settings.filters, settings.hidden_units)
-    network.compile(
-        keras.optimizers.Adam(settings.learning_rate),
-        {"probability": "binary_crossentropy"},
-        jit_compile=compiles_models(),
-    )
-    network.optimizer.build(network.trainable_variables)  # TensorFlow traces a step that creates variables three times
+    network = _built(inputs.shape[1:], settings)
+    compiled.set_weights(network.get_weights())
+    for variable in compiled.optimizer.variables:
+        variable.assign(keras.ops.zeros_like(variable))  # the schedule sets the rate
     schedule = keras.callbacks.LearningRateScheduler(
         lambda epoch: settings.learning_rate * 0.5 ** (epoch // settings.halve_after)
     )
-    history = network.fit(
+    history = compiled.fit(
         {"deformation": inputs},
         {"probability": targets[:, None].astype(np.float32)},
         # A last batch of one would normalise a subject by itself.
@@ -138,7 +138,39 @@ def fit_network(inputs: np.ndarray, targets: np.ndarray, settings: ClassifierNet
     )
     if not np.isfinite(history.history["loss"]).all():
         raise WorkError("the classifier's training diverged; lower network.learning_rate")
+    network.set_weights(compiled.get_weights())
     return network
+
+
+@own_keras_settings()
+def compiled_network(shape: Sequence[int], settings: ClassifierNetwork) -> Any:
+    """A network for one training after the other: TensorFlow traces its steps once for all of them.
+
+    Args:
+        shape: `(i, j, k, channels)` of the deformations.
+        settings: Of the network.
+
+    Returns:
+        A compiled `keras.Model`.
+    """
+    import keras
+
+    from tfreg.ops.acceleration import compiles_models
+
+    network = _built(shape, settings)
+    network.compile(
+        keras.optimizers.Adam(settings.learning_rate),
+        {"probability": "binary_crossentropy"},
+        jit_compile=compiles_models(),
+    )
+    network.optimizer.build(network.trainable_variables)  # a first step that creates variables is traced three times
+    return network
+
+
+def _built(shape, settings):
+    from tfreg.models.classifier_network import build_classifier
+
+    return build_classifier(shape[:3], shape[3], settings.filters, settings.hidden_units)
 
 
 @own_keras_settings()
