@@ -53,6 +53,7 @@ ALLOWED = {
 KERAS_AT_THE_TOP = ("ops", "layers", "losses", "models", "serving")
 KERAS_FILES = (
     "refinement/deformable_model.py",
+    "refinement/discrete_search.py",
     "refinement/field_adam.py",
     "refinement/minimise.py",
     "training/epoch_callbacks.py",

@@ -1,10 +1,8 @@
 """The linear stage against known maps: the same voxels under a turned header, and fields of view that differ."""
 
-import functools
-
 import numpy as np
 import pytest
-from scipy import ndimage
+from scenes import about_centre, blobs, rigid_about_centre
 from scipy.spatial.transform import Rotation
 
 from tfreg.config import Preprocessing
@@ -12,7 +10,6 @@ from tfreg.io.formats import read_volume
 from tfreg.preprocessing.aligned_pair import AlignedPair, align_pair
 from tfreg.refinement.linear_stage import STEPS, refine_linear
 from tfreg.volumes.lattice import Lattice
-from tfreg.volumes.resampling import sample
 from tfreg.volumes.volume import Volume
 
 ANISOTROPIC = Lattice((44, 40, 9), np.diag([1.4, 1.4, 7.0, 1.0]))
@@ -28,33 +25,11 @@ REAL = {
 }
 
 
-def rigid_about_centre(lattice, degrees, shift_mm, axis=(1, -1, 1)):
-    """A world map `(4, 4)`."""
-    turn = Rotation.from_rotvec(np.radians(degrees) * np.array(axis) / np.linalg.norm(axis))
-    return about_centre(lattice, turn.as_matrix(), shift_mm)
-
-
-def about_centre(lattice, matrix, shift_mm):
-    world_map = np.eye(4)
-    world_map[:3, :3] = matrix
-    world_map[:3, 3] = lattice.centre_world - world_map[:3, :3] @ lattice.centre_world + shift_mm
-    return world_map
-
-
 def errors_voxels(lattice, found, right):
     """How far two world maps put each voxel apart, in the lattice's voxels."""
     points = lattice.points()
     apart = points @ (found - right)[:3, :3].T + (found - right)[:3, 3]
     return np.linalg.norm(apart @ np.linalg.inv(lattice.affine[:3, :3]).T, axis=-1)
-
-
-@functools.cache
-def blobs(seed=4):
-    """A smooth function of world points (mm), in [0, 1], with structure at two scales."""
-    rng = np.random.default_rng(seed)
-    noise = sum(ndimage.gaussian_filter(rng.normal(size=(90, 90, 90)), s) * s**1.5 for s in (2.0, 5.0))
-    noise = (noise - noise.min()) / np.ptp(noise)
-    return lambda points: sample(noise, np.asarray(points) / 1.5 + 45)
 
 
 @pytest.mark.parametrize("similarity", ["lncc", "mi", "mind"])

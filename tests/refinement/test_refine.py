@@ -197,7 +197,9 @@ def test_without_steps_a_start_is_kept(rng, integration, anchor):
     logits = ndimage.gaussian_filter(rng.normal(size=(14, 18, 8, 3)), (1, 1, 1, 0))
     start = Transform(FIXED, np.eye(3, 4), Deformation(logits, FIXED.shape, 2, integration, anchor), np.eye(4))
     still = Refinement(steps=(1, 1), learning_rate=1e-9)
-    found, _ = refined_deformation(AlignedPair(_normal(fixed), _normal(moving), start.init), start, still)
+    found, _ = refined_deformation(
+        AlignedPair(_normal(fixed), _normal(moving), start.init), start, still, (0, 0, 0), False
+    )
     np.testing.assert_allclose(found.deformation.logits, logits, atol=1e-5)
     np.testing.assert_allclose(found(FIXED.points()), start(FIXED.points()), atol=1e-3)
 
@@ -231,12 +233,26 @@ def test_coarse_levels_go_both_ways_and_meet():
     assert len(level_factors(start.lattice, 3)) == 2
     assert [level["direction"] for level in levels] == ["forward", "backward", "forward"]
     assert all(level["loss_last"] < level["loss_first"] for level in levels[:2])
-    # A start that is not quite the identity goes one way.
-    logits = start.deformation.logits + 1e-9
-    start = replace(start, deformation=replace(start.deformation, logits=logits))
-    alone, levels = refined_deformation(AlignedPair(*volumes, start.init), start, settings, leading_margin)
+    alone, levels = refined_deformation(AlignedPair(*volumes, start.init), start, settings, leading_margin, False)
     assert [level["direction"] for level in levels] == ["forward"] * 2
     assert errors_mm(found, smooth_map, fixed).mean() < errors_mm(alone, smooth_map, fixed).mean()
+
+
+def test_both_directions_begin_at_the_start(rng):
+    """Backward at its inverse: without effect, their mean is the start as the coarse level has it."""
+    fixed, moving = pair_of(smooth_map)
+    settings = Refinement(steps=(1, 1), learning_rate=1e-9)
+    start, leading_margin = identity_start(FIXED, np.eye(4), settings)
+    logits = ndimage.gaussian_filter(rng.normal(size=start.deformation.logits.shape), (3, 3, 3, 0)) * 4
+    start = replace(start, deformation=replace(start.deformation, logits=logits))
+    pair = AlignedPair(_normal(fixed), _normal(moving), start.init)
+    found, levels = refined_deformation(pair, start, settings, leading_margin)
+    assert [level["direction"] for level in levels] == ["forward", "backward", "forward"]
+    points = FIXED.points()
+    moved = np.linalg.norm(start(points) - points, axis=-1)
+    away = np.linalg.norm(found(points) - start(points), axis=-1)
+    assert moved.mean() > 1.5
+    assert away.mean() < 0.1 * moved.mean()
 
 
 def test_folds_are_smoothed_away(rng):

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from tfreg.config.options import words
-from tfreg.config.refinement import PRESETS
+from tfreg.config.refinement import PRESETS, SEARCHES
 from tfreg.config.registration import Parts, Start
 from tfreg.config.sections import Count, NotNegative, Section, Similarity
 
@@ -52,6 +52,7 @@ class EvaluationOptions(Section):
     )
     similarity: Similarity | None = Field(None, description="Of the refinement, as in `tfreg register`.")
     smoothness: NotNegative | None = Field(None, description="Of the refinement, as in `tfreg register`.")
+    search: Annotated[str, words(*SEARCHES)] = Field("none", description="Of the refinement, as in `tfreg register`.")
     init: Start | None = Field(None, description="header, centre or moments for all methods; without it, the model's.")
     pairs: tuple[str, ...] = Field(
         ("all",),

@@ -5,8 +5,11 @@ from typing import Annotated
 from pydantic import Field
 
 from tfreg.config.files import parse_section
+from tfreg.config.options import words
 from tfreg.config.sections import Count, NotNegative, Positive, Section, Similarity
 from tfreg.errors import UserError
+
+SEARCHES = ("none", "normal")
 
 
 class Refinement(Section):
@@ -19,6 +22,7 @@ class Refinement(Section):
     steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (20, 15, 14)  # most steps, coarse to fine
     learning_rate: Positive = 0.3  # voxels a step
     tolerance: NotNegative = 2e-5  # a level stops when a step improves the loss by less
+    search: Annotated[str, words(*SEARCHES)] = "none"  # for where to begin, beside the linear stage
     most_voxels: Count = 4_000_000  # beyond, the finest level is coarser than the fixed image
 
 
@@ -26,12 +30,15 @@ class Refinement(Section):
 PRESETS = {"quality": Refinement(), "fast": Refinement(steps=(20, 15, 6))}
 
 
-def refinement_settings(preset: str, similarity: str | None = None, smoothness: float | None = None) -> Refinement:
+def refinement_settings(
+    preset: str, similarity: str | None = None, smoothness: float | None = None, search: str = "none"
+) -> Refinement:
     """A preset of the refinement with what was asked for otherwise.
 
     Args:
         preset: A name in `PRESETS`.
         similarity, smoothness: What replaces the preset's at every level; None keeps it.
+        search: "none" or "normal".
 
     Returns:
         A `Refinement`.
@@ -42,5 +49,6 @@ def refinement_settings(preset: str, similarity: str | None = None, smoothness: 
     if preset not in PRESETS:
         raise UserError(f"--preset {preset}: choose {' or '.join(PRESETS)}")
     changes = {"similarity": similarity, "coarse_similarity": similarity, "smoothness": smoothness}
+    changes["search"] = search
     content = PRESETS[preset].model_dump() | {name: value for name, value in changes.items() if value is not None}
     return parse_section(Refinement, content, "refinement")

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from tfreg.config.options import checked, words
-from tfreg.config.refinement import PRESETS, Refinement, refinement_settings
+from tfreg.config.refinement import PRESETS, SEARCHES, Refinement, refinement_settings
 from tfreg.config.sections import NotNegative, Number, Section, Similarity
 
 Parts = Annotated[str, words("linear", "deformable", "both")]
@@ -35,6 +35,9 @@ class RegistrationOptions(Section):
         "coarsely with MIND.",
     )
     smoothness: NotNegative | None = Field(None, description="How stiff the refined deformation is; without it, 0.35.")
+    search: Annotated[str, words(*SEARCHES)] = Field(
+        "none", description="none or normal: whether a discrete search looks for where the deformation begins."
+    )
     check: bool = Field(False, description="Register the other way round too, and see whether both agree.")
     parts: Parts = Field("both", description="linear, deformable or both: the parts to use.")
     init: Start | None = Field(
@@ -75,4 +78,4 @@ class RegistrationOptions(Section):
 
     def settings(self) -> Refinement:
         """The `Refinement` that they ask for."""
-        return refinement_settings(self.preset, self.similarity, self.smoothness)
+        return refinement_settings(self.preset, self.similarity, self.smoothness, self.search)

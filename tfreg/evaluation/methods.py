@@ -91,6 +91,7 @@ class Method:
             words.append(f"refined {start}, preset {options.preset}")
             words += [f"similarity {options.similarity}"] if options.similarity else []
             words += [f"smoothness {options.smoothness:g}"] if options.smoothness is not None else []
+            words += [f"search {options.search}"] if options.search != "none" else []
         return ", ".join(words)
 
 
@@ -177,7 +178,7 @@ def reference_of(methods: list[Method], name: str | None = None) -> str:
 
 def _refined(name, plain, options, **network):
     """The methods that optimise the transform for each pair: one for each preset and part."""
-    same = {"refine": True, "similarity": options.similarity, "smoothness": options.smoothness}
+    same = {"refine": True} | {name: getattr(options, name) for name in ("similarity", "smoothness", "search")}
     for preset in options.preset:
         own = plain.model_copy(update=same | {"preset": preset})
         yield from _each_part(name if len(options.preset) == 1 else f"{name}-{preset}", own, options.parts, **network)

@@ -72,15 +72,37 @@ def patch_distances(image: Tensor, radius: int, dilation: int, stride: int = 1) 
     return ops.stack(here + there)
 
 
+def descriptors(
+    image: Tensor, radius: int = 1, dilation: int = 2, stride: int = 1, mask: Tensor | None = None
+) -> Tensor:
+    """Twelve numbers a voxel that say how the patches around it resemble each other (MIND-SSC).
+
+    They are exp(-D/V), with D the patch distances and V their mean, kept between 0.001 and 1000 times its own mean
+    over the volume.
+
+    Args:
+        image: `(batch, i, j, k, 1)`.
+        radius, dilation, stride: As `patch_distances` takes them.
+        mask: `(batch, i', j', k', 1)`, how much each voxel counts in V's mean, or None.
+
+    Returns:
+        `(12, batch, i', j', k', 1)` in [0, 1].
+    """
+    distances = patch_distances(image, radius, dilation, stride)
+    variance = ops.mean(distances, axis=0)  # (batch, i, j, k, 1)
+    typical = ops.reshape(weighted_mean(variance, mask), (-1, 1, 1, 1, 1))
+    variance = ops.minimum(ops.maximum(variance, 0.001 * typical), 1000.0 * typical)
+    return ops.exp(-distances / ops.maximum(variance, VARIANCE_FLOOR))
+
+
 @keras.saving.register_keras_serializable(package="tfreg")
 class MIND(Similarity):
     """Mean squared difference of the self-similarity context (MIND-SSC).
 
-    A voxel's twelve descriptors are exp(-D/V), with D its patch distances and V their mean, kept between
-    0.001 and 1000 times its own mean over the volume. They say how parts of the surroundings resemble each
-    other, not how bright they are: brightness, contrast and inversion do not change them. 0 for equal
-    images, some hundredths otherwise: it pulls about a tenth as hard as `LocalNCC` and wants a tenth of
-    its smoothness. A mask weighs voxels, in V's mean too; a voxel's patches margin past the mask.
+    Its `descriptors` say how parts of a voxel's surroundings resemble each other, not how bright they are: brightness,
+    contrast and inversion do not change them. 0 for equal images, some hundredths otherwise: it pulls about a tenth as
+    hard as `LocalNCC` and wants a tenth of its smoothness. A mask weighs voxels, in the descriptors' mean too; a
+    voxel's patches reach past the mask.
 
     Args:
         radius: Positive integer; a patch's side is 2 radius + 1 voxels.
@@ -114,17 +136,11 @@ class MIND(Similarity):
         self.dilation = dilation
         self.stride = stride
 
-    def _descriptors(self, image, mask):
-        distances = patch_distances(image, self.radius, self.dilation, self.stride)
-        variance = ops.mean(distances, axis=0)  # (batch, i, j, k, 1)
-        typical = ops.reshape(weighted_mean(variance, mask), (-1, 1, 1, 1, 1))
-        variance = ops.minimum(ops.maximum(variance, 0.001 * typical), 1000.0 * typical)
-        return ops.exp(-distances / ops.maximum(variance, VARIANCE_FLOOR))
-
     def compare(self, fixed: Tensor, warped: Tensor, mask: Tensor | None = None) -> Tensor:
         if mask is not None:
             mask = mask[:, :: self.stride, :: self.stride, :: self.stride]
-        difference = self._descriptors(fixed, mask) - self._descriptors(warped, mask)
+        patches = self.radius, self.dilation, self.stride, mask
+        difference = descriptors(fixed, *patches) - descriptors(warped, *patches)
         return weighted_mean(ops.mean(ops.square(difference), axis=0), mask)
 
     def get_config(self) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class LinearObjective:
         # One more voxel around, where nothing was measured.
         self.lattices = tuple(lattice.extended(1, 1) for lattice in lattices)
         self._images = [_Image(*pair) for pair in zip((fixed, moving), self.lattices, masks, strict=True)]
-        self._compare = {"lncc": _local_correlation, "mi": _information}[measure]
+        self._compare = MEASURES[measure]
 
     def __call__(self, matrix: np.ndarray) -> tuple[float, np.ndarray]:
         """The value and its gradient.
@@ -92,7 +92,7 @@ class LinearObjective:
         backward_slope, back_seen_slope = (_by_matrix(by, inverse) for by in (backward_slope, back_seen_slope))
         similarity, similarity_slope = (forward + backward) / 2, (forward_slope + backward_slope) / 2
         mean = (seen**SHARE_NORM + back_seen**SHARE_NORM) / 2
-        share = (mean + NO_SHARE) ** (OVERLAP_POWER / SHARE_NORM)
+        share = weight_of_overlap(seen, back_seen)
         mean_slope = (seen ** (SHARE_NORM - 1) * seen_slope + back_seen ** (SHARE_NORM - 1) * back_seen_slope) / 2
         share_slope = OVERLAP_POWER * share / (mean + NO_SHARE) * mean_slope
         stretch, stretch_slope = _stretch(matrix, inverse)
@@ -182,6 +182,17 @@ def _interpolated(corners, shares, follows):
         slopes = [[low + share * (high - low) for low, high in zip(s[::2], s[1::2], strict=True)] for s in slopes]
         slopes.insert(0, rises)
     return corners[0], [slope * follow for (slope,), follow in zip(slopes, follows, strict=True)]
+
+
+def measure_for(similarity: str) -> str:
+    """Which of `MEASURES` a refinement by a similarity, such as "lncc+0.5*mi", begins with."""
+    return "mi" if "mi" in similarity else "lncc"  # "mind" too
+
+
+def weight_of_overlap(seen: float, back_seen: float) -> float:
+    """What the similarity counts for, in [0, 1], where these shares of the fixed and the moving image are seen."""
+    mean = (seen**SHARE_NORM + back_seen**SHARE_NORM) / 2
+    return (mean + NO_SHARE) ** (OVERLAP_POWER / SHARE_NORM)
 
 
 def _by_matrix(by_inverse, inverse):
@@ -280,3 +291,8 @@ def _bins(image):
     place = np.clip(image, 0, 1) * BINS
     low = np.minimum(place.astype(np.int64), BINS - 1)
     return low, place - low
+
+
+# What compares a fixed and a warped image with weights; each gives its value, and its gradients with respect to the
+# warped image and the weights.
+MEASURES = {"lncc": _local_correlation, "mi": _information}

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from tfreg.preprocessing.aligned_pair import AlignedPair
 from tfreg.preprocessing.initial_alignment import initial_alignment
 from tfreg.preprocessing.network_grid import network_grid
-from tfreg.refinement.linear_objective import LinearObjective
+from tfreg.refinement.linear_objective import LinearObjective, measure_for
 from tfreg.runtime.threads import in_threads
 
 # Voxels of the smaller field of view, in the coarse and in the fine stage.
@@ -58,7 +58,7 @@ def refine_linear(
     Returns:
         `(4, 4)`, fixed world to moving world, mm.
     """
-    measure = "mi" if "mi" in similarity else "lncc"  # "mind" too
+    measure = measure_for(similarity)
     init, candidates = pair.init, [pair.init]
     if far:
         candidates += _centres_of_mass(pair)

@@ -12,6 +12,7 @@ from tfreg.preprocessing.aligned_pair import AlignedPair
 from tfreg.preprocessing.pyramid import coarsened, cube_lattice, level_factors, onto_level
 from tfreg.refinement.compiled_models import Lease
 from tfreg.refinement.linear_stage import STEPS, refine_linear
+from tfreg.refinement.starts import best_start
 from tfreg.runtime.keras_settings import own_keras_settings
 from tfreg.transforms.deformation import Deformation, displacement_from_logits, logits_from_displacement, upsampled
 from tfreg.transforms.inverse import inverted
@@ -75,10 +76,13 @@ def refine_pair(
     leading_margin = (0, 0, 0)
     if far or start.deformation is None:
         start, leading_margin = identity_start(pair.fixed.lattice, init, settings)
+    searches = far and settings.search != "none" and len(settings.steps) > 1
+    # What a search has found leaves nothing to do for the coarsest level.
+    finer = settings.model_copy(update={"steps": settings.steps[1:]}) if searches else settings
     with refinement_models.leased() as models:
         if parts != "linear":
             # The finest takes the longest: it comes first.
-            for level in sorted(_levels(start, leading_margin, settings), key=lambda level: level.factors.prod()):
+            for level in sorted(_levels(start, leading_margin, finer), key=lambda level: level.factors.prod()):
                 level.compile_ahead(models)
         if has_linear_stage:
             init = refine_linear(replace(pair, init=init), settings.similarity, far, progress)
@@ -87,7 +91,15 @@ def refine_pair(
             begun = time.perf_counter()
         if parts == "linear":
             return Transform.identity(pair.fixed.lattice, init), report
-        transform, report["levels"] = refine_deformation(pair, start, settings, models, leading_margin, progress)
+        both_directions = _is_identity(start)
+        if searches:
+            start, report["starts"] = best_start(pair, start, settings.similarity)
+            settings = settings if _is_identity(start) else finer
+            report["seconds"]["search"] = round(time.perf_counter() - begun, 3)
+            begun = time.perf_counter()
+        transform, report["levels"] = refine_deformation(
+            pair, start, settings, models, leading_margin, both_directions, progress
+        )
     report["seconds"]["deformable"] = round(time.perf_counter() - begun, 3)
     return transform, report
 
@@ -98,11 +110,12 @@ def refine_deformation(
     settings: Refinement,
     models: Lease,
     leading_margin: Sequence[int] = (0, 0, 0),
+    both_directions: bool = True,
     progress: Callable[[int], object] | None = None,
 ) -> tuple[Transform, list[dict[str, Any]]]:
     """Coarse to fine, the deformation that aligns a pair.
 
-    From the identity all levels but the finest are gone through twice, fixed to moving and moving to fixed, and the
+    In both directions all levels but the finest are gone through twice, fixed to moving and moving to fixed, and the
     finest begins at the mean of the first and of the second's inverse: the errors of the two have little in common.
 
     Args:
@@ -111,6 +124,7 @@ def refine_deformation(
         settings: `tfreg.config.Refinement`.
         models: What `refinement_models.leased()` gives.
         leading_margin: Voxels by which the transform's lattice begins before the fixed image, three numbers.
+        both_directions: Whether to; the start is then composed, from the start of each line, without a linear part.
         progress: Called with the number of optimiser steps done, or None.
 
     Returns:
@@ -120,17 +134,21 @@ def refine_deformation(
     factors = [level.factors for level in levels]
     sides = ((pair.fixed, None, pair.fixed_mask), (pair.moving, start.init, pair.moving_mask))
     directions = {FORWARD: sides}
-    if _is_identity(start) and len(levels) > 1:
+    deformations = {FORWARD: start.deformation}
+    if both_directions and len(levels) > 1:
         directions[BACKWARD] = sides[::-1]
-    pyramid = _control_pyramid(start.deformation, factors)
+        deformations[BACKWARD] = _inverse(start.deformation)
+    pyramids = {name: _control_pyramid(deformation, factors) for name, deformation in deformations.items()}
     linear, reports = start.linear, []
-    displacements = dict.fromkeys(directions, pyramid[0])
+    displacements = {name: pyramid[0] for name, pyramid in pyramids.items()}
     for number, (level, steps) in enumerate(zip(levels, settings.steps[-len(levels) :], strict=True)):
         if len(displacements) > 1 and level is levels[-1]:
             displacements = {FORWARD: _mean_of_directions(*displacements.values(), start, factors[number - 1])}
         elif number:
-            coarser = pyramid[number - 1], factors[number - 1], factors[number], pyramid[number].shape
-            displacements = {name: pyramid[number] + _finer(one, *coarser) for name, one in displacements.items()}
+            for direction, displacement in displacements.items():
+                coarser, finer = pyramids[direction][number - 1 : number + 1]
+                added = _finer(displacement, coarser, factors[number - 1], factors[number], finer.shape)
+                displacements[direction] = finer + added
         for direction, displacement in displacements.items():
             displacements[direction], linear, report = level.refined(
                 models, directions[direction], displacement, linear, steps, progress
@@ -221,6 +239,18 @@ class _Level:
         return np.array(model.displacement)[0], linear, report
 
 
+def _inverse(deformation):
+    """The composed deformation nearest to the inverse of one."""
+    stride, shape = deformation.stride, deformation.shape
+    mapped = inverted(deformation, control_centres(shape, stride))
+    return _composed(control_displacements(mapped, stride), shape, stride)
+
+
+def _composed(displacement, shape, stride):
+    """The `Deformation` of control points' displacements in voxels."""
+    return Deformation(logits_from_displacement(displacement, stride), shape, stride, "composed", "start")
+
+
 def _mean_of_directions(forward, backward, start, factors):
     """Half way between a level's deformation and the inverse of the one in the other direction.
 
@@ -234,12 +264,9 @@ def _mean_of_directions(forward, backward, start, factors):
     """
     stride = start.deformation.stride
     shape = coarsened(start.lattice, factors).shape
-
-    def deformation(displacement):
-        return Deformation(logits_from_displacement(displacement, stride), shape, stride, "composed", "start")
-
     points = (control_centres(start.lattice.shape, stride) + 0.5) / factors - 0.5
-    mean = (deformation(forward)(points) + inverted(deformation(backward), points)) / 2
+    there, back = (_composed(displacement, shape, stride) for displacement in (forward, backward))
+    mean = (there(points) + inverted(back, points)) / 2
     return control_displacements((mean + 0.5) * factors - 0.5, stride)
 
 

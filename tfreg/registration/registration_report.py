@@ -61,12 +61,21 @@ class RefinementLevel(Block):
     loss_last: Measured
 
 
+class RefinementStart(Block):
+    """Where the deformation could begin, how alike the images are there, and the seconds it took to find."""
+
+    name: str
+    likeness: Measured
+    seconds: float
+
+
 class RefinementReport(Block):
     """How the transform was optimised."""
 
     settings: dict[str, Any]
     seconds: dict[str, float]
     levels: tuple[RefinementLevel, ...] = ()
+    starts: tuple[RefinementStart, ...] = ()
 
 
 class ModelProvenance(Block):

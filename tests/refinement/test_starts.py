@@ -1,0 +1,84 @@
+"""Which start of a refinement is the better one."""
+
+import numpy as np
+import pytest
+from scenes import blobs
+
+from tfreg.config import RegistrationOptions
+from tfreg.preprocessing.aligned_pair import AlignedPair
+from tfreg.refinement.refine import refine_pair
+from tfreg.refinement.starts import DISCRETE, LINEAR, Likeness
+from tfreg.transforms.transform import Transform
+from tfreg.volumes.lattice import Lattice
+from tfreg.volumes.volume import Volume
+
+FIXED = Lattice((30, 34, 26), np.diag([-2.0, 2.0, 2.2, 1]))
+MOVING = Lattice((33, 30, 28), np.diag([2.1, 1.9, 2.0, 1]) - np.outer([60, 0, 4, 0], [0, 0, 0, 1]))
+
+
+def scene(lattice, shift=(0, 0, 0)):
+    places = lattice.points() + shift - FIXED.centre_world
+    return Volume(blobs()(places).astype(np.float32), lattice.affine)
+
+
+def shifted(shift):
+    matrix = np.eye(4)
+    matrix[:3, 3] = shift
+    return Transform.identity(FIXED, matrix)
+
+
+@pytest.mark.parametrize("similarity", ["lncc", "mi"])
+def test_the_right_map_is_the_likest(similarity):
+    likeness = Likeness(AlignedPair(scene(FIXED), scene(MOVING, (-4, 3, -5)), np.eye(4)), similarity)
+    values = [likeness(shifted(shift)) for shift in ([4, -3, 5], [2, -3, 5], [4, 0, 5], [0, 0, 0], [40, 0, 0])]
+    assert values == sorted(values, reverse=True)
+    assert values[0] > values[1] + 0.05
+
+
+def test_the_reversed_pair_under_the_inverse_is_as_like():
+    pair = AlignedPair(scene(FIXED), scene(MOVING), np.eye(4))
+    there = Likeness(pair, "lncc")(shifted([1, 2, -1]))
+    assert Likeness(pair.reversed(), "lncc")(shifted([-1, -2, 1])) == pytest.approx(there, abs=1e-9)
+
+
+def test_a_mask_takes_away_what_spoils():
+    moving, counts = scene(MOVING), np.ones(MOVING.shape, np.uint8)
+    spoiled = moving.array.copy()
+    spoiled[:12] = np.random.default_rng(0).random((12, *MOVING.shape[1:]))
+    counts[:15] = 0
+    spoiled = moving.with_array(spoiled)
+    masked = AlignedPair(scene(FIXED), spoiled, np.eye(4), None, Volume(counts, MOVING.affine))
+    plain = AlignedPair(scene(FIXED), spoiled, np.eye(4))
+    whole = AlignedPair(scene(FIXED), moving, np.eye(4))
+    identity = shifted([0, 0, 0])
+    values = [Likeness(pair, "lncc")(identity) for pair in (plain, masked, whole)]
+    # The overlap is smaller, what it shows is like.
+    assert values[0] < 0.9 * values[1]
+    assert values[1] < values[2]
+
+
+def far(points):
+    """A map that no slope leads to: the middle of the scene moves by several widths of its structures."""
+    away = points - FIXED.centre_world
+    return points + np.array([16.5, -13.5, 12]) * np.exp(-np.square(away / 26).sum(-1, keepdims=True))
+
+
+def test_what_moved_far_is_found_by_a_search_alone():
+    fine = blobs(scales=(1.6,))
+    fixed, moving = (
+        Volume(fine(places - FIXED.centre_world).astype(np.float32), lattice.affine)
+        for lattice, places in ((FIXED, far(FIXED.points())), (MOVING, MOVING.points()))
+    )
+    pair = AlignedPair(fixed, moving, np.eye(4))
+    middle = np.zeros(FIXED.shape, bool)
+    middle[9:-9, 10:-10, 8:-8] = True
+    points = FIXED.points()[middle]
+    errors = {}
+    for search in ("none", "normal"):
+        transform, report = refine_pair(pair, RegistrationOptions(search=search).settings())
+        errors[search] = np.linalg.norm(transform(points) - far(points), axis=-1).mean()
+    assert [start["name"] for start in report["starts"]] == [LINEAR, DISCRETE]
+    assert report["starts"][1]["likeness"] > report["starts"][0]["likeness"]
+    assert {"linear", "search", "deformable"} == set(report["seconds"])
+    assert len(report["levels"]) < 5  # the coarsest level is spared
+    assert errors["normal"] < 0.5 * errors["none"]
