@@ -243,7 +243,7 @@ def test_both_directions_begin_at_the_start(rng):
     fixed, moving = pair_of(smooth_map)
     settings = Refinement(steps=(1, 1), learning_rate=1e-9)
     start, leading_margin = identity_start(FIXED, np.eye(4), settings)
-    logits = ndimage.gaussian_filter(rng.normal(size=start.deformation.logits.shape), (3, 3, 3, 0)) * 4
+    logits = ndimage.gaussian_filter(rng.normal(size=start.deformation.logits.shape), (5, 5, 5, 0)) * 6
     start = replace(start, deformation=replace(start.deformation, logits=logits))
     pair = AlignedPair(_normal(fixed), _normal(moving), start.init)
     found, levels = refined_deformation(pair, start, settings, leading_margin)
