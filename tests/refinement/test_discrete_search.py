@@ -32,6 +32,11 @@ LATTICE = Lattice((36, 44, 16), AFFINE)
 OTHER = centred(Lattice((50, 44, 48), np.diag([-2.2, 2.4, 2.0, 1])), LATTICE.centre_world + np.array([3, -4, 2]))
 
 
+@pytest.fixture(autouse=True)
+def fewer_cubes(monkeypatch):
+    monkeypatch.setattr(module, "SEARCH_VOXELS", 150_000)
+
+
 def scene(lattice, world_map=lambda points: points):
     """What a lattice shows of the scene, its points mapped before."""
     return Volume(blobs()(world_map(lattice.points()) - LATTICE.centre_world).astype(np.float32), lattice.affine)

@@ -6,6 +6,7 @@ from scenes import blobs
 
 from tfreg.config import RegistrationOptions
 from tfreg.preprocessing.aligned_pair import AlignedPair
+from tfreg.refinement import discrete_search
 from tfreg.refinement.refine import refine_pair
 from tfreg.refinement.starts import DISCRETE, LINEAR, Likeness
 from tfreg.transforms.transform import Transform
@@ -63,7 +64,8 @@ def far(points):
     return points + np.array([16.5, -13.5, 12]) * np.exp(-np.square(away / 26).sum(-1, keepdims=True))
 
 
-def test_what_moved_far_is_found_by_a_search_alone():
+def test_what_moved_far_is_found_by_a_search_alone(monkeypatch):
+    monkeypatch.setattr(discrete_search, "SEARCH_VOXELS", 200_000)
     fine = blobs(scales=(1.6,))
     fixed, moving = (
         Volume(fine(places - FIXED.centre_world).astype(np.float32), lattice.affine)
