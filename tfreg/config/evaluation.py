@@ -86,6 +86,7 @@ class EvaluationOptions(Section):
             raise ValueError("--labels: name a column of the manifest")
         refines = self.refines_from_nothing or (self.refine_models and self.networks)
         unused = [name for name in ("similarity", "smoothness") if getattr(self, name) is not None]
+        unused += ["search"] * (self.search != "none")
         if unused and not refines:
             raise ValueError(
                 f"--{unused[0]}: is of the refinement, which is not asked for; add --refine, or leave it out"

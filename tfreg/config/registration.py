@@ -55,6 +55,7 @@ class RegistrationOptions(Section):
     @model_validator(mode="after")
     def _takes_effect(self):
         unused = [name for name in ("similarity", "smoothness") if getattr(self, name) is not None]
+        unused += ["search"] * (self.search != "none")
         if self.refine is False and unused:
             raise ValueError(
                 f"--{unused[0]}: is of the refinement, which is not asked for; add --refine, or leave it out"
