@@ -9,8 +9,9 @@ from scipy.spatial.transform import Rotation
 
 from tfreg.config import Refinement
 from tfreg.preprocessing.aligned_pair import AlignedPair
+from tfreg.preprocessing.pyramid import cubes
 from tfreg.refinement import discrete_search as module
-from tfreg.refinement.discrete_search import discrete_search, search_lattice
+from tfreg.refinement.discrete_search import discrete_search
 from tfreg.refinement.refine import identity_start
 from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.volume import Volume
@@ -51,7 +52,10 @@ def found(fixed, moving, init=None, masks=(None, None)):
 def errors_voxels(transform, lattice, world_map, where=None):
     """How far from a world map a transform lies, in voxels of the search, at the voxels that count."""
     points = lattice.points()
-    errors = np.linalg.norm(transform(points) - world_map(points), axis=-1) / search_lattice(lattice).spacing[0]
+    errors = (
+        np.linalg.norm(transform(points) - world_map(points), axis=-1)
+        / cubes(lattice, module.SEARCH_VOXELS, module.SIZE_STEP).spacing[0]
+    )
     return errors if where is None else errors[where]
 
 
@@ -179,7 +183,7 @@ def test_lattice_has_as_many_cubes_for_any_volume():
         Lattice((300, 200, 150), np.eye(4)),
         Lattice((250, 250, 9), np.diag([1, 1, 8.0, 1])),
     ):
-        search = search_lattice(lattice)
+        search = cubes(lattice, module.SEARCH_VOXELS, module.SIZE_STEP)
         assert np.ptp(search.spacing) < 1e-6
         assert not any(n % block for n in search.shape for block, _ in module.ROUNDS)
         assert module.SEARCH_VOXELS <= np.prod(search.shape) < 2.5 * module.SEARCH_VOXELS

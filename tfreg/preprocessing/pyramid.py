@@ -40,6 +40,22 @@ def cube_lattice(fixed: Lattice, max_voxels: float) -> Lattice:
     return network_grid(fixed, spacing=spacing, shape=tuple(int(n) for n in shape))
 
 
+def cubes(fixed: Lattice, voxels: float, size_step: int = 1) -> Lattice:
+    """Cubes over a field of view, about as many whatever its size.
+
+    Args:
+        fixed: The volume's `Lattice`.
+        voxels: How many fit into the field of view.
+        size_step: The sizes are rounded up to multiples of it.
+
+    Returns:
+        A `Lattice`.
+    """
+    spacing = float(np.cbrt(fixed.volume_mm3 / voxels))
+    shape = -(-np.array(network_grid(fixed, spacing=spacing).shape) // size_step) * size_step
+    return network_grid(fixed, spacing=spacing, shape=tuple(int(n) for n in shape))
+
+
 def coarsened(lattice: Lattice, factors: Sequence[int]) -> Lattice:
     """The lattice whose voxels are blocks of another's, from the same corner on.
 

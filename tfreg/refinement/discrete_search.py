@@ -11,11 +11,9 @@ from tfreg.losses.mind import descriptors
 from tfreg.ops.grids import identity_grid
 from tfreg.ops.trilinear_sampling import sample_trilinear
 from tfreg.preprocessing.aligned_pair import AlignedPair
-from tfreg.preprocessing.network_grid import network_grid
-from tfreg.preprocessing.pyramid import onto_level
+from tfreg.preprocessing.pyramid import cubes, onto_level
 from tfreg.runtime.threads import in_threads
-from tfreg.transforms.deformation import Deformation, logits_from_displacement
-from tfreg.transforms.projection import control_centres, control_displacements
+from tfreg.transforms.projection import control_centres, nearest_deformation
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.lattice import Lattice
 
@@ -82,7 +80,7 @@ def discrete_search(pair: AlignedPair, start: Transform) -> Transform:
         Heinrich et al., MICCAI 2014 (coupled convex optimisation); Siebert et al., MICCAI 2021 workshops (both
         directions); Heinrich et al., MICCAI 2013 (MIND-SSC).
     """
-    lattice = search_lattice(pair.fixed.lattice)
+    lattice = cubes(pair.fixed.lattice, SEARCH_VOXELS, SIZE_STEP)
     margin = max(block * largest for block, largest in ROUNDS)
     images = [
         [array[None, ..., None] for array in onto_level(*side)]
@@ -103,21 +101,6 @@ def discrete_search(pair: AlignedPair, start: Transform) -> Transform:
         displacement = step + _at(displacement, last_block, centres + step)
         last_block = block
     return _nearest_deformation(np.asarray(ops.convert_to_numpy(displacement)), last_block, lattice, start)
-
-
-def search_lattice(fixed: Lattice) -> Lattice:
-    """Cubes over a field of view, as many whatever its size.
-
-    Args:
-        fixed: The fixed volume's `Lattice`.
-
-    Returns:
-        A `Lattice` of about `SEARCH_VOXELS` cubes, with sizes that all blocks divide.
-    """
-    volume_mm3 = abs(np.linalg.det(fixed.affine[:3, :3])) * np.prod(fixed.shape)
-    spacing = float(np.cbrt(volume_mm3 / SEARCH_VOXELS))
-    shape = -(-np.array(network_grid(fixed, spacing=spacing).shape) // SIZE_STEP) * SIZE_STEP
-    return network_grid(fixed, spacing=spacing, shape=tuple(int(n) for n in shape))
 
 
 def _at(displacement, block, points):
@@ -245,5 +228,4 @@ def _nearest_deformation(displacement: np.ndarray, block: int, lattice: Lattice,
     places = (centres @ to_search[:3, :3].T + to_search[:3, 3]).astype(np.float32)
     moved = np.asarray(ops.convert_to_numpy(_at(displacement, block, places[None])))[0]
     mapped = centres + moved @ np.linalg.inv(to_search[:3, :3]).T
-    logits = logits_from_displacement(control_displacements(mapped, stride), stride)
-    return replace(start, deformation=Deformation(logits, shape, stride, "composed", "start"))
+    return replace(start, deformation=nearest_deformation(mapped, shape, stride))

@@ -92,7 +92,7 @@ def _centres_of_mass(pair):
         moments = initial_alignment("moments", pair.fixed, pair.moving, *pair.masks)
     except ValueError:
         return []
-    same_mm = SAME_VOXELS * np.cbrt(_volume_mm3(pair.fixed.lattice) / COARSE)
+    same_mm = SAME_VOXELS * np.cbrt(pair.fixed.lattice.volume_mm3 / COARSE)
     only_shifts = np.array_equal(pair.init[:3, :3], np.eye(3))
     return [moments] if only_shifts and np.linalg.norm(moments[:3, 3] - pair.init[:3, 3]) > same_mm else []
 
@@ -124,7 +124,7 @@ class _Level:
         lattices = pair.fixed.lattice, pair.moving.lattice
         # No finer than the finer image is.
         finest = min(abs(np.linalg.det(lattice.affine[:3, :3])) for lattice in lattices)
-        self.spacing = float(np.cbrt(max(min(map(_volume_mm3, lattices)) / voxels, finest)))
+        self.spacing = float(np.cbrt(max(min(lattice.volume_mm3 for lattice in lattices) / voxels, finest)))
         margin_mm = MARGIN * min(np.mean(np.array(lattice.shape) * lattice.spacing) for lattice in lattices)
         maps = candidates, [np.linalg.inv(matrix) for matrix in candidates]
         self.lattices = [
@@ -262,8 +262,3 @@ def _around(covered, spacing, other, maps, margin_mm):
     low = np.clip(np.floor(voxels.min(0) - margin), 0, np.array(whole.shape) - 1).astype(int)
     high = np.clip(np.ceil(voxels.max(0) + margin), low, np.array(whole.shape) - 1).astype(int)
     return whole.extended(-low, high + 1 - np.array(whole.shape))
-
-
-def _volume_mm3(lattice):
-    """The size of a field of view."""
-    return abs(np.linalg.det(lattice.affine[:3, :3])) * np.prod(lattice.shape)

@@ -16,7 +16,7 @@ from tfreg.refinement.starts import best_start
 from tfreg.runtime.keras_settings import own_keras_settings
 from tfreg.transforms.deformation import Deformation, displacement_from_logits, logits_from_displacement, upsampled
 from tfreg.transforms.inverse import inverted
-from tfreg.transforms.projection import control_centres, control_displacements
+from tfreg.transforms.projection import control_centres, control_displacements, nearest_deformation
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.lattice import Lattice
 
@@ -242,8 +242,7 @@ class _Level:
 def _inverse(deformation):
     """The composed deformation nearest to the inverse of one."""
     stride, shape = deformation.stride, deformation.shape
-    mapped = inverted(deformation, control_centres(shape, stride))
-    return _composed(control_displacements(mapped, stride), shape, stride)
+    return nearest_deformation(inverted(deformation, control_centres(shape, stride)), shape, stride)
 
 
 def _composed(displacement, shape, stride):

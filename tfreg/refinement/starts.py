@@ -4,14 +4,12 @@ import time
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from tfreg.preprocessing.aligned_pair import AlignedPair
-from tfreg.preprocessing.network_grid import network_grid
-from tfreg.preprocessing.pyramid import onto_level
+from tfreg.preprocessing.pyramid import cubes, onto_level
 from tfreg.refinement.linear_objective import MEASURES, measure_for, weight_of_overlap
 from tfreg.transforms.transform import Transform
-from tfreg.volumes.resampling import anti_aliased, is_inside
+from tfreg.volumes.resampling import anti_aliased, is_inside, sample
 
 # Cubes in each field of view on which starts are compared.
 JUDGED_VOXELS = 60_000
@@ -78,8 +76,7 @@ class _Side:
     """An image on cubes, to be compared, and as it lies, to be read."""
 
     def __init__(self, volume, mask):
-        volume_mm3 = abs(np.linalg.det(volume.affine[:3, :3])) * np.prod(volume.shape)
-        lattice = network_grid(volume.lattice, spacing=float(np.cbrt(volume_mm3 / JUDGED_VOXELS)))
+        lattice = cubes(volume.lattice, JUDGED_VOXELS)
         values, weights = onto_level(volume, lattice, None, mask)
         self.values, self.weights = values.astype(np.float64), weights.astype(np.float64)
         self.points = lattice.points()
@@ -89,9 +86,8 @@ class _Side:
     def at(self, points_world):
         """Values, and where they were measured, at `(i, j, k, 3)`."""
         points = self._lattice.to_voxel(points_world)
-        coordinates = np.moveaxis(points, -1, 0)
-        values = ndimage.map_coordinates(self._smooth, coordinates, order=1, mode="nearest")
-        seen = is_inside(points, self._lattice.shape)
-        if self._mask is not None:
-            seen &= ndimage.map_coordinates(self._mask.array, coordinates, order=0, mode="nearest") != 0
-        return values.astype(np.float64), seen
+        if self._mask is None:
+            seen = is_inside(points, self._lattice.shape)
+        else:
+            seen = sample(self._mask.array, points, "nearest") != 0
+        return sample(self._smooth, points).astype(np.float64), seen

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tfreg.transforms.deformation import Deformation, logits_from_displacement
+
 # Largest change of a component along its own axis, voxels per voxel: gradients keep away from 0 and 2.
 STEEPEST = 0.9
 
@@ -47,6 +49,21 @@ def control_displacements(mapped: np.ndarray, stride: int) -> np.ndarray:
     for axis in range(3):
         displacement[..., axis] = _attainable(displacement[..., axis], axis, stride)
     return displacement
+
+
+def nearest_deformation(mapped: np.ndarray, shape: tuple[int, int, int], stride: int) -> Deformation:
+    """The composed deformation that follows a map.
+
+    Args:
+        mapped: `(i, j, k, 3)`, the map's values at `control_centres`, voxel coordinates.
+        shape: The lattice's three sizes.
+        stride: Voxels per control point along each axis.
+
+    Returns:
+        A `Deformation`, anchored at the start of each line.
+    """
+    logits = logits_from_displacement(control_displacements(mapped, stride), stride)
+    return Deformation(logits, shape, stride, "composed", "start")
 
 
 def _along_lines(values, places, wanted, axis):

@@ -83,6 +83,11 @@ class Lattice:
         return np.linalg.norm(self.affine[:3, :3], axis=0)
 
     @property
+    def volume_mm3(self) -> float:
+        """The size of the field of view."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])) * np.prod(self.shape))
+
+    @property
     def orientation(self) -> str:
         """Three letters, the world direction in which each array index grows, such as "RAS"."""
         return "".join(nib.aff2axcodes(self.affine))
