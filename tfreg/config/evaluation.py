@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from tfreg.config.options import words
-from tfreg.config.refinement import PRESETS, SEARCHES
+from tfreg.config.refinement import PRESETS, SEARCHES, check_refinement_options
 from tfreg.config.registration import Parts, Start
 from tfreg.config.sections import Count, NotNegative, Section, Similarity
 
@@ -84,11 +84,6 @@ class EvaluationOptions(Section):
             raise ValueError("--preset: choose some of fast, quality")
         if not self.labels:
             raise ValueError("--labels: name a column of the manifest")
-        refines = self.refines_from_nothing or (self.refine_models and self.networks)
-        unused = [name for name in ("similarity", "smoothness") if getattr(self, name) is not None]
-        unused += ["search"] * (self.search != "none")
-        if unused and not refines:
-            raise ValueError(
-                f"--{unused[0]}: is of the refinement, which is not asked for; add --refine, or leave it out"
-            )
+        if not (self.refines_from_nothing or (self.refine_models and self.networks)):
+            check_refinement_options(self)
         return self

@@ -30,6 +30,20 @@ class Refinement(Section):
 PRESETS = {"quality": Refinement(), "fast": Refinement(steps=(20, 15, 6))}
 
 
+def check_refinement_options(options: Section) -> None:
+    """Refuses what only a refinement uses.
+
+    Args:
+        options: Of a registration or an evaluation that refines nothing.
+
+    Raises:
+        ValueError: If one of them is not its default.
+    """
+    for name in ("similarity", "smoothness", "search"):
+        if getattr(options, name) != type(options).model_fields[name].default:
+            raise ValueError(f"--{name}: is of the refinement, which is not asked for; add --refine, or leave it out")
+
+
 def refinement_settings(
     preset: str, similarity: str | None = None, smoothness: float | None = None, search: str = "none"
 ) -> Refinement:

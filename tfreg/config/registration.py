@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from tfreg.config.options import checked, words
-from tfreg.config.refinement import PRESETS, SEARCHES, Refinement, refinement_settings
+from tfreg.config.refinement import PRESETS, SEARCHES, Refinement, check_refinement_options, refinement_settings
 from tfreg.config.sections import NotNegative, Number, Section, Similarity
 
 Parts = Annotated[str, words("linear", "deformable", "both")]
@@ -54,12 +54,8 @@ class RegistrationOptions(Section):
 
     @model_validator(mode="after")
     def _takes_effect(self):
-        unused = [name for name in ("similarity", "smoothness") if getattr(self, name) is not None]
-        unused += ["search"] * (self.search != "none")
-        if self.refine is False and unused:
-            raise ValueError(
-                f"--{unused[0]}: is of the refinement, which is not asked for; add --refine, or leave it out"
-            )
+        if self.refine is False:
+            check_refinement_options(self)
         return self
 
     def resolved(self, predicted: bool) -> "RegistrationOptions":
