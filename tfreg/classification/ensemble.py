@@ -122,21 +122,21 @@ def fit_network(
     network = _built(inputs.shape[1:], settings)
     compiled.set_weights(network.get_weights())
     for variable in compiled.optimizer.variables:
-        variable.assign(keras.ops.zeros_like(variable))  # the schedule sets the rate
-    schedule = keras.callbacks.LearningRateScheduler(
-        lambda epoch: settings.learning_rate * 0.5 ** (epoch // settings.halve_after)
-    )
-    history = compiled.fit(
-        {"deformation": inputs},
-        {"probability": targets[:, None].astype(np.float32)},
-        # A last batch of one would normalise a subject by itself.
-        batch_size=_even_batch(len(targets), settings.batch_size),
-        sample_weight=_weights(targets, settings.balanced),
-        epochs=settings.epochs,
-        callbacks=[schedule],
-        verbose=0,
-    )
-    if not np.isfinite(history.history["loss"]).all():
+        variable.assign(keras.ops.zeros(variable.shape, variable.dtype))  # the schedule sets the rate
+    labels = targets[:, None].astype(np.float32)
+    weights = _weights(targets, settings.balanced)
+    # A last batch of one would normalise a subject by itself.
+    batch = _even_batch(len(targets), settings.batch_size)
+    draws = np.random.default_rng(seed)
+    loss = 0.0
+    # Not `fit`: starting an epoch takes it longer than the steps of a small cohort.
+    for epoch in range(settings.epochs):
+        compiled.optimizer.learning_rate = settings.learning_rate * 0.5 ** (epoch // settings.halve_after)
+        for chosen in np.split(draws.permutation(len(targets)), range(batch, len(targets), batch)):
+            loss = compiled.train_on_batch(
+                {"deformation": inputs[chosen]}, {"probability": labels[chosen]}, sample_weight=weights[chosen]
+            )
+    if not np.isfinite(loss):  # the mean of all steps
         raise WorkError("the classifier's training diverged; lower network.learning_rate")
     network.set_weights(compiled.get_weights())
     return network
