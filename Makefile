@@ -31,6 +31,11 @@ demo: install
 
 # Whole files go to one process, so that what a file's tests share is made once; the long files come first.
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
+# Memory that a test gives back stays with its process for the next, and what Python compiled stays for the processes
+# that tests start.
+test: export MALLOC_MMAP_THRESHOLD_ := 33554432
+test: export MALLOC_TRIM_THRESHOLD_ := 536870912
+test: export PYTHONDONTWRITEBYTECODE :=
 test: install lint
 	$(BIN)/python -m pytest --durations-file=runs/durations.csv \
 	  $$($(BIN)/python -c 'from tfreg.runtime.threads import usable_cpus; print("$(SIDE_BY_SIDE)" * (usable_cpus() > 1))')

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +43,22 @@ ONE, TWO = ({"resources": Resources(threads=1, workers=count)} for count in (1, 
 
 @pytest.fixture(scope="module")
 def chests(tmp_path_factory):
-    """A training cohort, and two cohorts of the same other people: the ill as stiff as can be, and not at all."""
+    """A training cohort, and two cohorts of the same other people: the ill as stiff as can be, and not at all.
+
+    All are registered at once, by processes that start once.
+    """
     folder = tmp_path_factory.mktemp("chests")
     (folder / "classify.yaml").write_text(CONFIG)
     simulate(folder / "train", SimulationOptions(severity=(0.5, 1), seed=1, **SMALL))
     for name, severity in (("strong", 1.0), ("none", 0.0)):
         simulate(folder / name, SimulationOptions(severity=(severity, severity), seed=2, **SMALL))
+    people = [
+        replace(person, id=f"{name}_{person.id}", subject=f"{name}_{person.subject}")
+        for name in ("train", "strong", "none")
+        for person in read_subjects(folder / name / "subjects.csv")
+    ]
+    config = load_config(folder / "classify.yaml", section=Classification)
+    register_subjects(people, config.pairs, config.registration, folder / "cache", **TWO)
     return folder
 
 

@@ -1,17 +1,18 @@
 """The suite in several processes: one thread each, and the long files first."""
 
+import gc
 import os
 
 # The longest, so that no process is left alone with one of them at the end.
 LONG = (
     "tests/test_jax_backend.py",
-    "tests/classification/test_classify.py",
     "tests/training/test_resume.py",
     "tests/refinement/test_refine.py",
     "tests/test_readme.py",
     "tests/serving/test_request.py",
     "tests/training/test_train.py",
     "tests/refinement/test_linear_stage.py",
+    "tests/classification/test_classify.py",
     "tests/serving/test_export.py",
     "tests/tuning/test_tune.py",
     "tests/models/test_registration_network.py",
@@ -34,3 +35,10 @@ def pytest_collection_modifyitems(config, items):
     if hasattr(config, "workerinput"):
         places = {name: place for place, name in enumerate(LONG)}
         items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(LONG)))
+
+
+def pytest_collection_finish(session):
+    if hasattr(session.config, "workerinput"):
+        # What stays until the end is not looked through again and again: modules, and thousands of tests.
+        gc.collect()
+        gc.freeze()
