@@ -36,9 +36,11 @@ SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 test: export MALLOC_MMAP_THRESHOLD_ := 33554432
 test: export MALLOC_TRIM_THRESHOLD_ := 536870912
 test: export PYTHONDONTWRITEBYTECODE :=
-test: install lint
+test: install
+	@$(MAKE) --no-print-directory lint & lint=$$!; \
 	$(BIN)/python -m pytest --durations-file=runs/durations.csv \
-	  $$($(BIN)/python -c 'from tfreg.runtime.threads import usable_cpus; print("$(SIDE_BY_SIDE)" * (usable_cpus() > 1))')
+	  $$($(BIN)/python -c 'from tfreg.runtime.threads import usable_cpus; print("$(SIDE_BY_SIDE)" * (usable_cpus() > 1))'); \
+	tests=$$?; wait $$lint && exit $$tests
 
 lint: install
 	$(BIN)/ruff check .

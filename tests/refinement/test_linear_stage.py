@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from tfreg.config import Preprocessing
 from tfreg.io.formats import read_volume
 from tfreg.preprocessing.aligned_pair import AlignedPair, align_pair
-from tfreg.refinement.linear_stage import STEPS, refine_linear
+from tfreg.refinement.linear_stage import CHANGES, STEPS, refine_linear
 from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.volume import Volume
 
@@ -30,6 +30,47 @@ def errors_voxels(lattice, found, right):
     points = lattice.points()
     apart = points @ (found - right)[:3, :3].T + (found - right)[:3, 3]
     return np.linalg.norm(apart @ np.linalg.inv(lattice.affine[:3, :3]).T, axis=-1)
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_changes_have_the_slopes_that_they_say(kind, rng):
+    """And each parameter moves a lattice's voxels by one, RMS, as its neighbours do."""
+    change, count = CHANGES[kind]
+    shape = np.array((30, 20, 12))
+    parameters = rng.normal(size=count)
+    _, slopes = change(parameters, shape)
+    for number, slope in enumerate(slopes):
+        step = 1e-6 * np.eye(count)[number]
+        expected = (change(parameters + step, shape)[0] - change(parameters - step, shape)[0]) / 2e-6
+        np.testing.assert_allclose(slope, expected, atol=1e-8)
+    offsets = np.stack(np.indices(shape), axis=-1) - (shape - 1) / 2
+    for slope in change(np.zeros(count), shape)[1]:
+        moved = offsets @ slope[:3, :3].T + slope[:3, 3]
+        assert np.sqrt(np.square(moved).sum(axis=-1).mean()) == pytest.approx(1, rel=0.01)
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_only_what_may_change_does(kind):
+    """A volume under a header that is turned, shifted, made larger and sheared."""
+    turned = rigid_about_centre(CUBES, 10, (4, -3, 2))
+    larger = about_centre(CUBES, 1.15 * np.eye(3), (0, 0, 0))
+    sheared = about_centre(CUBES, np.array([[1, 0.1, 0], [0, 1, 0], [0, 0, 1.0]]), (0, 0, 0))
+    rights = {"rigid": turned, "similarity": turned @ larger, "affine": turned @ larger @ sheared}
+    fixed = Volume(blobs()(CUBES.points() - CUBES.centre_world).astype(np.float32), CUBES.affine)
+    for name, right in rights.items():
+        moving = Volume(fixed.array, right @ CUBES.affine)
+        found = refine_linear(AlignedPair(fixed, moving, np.eye(4)), kind=kind)
+        stretches = np.linalg.svd(found[:3, :3], compute_uv=False)
+        assert np.linalg.det(found[:3, :3]) > 0
+        if kind == "rigid":
+            np.testing.assert_allclose(stretches, 1, atol=1e-9)
+        elif kind == "similarity":
+            np.testing.assert_allclose(stretches, stretches.mean(), atol=1e-9)
+        errors = errors_voxels(CUBES, found, right)
+        if list(rights).index(name) <= list(CHANGES).index(kind):
+            assert errors.max() < 0.1, name
+        else:
+            assert errors.mean() > 0.1, name
 
 
 @pytest.mark.parametrize("similarity", ["lncc", "mi", "mind"])

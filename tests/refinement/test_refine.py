@@ -196,7 +196,7 @@ def test_without_steps_a_start_is_kept(rng, integration, anchor):
     fixed, moving = pair_of(smooth_map)
     logits = ndimage.gaussian_filter(rng.normal(size=(14, 18, 8, 3)), (1, 1, 1, 0))
     start = Transform(FIXED, np.eye(3, 4), Deformation(logits, FIXED.shape, 2, integration, anchor), np.eye(4))
-    still = Refinement(steps=(1, 1), learning_rate=1e-9)
+    still = Refinement(steps=(1, 1), learning_rate=1e-9, similarity="mse", coarse_similarity="mse")
     found, _ = refined_deformation(
         AlignedPair(_normal(fixed), _normal(moving), start.init), start, still, (0, 0, 0), False
     )
@@ -218,9 +218,10 @@ def test_fast_is_a_preset_and_unknown_ones_are_refused():
 def test_progress_is_told(transform):
     fixed, moving = pair_of(smooth_map)
     pair = AlignedPair(_normal(fixed), _normal(moving), np.eye(4))
+    settings = QUICK.model_copy(update={"similarity": "mse", "coarse_similarity": "mse"})
     done = []
-    refine_pair(pair, QUICK, transform, progress=done.append)
-    assert sum(done) == steps_of(QUICK, transform, None)
+    refine_pair(pair, settings, transform, progress=done.append)
+    assert sum(done) == steps_of(settings, transform, None)
 
 
 def test_coarse_levels_go_both_ways_and_meet():

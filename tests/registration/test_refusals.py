@@ -56,6 +56,8 @@ def test_other_frames_are_refused(pair):
         ({"refine": False, "similarity": "mi"}, r"--similarity: is of the refinement, which is not asked for"),
         ({"refine": False, "search": "normal"}, r"--search: is of the refinement, which is not asked for"),
         ({"search": "far"}, r"--search far: choose none or normal"),
+        ({"refine": False, "linear": "rigid"}, r"--linear: is of the refinement, which is not asked for"),
+        ({"linear": "rigid", "parts": "deformable"}, r"--linear rigid: nothing linear is searched with --parts def"),
         ({"model": 3}, r"model 3: give what `tfreg.load_run` returns"),
         ({"initial_transform": np.eye(3)}, r"initial_transform: give an invertible 4x4 affine"),
         ({"initial_transform": np.diag([1.0, 1, 0, 1])}, r"initial_transform: give an invertible 4x4 affine"),

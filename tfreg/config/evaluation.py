@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from tfreg.config.options import words
-from tfreg.config.refinement import PRESETS, SEARCHES, check_refinement_options
+from tfreg.config.refinement import LINEARS, PRESETS, SEARCHES, check_linear_stage, check_refinement_options
 from tfreg.config.registration import Parts, Start
 from tfreg.config.sections import Count, NotNegative, Section, Similarity
 
@@ -53,6 +53,7 @@ class EvaluationOptions(Section):
     similarity: Similarity | None = Field(None, description="Of the refinement, as in `tfreg register`.")
     smoothness: NotNegative | None = Field(None, description="Of the refinement, as in `tfreg register`.")
     search: Annotated[str, words(*SEARCHES)] = Field("none", description="Of the refinement, as in `tfreg register`.")
+    linear: Annotated[str, words(*LINEARS)] = Field("affine", description="Of the refinement, as in `tfreg register`.")
     init: Start | None = Field(None, description="header, centre or moments for all methods; without it, the model's.")
     pairs: tuple[str, ...] = Field(
         ("all",),
@@ -86,4 +87,5 @@ class EvaluationOptions(Section):
             raise ValueError("--labels: name a column of the manifest")
         if not (self.refines_from_nothing or (self.refine_models and self.networks)):
             check_refinement_options(self)
+        check_linear_stage(self.linear, self.parts)
         return self

@@ -1,5 +1,6 @@
 """The options of the refinement, and its presets."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -10,6 +11,10 @@ from tfreg.config.sections import Count, NotNegative, Positive, Section, Similar
 from tfreg.errors import UserError
 
 SEARCHES = ("none", "normal")
+# The options of a registration that only a refinement uses, beside its preset.
+OF_REFINEMENT = ("similarity", "smoothness", "search", "linear")
+# What the linear stage may change, beside turning and shifting: nothing, one size, or all twelve parameters.
+LINEARS = ("rigid", "similarity", "affine")
 
 
 class Refinement(Section):
@@ -23,6 +28,7 @@ class Refinement(Section):
     learning_rate: Positive = 0.3  # voxels a step
     tolerance: NotNegative = 2e-5  # a level stops when a step improves the loss by less
     search: Annotated[str, words(*SEARCHES)] = "none"  # for where to begin, beside the linear stage
+    linear: Annotated[str, words(*LINEARS)] = "affine"  # what the linear stage may change
     most_voxels: Count = 4_000_000  # beyond, the finest level is coarser than the fixed image
 
 
@@ -39,13 +45,31 @@ def check_refinement_options(options: Section) -> None:
     Raises:
         ValueError: If one of them is not its default.
     """
-    for name in ("similarity", "smoothness", "search"):
+    for name in OF_REFINEMENT:
         if getattr(options, name) != type(options).model_fields[name].default:
             raise ValueError(f"--{name}: is of the refinement, which is not asked for; add --refine, or leave it out")
 
 
+def check_linear_stage(linear: str, parts: Sequence[str]) -> None:
+    """Refuses a kind of linear part where none is searched.
+
+    Args:
+        linear: One of `LINEARS`.
+        parts: "linear", "deformable" or "both", what registrations are to use.
+
+    Raises:
+        ValueError: If there is no linear stage.
+    """
+    if linear != "affine" and set(parts) == {"deformable"}:
+        raise ValueError(f"--linear {linear}: nothing linear is searched with --parts deformable; leave one out")
+
+
 def refinement_settings(
-    preset: str, similarity: str | None = None, smoothness: float | None = None, search: str = "none"
+    preset: str,
+    similarity: str | None = None,
+    smoothness: float | None = None,
+    search: str = "none",
+    linear: str = "affine",
 ) -> Refinement:
     """A preset of the refinement with what was asked for otherwise.
 
@@ -53,6 +77,7 @@ def refinement_settings(
         preset: A name in `PRESETS`.
         similarity, smoothness: What replaces the preset's at every level; None keeps it.
         search: "none" or "normal".
+        linear: "rigid", "similarity" or "affine".
 
     Returns:
         A `Refinement`.
@@ -63,6 +88,6 @@ def refinement_settings(
     if preset not in PRESETS:
         raise UserError(f"--preset {preset}: choose {' or '.join(PRESETS)}")
     changes = {"similarity": similarity, "coarse_similarity": similarity, "smoothness": smoothness}
-    changes["search"] = search
+    changes |= {"search": search, "linear": linear}
     content = PRESETS[preset].model_dump() | {name: value for name, value in changes.items() if value is not None}
     return parse_section(Refinement, content, "refinement")

@@ -5,7 +5,15 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from tfreg.config.options import checked, words
-from tfreg.config.refinement import PRESETS, SEARCHES, Refinement, check_refinement_options, refinement_settings
+from tfreg.config.refinement import (
+    LINEARS,
+    PRESETS,
+    SEARCHES,
+    Refinement,
+    check_linear_stage,
+    check_refinement_options,
+    refinement_settings,
+)
 from tfreg.config.sections import NotNegative, Number, Section, Similarity
 
 Parts = Annotated[str, words("linear", "deformable", "both")]
@@ -38,6 +46,9 @@ class RegistrationOptions(Section):
     search: Annotated[str, words(*SEARCHES)] = Field(
         "none", description="none or normal: whether a discrete search looks for where the deformation begins."
     )
+    linear: Annotated[str, words(*LINEARS)] = Field(
+        "affine", description="rigid, similarity or affine: what the refinement's linear part may change."
+    )
     check: bool = Field(False, description="Register the other way round too, and see whether both agree.")
     parts: Parts = Field("both", description="linear, deformable or both: the parts to use.")
     init: Start | None = Field(
@@ -56,6 +67,7 @@ class RegistrationOptions(Section):
     def _takes_effect(self):
         if self.refine is False:
             check_refinement_options(self)
+        check_linear_stage(self.linear, (self.parts,))
         return self
 
     def resolved(self, predicted: bool) -> "RegistrationOptions":
@@ -75,4 +87,4 @@ class RegistrationOptions(Section):
 
     def settings(self) -> Refinement:
         """The `Refinement` that they ask for."""
-        return refinement_settings(self.preset, self.similarity, self.smoothness, self.search)
+        return refinement_settings(self.preset, self.similarity, self.smoothness, self.search, self.linear)

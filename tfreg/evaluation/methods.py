@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from tfreg.config import EvaluationOptions, RegistrationOptions
+from tfreg.config.refinement import OF_REFINEMENT
 from tfreg.errors import UserError
 from tfreg.evaluation.baselines import BASELINES
 from tfreg.evaluation.commands import COMMANDS
@@ -92,6 +93,7 @@ class Method:
             words += [f"similarity {options.similarity}"] if options.similarity else []
             words += [f"smoothness {options.smoothness:g}"] if options.smoothness is not None else []
             words += [f"search {options.search}"] if options.search != "none" else []
+            words += [f"{options.linear} linear stage"] if options.linear != "affine" else []
         return ", ".join(words)
 
 
@@ -178,7 +180,7 @@ def reference_of(methods: list[Method], name: str | None = None) -> str:
 
 def _refined(name, plain, options, **network):
     """The methods that optimise the transform for each pair: one for each preset and part."""
-    same = {"refine": True} | {name: getattr(options, name) for name in ("similarity", "smoothness", "search")}
+    same = {"refine": True} | {name: getattr(options, name) for name in OF_REFINEMENT}
     for preset in options.preset:
         own = plain.model_copy(update=same | {"preset": preset})
         yield from _each_part(name if len(options.preset) == 1 else f"{name}-{preset}", own, options.parts, **network)

@@ -1,4 +1,4 @@
-"""The linear stage of a refinement: rigid from several starts, then all twelve parameters."""
+"""The linear stage of a refinement: rigid from several starts, then one size or all twelve parameters."""
 
 from collections.abc import Callable
 
@@ -42,7 +42,11 @@ STEPS = sum(SHARES.values())
 
 
 def refine_linear(
-    pair: AlignedPair, similarity: str = "lncc", far: bool = True, progress: Callable[[int], object] | None = None
+    pair: AlignedPair,
+    similarity: str = "lncc",
+    kind: str = "affine",
+    far: bool = True,
+    progress: Callable[[int], object] | None = None,
 ) -> np.ndarray:
     """The linear map that aligns a pair.
 
@@ -52,7 +56,9 @@ def refine_linear(
     Args:
         pair: A `tfreg.preprocessing.aligned_pair.AlignedPair`.
         similarity: What the whole refinement goes by.
-        far: True tries several rotations first; False begins at the initial alignment with all twelve parameters.
+        kind: What may change beyond the initial alignment: "rigid" turns and shifts, "similarity" scales too,
+            "affine" changes all twelve parameters.
+        far: True tries several rotations first; False begins at the initial alignment with all that may change.
         progress: Called with the number of steps done after some of them, `STEPS` in all, or None.
 
     Returns:
@@ -69,19 +75,21 @@ def refine_linear(
     rigids = [init]
     if far:
         starts = [coarse.turned(matrix, turn) for matrix in candidates for turn in _turns()]
-        fitted = in_threads(lambda start: coarse.fitted(start, True, START_ITERATIONS), starts)
+        fitted = in_threads(lambda start: coarse.fitted(start, "rigid", START_ITERATIONS), starts)
         best = sorted(fitted, key=lambda result: result[1])[:MAX_STARTS]
         count(SHARES["starts"])
-        rigids = [matrix for matrix, _ in in_threads(lambda start: coarse.fitted(start[0], True, ITERATIONS), best)]
+        rigids = [matrix for matrix, _ in in_threads(lambda start: coarse.fitted(start[0], "rigid", ITERATIONS), best)]
     else:
         count(SHARES["starts"])
-    linears = [matrix for matrix, _ in in_threads(lambda start: coarse.fitted(start, False, ITERATIONS), rigids)]
+    linears = []
+    if not (far and kind == "rigid"):
+        linears = [matrix for matrix, _ in in_threads(lambda start: coarse.fitted(start, kind, ITERATIONS), rigids)]
     count(SHARES["coarse"])
     # What looks better on coarse voxels may have been the better only there.
     candidates = [matrix for matrix in (init, *rigids, *linears) if _is_plausible(matrix, init)]
     fine = _Level(pair, measure, candidates, FINE)
     start = min(candidates, key=fine.value)
-    linear, _ = fine.fitted(start, False, ITERATIONS)
+    linear, _ = fine.fitted(start, kind, ITERATIONS)
     count(SHARES["fine"])
     return linear if _is_plausible(linear, init) else start
 
@@ -149,19 +157,19 @@ class _Level:
         """The objective of a world map."""
         return self.objective(self._voxel_map(world_map))[0]
 
-    def fitted(self, world_map, rigid, iterations):
+    def fitted(self, world_map, kind, iterations):
         """The best map near a world map.
 
         Args:
             world_map: `(4, 4)`, fixed world to moving world.
-            rigid: True turns and shifts it, False changes all twelve parameters.
+            kind: A name in `CHANGES`: what may be changed.
             iterations: Most that the optimiser takes.
 
         Returns:
             The world map `(4, 4)` and its objective.
         """
         begin = self._voxel_map(world_map)
-        change = _rigid_change if rigid else _linear_change
+        change, count = CHANGES[kind]
         middle = np.eye(4)
         middle[:3, 3] = (self.fixed_shape - 1) / 2
         about, back = begin @ middle, np.linalg.inv(middle)
@@ -172,7 +180,6 @@ class _Level:
             by_step = about[:3, :3].T @ gradient @ back.T
             return value, np.array([(by_step * slope[:3]).sum() for slope in slopes])
 
-        count = 6 if rigid else 12
         result = optimize.minimize(
             objective,
             np.zeros(count),
@@ -222,6 +229,22 @@ def _rigid_change(parameters, shape):
             slope[axis - 3, 3] = 1.0
         slopes.append(slope)
     return step, slopes
+
+
+def _similarity_change(parameters, shape):
+    """As `_rigid_change`, and a scaling about the middle by the exponential of the last parameter."""
+    scale = np.sqrt(12) / np.linalg.norm(shape)
+    size = np.exp(parameters[6] * scale)
+    step, slopes = _rigid_change(parameters[:6], shape)
+    for matrix in (step, *slopes):
+        matrix[:3, :3] *= size
+    by_size = np.zeros((4, 4))
+    by_size[:3, :3] = step[:3, :3] * scale
+    return step, [*slopes, by_size]
+
+
+# What may be changed: the function of the parameters, and how many there are.
+CHANGES = {"rigid": (_rigid_change, 6), "similarity": (_similarity_change, 7), "affine": (_linear_change, 12)}
 
 
 def _cross(vector):

@@ -85,7 +85,7 @@ def refine_pair(
             for level in sorted(_levels(start, leading_margin, finer), key=lambda level: level.factors.prod()):
                 level.compile_ahead(models)
         if has_linear_stage:
-            init = refine_linear(replace(pair, init=init), settings.similarity, far, progress)
+            init = refine_linear(replace(pair, init=init), settings.similarity, settings.linear, far, progress)
             start = replace(start, init=init)
             report["seconds"]["linear"] = round(time.perf_counter() - begun, 3)
             begun = time.perf_counter()

@@ -45,6 +45,7 @@ def register(
                 such as "lncc+0.5*mi"; None takes the preset's.
             smoothness: How stiff the refined deformation is; None takes the preset's.
             search: "none" or "normal": whether a discrete search looks for where the deformation begins.
+            linear: "rigid", "similarity" or "affine": what the refinement's linear part may change beyond `init`.
             check: Registers moving <- fixed too, and reports how far the two are from each other's inverse.
             init: "header", "centre" or "moments", or an ITK transform file; None takes the model's own.
             parts: "linear", "deformable" or "both": which parts are used.
