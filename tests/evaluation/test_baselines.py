@@ -7,8 +7,9 @@ import pytest
 from scipy import ndimage
 
 from tfreg.errors import UserError
-from tfreg.evaluation import baselines, methods
-from tfreg.evaluation.baselines import BASELINES
+from tfreg.evaluation import methods
+from tfreg.evaluation.baselines.greedy import on_cubes
+from tfreg.evaluation.baselines.registry import BASELINES
 from tfreg.evaluation.commands import COMMANDS
 from tfreg.evaluation.methods import check_baselines
 from tfreg.io.formats import write_volume
@@ -66,7 +67,7 @@ def test_a_known_displacement_is_found(known, name):
 
 def test_a_thin_stack_is_laid_on_cubes():
     volume = Volume(np.arange(4 * 6 * 3, dtype=np.float32).reshape(4, 6, 3), np.diag([1.0, -1, 8, 1]))
-    cubes = baselines.on_cubes(volume, 2.0)
+    cubes = on_cubes(volume, 2.0)
     np.testing.assert_allclose(cubes.spacing, 2.0)
     assert cubes.shape == (2, 3, 12)
     low = volume.lattice.to_world([-0.5, -0.5, -0.5])

@@ -5,7 +5,7 @@ import pytest
 
 from tfreg.config import EvaluationOptions, RegistrationOptions, checked
 from tfreg.errors import UserError
-from tfreg.evaluation.baselines import BASELINES, Baseline
+from tfreg.evaluation.baselines.registry import BASELINES, Baseline
 from tfreg.evaluation.measure import Task, measure
 from tfreg.evaluation.methods import Method, plan_methods, reference_of
 from tfreg.evaluation.row import Row

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tfreg.evaluation.baselines import greedy_commands, read_displacement
+from tfreg.evaluation.baselines.greedy import greedy_commands
+from tfreg.io.itk_transforms import read_itk_displacement
 from tfreg.io.tables.manifest import PairFiles
 from tfreg.io.transform_archive import load_transform
 from tfreg.runtime.child_process import run_child
@@ -53,7 +54,7 @@ def greedy_command(pair: PairFiles, folder: Path, init: str, threads: int) -> tu
     alone = [sys.executable, "-c", GREEDY_ALONE]
     cost = run_child([*alone, *lines, reslice], _environment(threads))
     run_child([*alone, f"-V 0 -rf {pair.fixed} -wp 0 -r {warp} {affine} -rc {whole}"])
-    return read_displacement(whole), *cost
+    return read_itk_displacement(whole), *cost
 
 
 def _environment(threads):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfreg.errors import UserError
-from tfreg.evaluation.baselines import BASELINES
+from tfreg.evaluation.baselines.registry import BASELINES
 from tfreg.evaluation.commands import COMMANDS
 from tfreg.evaluation.methods import Method
 from tfreg.evaluation.round_trip import round_trip

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from tfreg.config import EvaluationOptions, RegistrationOptions
 from tfreg.config.refinement import OF_REFINEMENT
 from tfreg.errors import UserError
-from tfreg.evaluation.baselines import BASELINES
+from tfreg.evaluation.baselines.registry import BASELINES
 from tfreg.evaluation.commands import COMMANDS
 from tfreg.io.digests import file_digest
 from tfreg.registration.trained_run import find_run

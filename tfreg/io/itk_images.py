@@ -62,14 +62,27 @@ def to_itk(array: np.ndarray, affine: np.ndarray) -> Any:
     """
     import SimpleITK as sitk
 
-    affine = LPS_TO_RAS @ affine
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    origin, spacing, direction = itk_place(affine)
     axes = (2, 1, 0, 3)[: array.ndim]
     image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(axes)), isVector=array.ndim == 4)
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
-    image.SetOrigin(affine[:3, 3].tolist())
+    image.SetSpacing(spacing)
+    image.SetDirection(direction.ravel().tolist())
+    image.SetOrigin(origin)
     return image
+
+
+def itk_place(affine: np.ndarray) -> tuple[list[float], list[float], np.ndarray]:
+    """Where an image lies, as ITK says it.
+
+    Args:
+        affine: `(4, 4)`, voxel to world RAS+ mm, without shear.
+
+    Returns:
+        Origin and spacing, three numbers each, and direction `(3, 3)`, in LPS+ mm.
+    """
+    affine = LPS_TO_RAS @ affine
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    return affine[:3, 3].tolist(), spacing.tolist(), affine[:3, :3] / spacing
 
 
 def write_itk(path: str | Path, array: np.ndarray, affine: np.ndarray) -> None:

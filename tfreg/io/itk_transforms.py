@@ -6,6 +6,7 @@ import re
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -187,3 +188,24 @@ def write_composite(path: str | Path, displacement_mm: np.ndarray, affine: np.nd
     transform = sitk.CompositeTransform([sitk.DisplacementFieldTransform(field)])
     with ITK_FILES:
         sitk.WriteTransform(transform, itk_name(path))
+
+
+def read_itk_displacement(file: Path) -> np.ndarray:
+    """The displacement `(i, j, k, 3)`, RAS+ mm, in a vector image that a tool of ITK wrote."""
+    import SimpleITK as sitk
+
+    with ITK_FILES:
+        image = sitk.ReadImage(str(file))
+    return from_itk_displacement(image)
+
+
+def from_itk_displacement(image: Any) -> np.ndarray:
+    """The displacement `(i, j, k, 3)` float32, RAS+ mm, of a `SimpleITK` vector image."""
+    import SimpleITK as sitk
+
+    return to_ras(sitk.GetArrayViewFromImage(image).transpose(2, 1, 0, 3))
+
+
+def to_ras(displacement_lps: np.ndarray) -> np.ndarray:
+    """A displacement `(i, j, k, 3)` in LPS+ mm as float32 in RAS+ mm."""
+    return np.ascontiguousarray(displacement_lps * np.array([-1, -1, 1]), np.float32)
