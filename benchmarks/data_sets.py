@@ -9,6 +9,16 @@ from pathlib import Path
 
 STARTS = {"lung_ct": "centre", "lung_mri": "moments", "cardiac": "header", "hippocampus": "centre"}
 
+# One volume of each set.
+VOLUMES = {
+    "lung_ct": "fixed.nii.gz",
+    "lung_mri": "0004.nii.gz",
+    "cardiac": "patient001_ED.nii.gz",
+    "hippocampus": "images/hippocampus_001.nii.gz",
+    "left_atrium": "heart1.nii.gz",
+    "brain_slabs": "brain01.nii.gz",
+}
+
 
 def data_folder():
     """The folder of the data sets."""

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from data_sets import data_folder
+from data_sets import VOLUMES, data_folder
 from scipy.spatial.transform import Rotation
 
 from tfreg.config import Preprocessing, refinement_settings
@@ -26,15 +26,6 @@ from tfreg.transforms.transform import Transform
 from tfreg.volumes.volume import Volume
 
 THREADS = 2
-# One volume of each set.
-VOLUMES = {
-    "lung_ct": "fixed.nii.gz",
-    "lung_mri": "0004.nii.gz",
-    "cardiac": "patient001_ED.nii.gz",
-    "hippocampus": "images/hippocampus_001.nii.gz",
-    "left_atrium": "heart1.nii.gz",
-    "brain_slabs": "brain01.nii.gz",
-}
 TURN = Rotation.from_rotvec(np.radians(10) * np.array([1, -1, 1]) / np.sqrt(3)).as_matrix()
 SHIFT_MM = (6.0, -5.0, 6.2)  # 10 mm
 

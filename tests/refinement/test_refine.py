@@ -12,8 +12,9 @@ from tfreg.config import PRESETS, Refinement
 from tfreg.errors import UserError
 from tfreg.preprocessing.aligned_pair import AlignedPair
 from tfreg.preprocessing.pyramid import coarsened, cube_lattice, level_factors, onto_level
+from tfreg.refinement.deformable_stage import DeformableStage
 from tfreg.refinement.linear_stage import refine_linear
-from tfreg.refinement.refine import LEADING_MARGIN, identity_start, refine_deformation, refine_pair, steps_of
+from tfreg.refinement.refine import LEADING_MARGIN, identity_start, refine_pair, steps_of
 from tfreg.registration.register_volumes import register
 from tfreg.transforms.certificate import certify, folding_fraction
 from tfreg.transforms.deformation import Deformation
@@ -58,13 +59,13 @@ def pair_of(true_map):
     return fixed, moving
 
 
-def refined_deformation(*arguments):
-    """`refine_deformation` with models of its own."""
+def refined_deformation(pair, start, settings, leading_margin=(0, 0, 0), both_directions=True):
+    """What a `DeformableStage` with models of its own makes of a start."""
     from tfreg.refinement.deformable_model import refinement_models
 
-    pair, start, settings, *rest = arguments
     with refinement_models.leased() as models:
-        return refine_deformation(pair, start, settings, models, *rest)
+        stage = DeformableStage(pair, settings, models, leading_margin)
+        return stage.finest(stage.coarse(start, both_directions))
 
 
 def errors_mm(transform, true_map, fixed):

@@ -8,7 +8,8 @@ from tfreg.config import RegistrationOptions
 from tfreg.preprocessing.aligned_pair import AlignedPair
 from tfreg.refinement import discrete_search
 from tfreg.refinement.refine import refine_pair
-from tfreg.refinement.starts import DISCRETE, LINEAR, Likeness
+from tfreg.refinement.starts import DISCRETE, LINEAR, ROUGHNESS_COST, Likeness
+from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.volume import Volume
@@ -58,6 +59,19 @@ def test_a_mask_takes_away_what_spoils():
     assert values[1] < values[2]
 
 
+def test_roughness_is_the_mean_squared_slope_beyond_the_linear_part(rng):
+    likeness = Likeness(AlignedPair(scene(FIXED), scene(MOVING), np.eye(4)), "lncc")
+    linear = np.eye(4)
+    linear[:3] += 0.1 * rng.normal(size=(3, 4))
+    assert likeness.roughness(Transform.identity(FIXED, linear)) == pytest.approx(0, abs=1e-20)
+    # Along one axis alone, a ramp that begins at the lattice's first voxel: every slope is tanh(0.1).
+    control = np.zeros((15, 17, 13, 3))
+    control[..., 0] = 0.2
+    ramp = Deformation(control, FIXED.shape, 2, "composed", "start")
+    bent = likeness.roughness(Transform(FIXED, np.eye(3, 4), ramp, linear))
+    assert bent == pytest.approx(np.tanh(0.1) ** 2, rel=0.1)
+
+
 def far(points):
     """A map that no slope leads to: the middle of the scene moves by several widths of its structures."""
     away = points - FIXED.centre_world
@@ -80,7 +94,8 @@ def test_what_moved_far_is_found_by_a_search_alone(monkeypatch):
         transform, report = refine_pair(pair, RegistrationOptions(search=search).settings())
         errors[search] = np.linalg.norm(transform(points) - far(points), axis=-1).mean()
     assert [start["name"] for start in report["starts"]] == [LINEAR, DISCRETE]
-    assert report["starts"][1]["likeness"] > report["starts"][0]["likeness"]
-    assert {"linear", "search", "deformable"} == set(report["seconds"])
-    assert len(report["levels"]) < 5  # the coarsest level is spared
+    linear, discrete = report["starts"]
+    assert discrete["worth"] > linear["worth"]
+    assert discrete["worth"] == pytest.approx(discrete["likeness"] - ROUGHNESS_COST * discrete["roughness"])
+    assert [level["direction"] for level in report["levels"]] == ["forward", "backward", "forward"]  # one is spared
     assert errors["normal"] < 0.5 * errors["none"]

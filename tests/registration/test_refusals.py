@@ -55,7 +55,7 @@ def test_other_frames_are_refused(pair):
         ({"check": 2}, r"--check 2: give yes or no"),
         ({"refine": False, "similarity": "mi"}, r"--similarity: is of the refinement, which is not asked for"),
         ({"refine": False, "search": "normal"}, r"--search: is of the refinement, which is not asked for"),
-        ({"search": "far"}, r"--search far: choose none or normal"),
+        ({"search": "far"}, r"--search far: choose none, normal, wide"),
         ({"refine": False, "linear": "rigid"}, r"--linear: is of the refinement, which is not asked for"),
         ({"linear": "rigid", "parts": "deformable"}, r"--linear rigid: nothing linear is searched with --parts def"),
         ({"model": 3}, r"model 3: give what `tfreg.load_run` returns"),

@@ -10,7 +10,7 @@ from tfreg.config.options import words
 from tfreg.config.sections import Count, NotNegative, Positive, Section, Similarity
 from tfreg.errors import UserError
 
-SEARCHES = ("none", "normal")
+SEARCHES = ("none", "normal", "wide")
 # The options of a registration that only a refinement uses, beside its preset.
 OF_REFINEMENT = ("similarity", "smoothness", "search", "linear")
 # What the linear stage may change, beside turning and shifting: nothing, one size, or all twelve parameters.
@@ -76,7 +76,7 @@ def refinement_settings(
     Args:
         preset: A name in `PRESETS`.
         similarity, smoothness: What replaces the preset's at every level; None keeps it.
-        search: "none" or "normal".
+        search: "none", "normal" or "wide".
         linear: "rigid", "similarity" or "affine".
 
     Returns:

@@ -44,7 +44,8 @@ class RegistrationOptions(Section):
     )
     smoothness: NotNegative | None = Field(None, description="How stiff the refined deformation is; without it, 0.35.")
     search: Annotated[str, words(*SEARCHES)] = Field(
-        "none", description="none or normal: whether a discrete search looks for where the deformation begins."
+        "none",
+        description="none, normal or wide: how far from the initial alignment it is searched for where to begin.",
     )
     linear: Annotated[str, words(*LINEARS)] = Field(
         "affine", description="rigid, similarity or affine: what the refinement's linear part may change."

@@ -10,6 +10,7 @@ from tfreg.preprocessing.aligned_pair import AlignedPair
 from tfreg.preprocessing.initial_alignment import initial_alignment
 from tfreg.preprocessing.network_grid import network_grid
 from tfreg.refinement.linear_objective import LinearObjective, measure_for
+from tfreg.refinement.turned_starts import turned_starts
 from tfreg.runtime.threads import in_threads
 
 # Voxels of the smaller field of view, in the coarse and in the fine stage.
@@ -45,6 +46,7 @@ def refine_linear(
     pair: AlignedPair,
     similarity: str = "lncc",
     kind: str = "affine",
+    search: str = "none",
     far: bool = True,
     progress: Callable[[int], object] | None = None,
 ) -> np.ndarray:
@@ -58,6 +60,7 @@ def refine_linear(
         similarity: What the whole refinement goes by.
         kind: What may change beyond the initial alignment: "rigid" turns and shifts, "similarity" scales too,
             "affine" changes all twelve parameters.
+        search: "normal" and "wide" begin at more turns, each with the shift that makes the images most alike.
         far: True tries several rotations first; False begins at the initial alignment with all that may change.
         progress: Called with the number of steps done after some of them, `STEPS` in all, or None.
 
@@ -66,15 +69,17 @@ def refine_linear(
     """
     measure = measure_for(similarity)
     init, candidates = pair.init, [pair.init]
+    scanned = []
     if far:
         candidates += _centres_of_mass(pair)
-    coarse = _Level(pair, measure, candidates, COARSE)
+        scanned = [] if search == "none" else turned_starts(pair, search)
+    coarse = _Level(pair, measure, candidates + scanned, COARSE)
     if coarse.objective.is_empty:
         return init
     count = progress or (lambda done: None)
     rigids = [init]
     if far:
-        starts = [coarse.turned(matrix, turn) for matrix in candidates for turn in _turns()]
+        starts = [coarse.turned(matrix, turn) for matrix in candidates for turn in _turns()] + scanned
         fitted = in_threads(lambda start: coarse.fitted(start, "rigid", START_ITERATIONS), starts)
         best = sorted(fitted, key=lambda result: result[1])[:MAX_STARTS]
         count(SHARES["starts"])

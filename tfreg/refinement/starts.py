@@ -1,7 +1,4 @@
-"""Where the levels of a refinement begin: what was found by then, and which of it makes the images most alike."""
-
-import time
-from typing import Any
+"""What a start of a refinement is worth: how alike it makes the images, and how far it bends them for that."""
 
 import numpy as np
 
@@ -14,30 +11,10 @@ from tfreg.volumes.resampling import anti_aliased, is_inside, sample
 # Cubes in each field of view on which starts are compared.
 JUDGED_VOXELS = 60_000
 
+# What a mean squared slope of one costs, in likeness: less, and lungs of two people are bent into likeness (measured).
+ROUGHNESS_COST = 0.25
+
 LINEAR, DISCRETE = "linear", "discrete"
-
-
-def best_start(pair: AlignedPair, linear: Transform, similarity: str) -> tuple[Transform, list[dict[str, Any]]]:
-    """The better of the linear alignment and of what a discrete search finds from it.
-
-    Args:
-        pair: An `AlignedPair`, of which the initial alignment does not count.
-        linear: The identity on the lattice of the refinement, after the linear alignment.
-        similarity: What the whole refinement goes by.
-
-    Returns:
-        The `Transform` to begin from, and for the report a dictionary a candidate: `name`, `likeness` and `seconds`.
-    """
-    from tfreg.refinement.discrete_search import discrete_search
-
-    likeness = Likeness(pair, similarity)
-    candidates, reports = [linear], [{"name": LINEAR, "likeness": likeness(linear), "seconds": 0.0}]
-    begun = time.perf_counter()
-    candidates.append(discrete_search(pair, linear))
-    seconds = round(time.perf_counter() - begun, 3)
-    reports.append({"name": DISCRETE, "likeness": likeness(candidates[-1]), "seconds": seconds})
-    best = max(range(len(candidates)), key=lambda number: reports[number]["likeness"])
-    return candidates[best], reports
 
 
 class Likeness:
@@ -65,6 +42,23 @@ class Likeness:
         )
         return float(np.mean(values) * weight_of_overlap(*shares))
 
+    def judged(self, transform: Transform) -> dict[str, float]:
+        """For the report: the transform's `likeness` and `roughness`, and what it is `worth`.
+
+        Local details can always be made more alike by bending more: between people, an alignment that needs much more
+        of it is not the better one.
+        """
+        likeness, roughness = self(transform), self.roughness(transform)
+        return {"likeness": likeness, "roughness": roughness, "worth": likeness - ROUGHNESS_COST * roughness}
+
+    def roughness(self, transform: Transform) -> float:
+        """The mean squared slope of the displacement that a transform adds to its linear part, without a unit."""
+        fixed, _ = self._sides
+        linear = transform.linear_world
+        moved = (transform(fixed.points) - linear[:3, 3]) @ np.linalg.inv(linear[:3, :3]).T - fixed.points
+        slopes = np.gradient(moved, *fixed.spacing, axis=(0, 1, 2))
+        return float(sum(np.square(slope).sum(axis=-1).mean() for slope in slopes))
+
     def _one_direction(self, still, read, world_map):
         """The similarity of one image with the other as read at its voxels, and the share of it that is seen."""
         values, seen = read.at(world_map(still.points))
@@ -79,7 +73,7 @@ class _Side:
         lattice = cubes(volume.lattice, JUDGED_VOXELS)
         values, weights = onto_level(volume, lattice, None, mask)
         self.values, self.weights = values.astype(np.float64), weights.astype(np.float64)
-        self.points = lattice.points()
+        self.points, self.spacing = lattice.points(), lattice.spacing
         self._lattice, self._mask = volume.lattice, mask
         self._smooth = anti_aliased(volume.array, lattice.spacing / volume.lattice.spacing)
 

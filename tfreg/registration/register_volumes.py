@@ -44,7 +44,7 @@ def register(
             similarity: What the refinement goes by: "lncc", "mse", "ncc", "mi", "dwm" or "mind", or a weighted sum
                 such as "lncc+0.5*mi"; None takes the preset's.
             smoothness: How stiff the refined deformation is; None takes the preset's.
-            search: "none" or "normal": whether a discrete search looks for where the deformation begins.
+            search: "none", "normal" or "wide": how far from `init` it is searched for where to begin.
             linear: "rigid", "similarity" or "affine": what the refinement's linear part may change beyond `init`.
             check: Registers moving <- fixed too, and reports how far the two are from each other's inverse.
             init: "header", "centre" or "moments", or an ITK transform file; None takes the model's own.

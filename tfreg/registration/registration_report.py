@@ -62,10 +62,12 @@ class RefinementLevel(Block):
 
 
 class RefinementStart(Block):
-    """Where the deformation could begin, how alike the images are there, and the seconds it took to find."""
+    """Where the finest level could begin: what it is worth by its likeness and roughness, and the seconds it took."""
 
     name: str
     likeness: Measured
+    roughness: float | None = None
+    worth: Measured | None = None
     seconds: float
 
 

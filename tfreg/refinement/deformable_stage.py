@@ -1,0 +1,272 @@
+"""The deformable stage of a refinement: control points moved coarse to fine."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tfreg.config import Refinement
+from tfreg.preprocessing.aligned_pair import AlignedPair
+from tfreg.preprocessing.pyramid import coarsened, level_factors, onto_level
+from tfreg.refinement.compiled_models import Lease
+from tfreg.transforms.deformation import Deformation, displacement_from_logits, logits_from_displacement, upsampled
+from tfreg.transforms.inverse import inverted
+from tfreg.transforms.projection import control_centres, control_displacements, nearest_deformation
+from tfreg.transforms.transform import Transform
+
+# Share of the network grid's size by which the moving image surrounds it.
+MARGIN = 0.1
+
+# The directions between the images, fixed to moving and moving to fixed, as report.json names them.
+FORWARD, BACKWARD = "forward", "backward"
+
+
+@dataclass(frozen=True, eq=False)
+class Coarse:
+    """What all levels but the finest have made of a start.
+
+    Args:
+        start: The `Transform` that they began from.
+        displacement: Of the finest level's control points, in its voxels.
+        linear: `(3, 4)`, the matrix in the finest voxels.
+        reports: A list of one dictionary a level.
+    """
+
+    start: Transform
+    displacement: np.ndarray
+    linear: np.ndarray
+    reports: list[dict[str, Any]]
+
+    @property
+    def transform(self) -> Transform:
+        """As a `Transform` on the finest level's lattice."""
+        deformation = self.start.deformation
+        logits = logits_from_displacement(self.displacement, deformation.stride)
+        return replace(self.start, linear=self.linear, deformation=replace(deformation, logits=logits))
+
+
+class DeformableStage:
+    """The levels of a pair's deformation, coarse to fine.
+
+    In both directions all levels but the finest are gone through twice, fixed to moving and moving to fixed, and the
+    finest begins at the mean of the first and of the second's inverse: the errors of the two have little in common.
+
+    Args:
+        pair: An `AlignedPair`, of which the initial alignment does not count.
+        settings: `tfreg.config.Refinement`.
+        models: What `refinement_models.leased()` gives.
+        leading_margin: Voxels by which the transform's lattice begins before the fixed image, three numbers.
+        progress: Called with the number of optimiser steps done, or None.
+    """
+
+    def __init__(
+        self,
+        pair: AlignedPair,
+        settings: Refinement,
+        models: Lease,
+        leading_margin: Sequence[int] = (0, 0, 0),
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        self.pair, self.settings, self.models = pair, settings, models
+        self.leading_margin, self.progress = leading_margin, progress or (lambda done: None)
+
+    def coarse(self, start: Transform, both_directions: bool = True, spared: int = 0) -> Coarse:
+        """All levels but the finest.
+
+        Args:
+            start: The `Transform` to begin from, whose lattice the result has.
+            both_directions: Whether to; the start is then composed, from the start of each line, without a linear part.
+            spared: So many fewer levels than the settings have are taken, the finest ones.
+
+        Returns:
+            A `Coarse`.
+        """
+        most = len(self.settings.steps) - spared
+        levels = levels_of(start, self.leading_margin, self.settings)[-most:]
+        steps = self.settings.steps[-len(levels) :]
+        factors = [level.factors for level in levels]
+        sides = self._sides(start)
+        directions = {FORWARD: sides}
+        deformations = {FORWARD: start.deformation}
+        if both_directions and len(levels) > 1:
+            directions[BACKWARD] = sides[::-1]
+            deformations[BACKWARD] = _inverse(start.deformation)
+        pyramids = {name: _control_pyramid(deformation, factors) for name, deformation in deformations.items()}
+        displacements = {name: pyramid[0] for name, pyramid in pyramids.items()}
+        linear, reports = start.linear, []
+        for number, level in enumerate(levels[:-1]):
+            for direction, displacement in displacements.items():
+                displacements[direction], linear, report = level.refined(
+                    self.models, directions[direction], displacement, linear, steps[number], self.progress
+                )
+                reports.append({"direction": direction} | report)
+            if len(displacements) > 1 and number == len(levels) - 2:
+                displacements = {FORWARD: _mean_of_directions(*displacements.values(), start, level.factors)}
+                break
+            for direction, displacement in displacements.items():
+                coarser, finer = pyramids[direction][number : number + 2]
+                added = _finer(displacement, coarser, factors[number], factors[number + 1], finer.shape)
+                displacements[direction] = finer + added
+        return Coarse(start, displacements[FORWARD], linear, reports)
+
+    def finest(self, coarse: Coarse) -> tuple[Transform, list[dict[str, Any]]]:
+        """The finest level after the others.
+
+        Args:
+            coarse: What `coarse` returned.
+
+        Returns:
+            The refined `Transform`, and a list of one dictionary a level for the report.
+        """
+        start, level = coarse.start, levels_of(coarse.start, self.leading_margin, self.settings)[-1]
+        displacement, linear, report = level.refined(
+            self.models, self._sides(start), coarse.displacement, coarse.linear, self.settings.steps[-1], self.progress
+        )
+        refined = replace(coarse, displacement=displacement, linear=linear)
+        return refined.transform, [*coarse.reports, {"direction": FORWARD} | report]
+
+    def _sides(self, start):
+        """What stays and what is warped, each as (volume, world map from the lattice, mask)."""
+        return ((self.pair.fixed, None, self.pair.fixed_mask), (self.pair.moving, start.init, self.pair.moving_mask))
+
+
+def is_identity(start: Transform) -> bool:
+    """Whether a transform is its initial alignment alone, on a lattice from which both directions can begin."""
+    deformation = start.deformation
+    plain = deformation.integration == "composed" and deformation.anchor == "start"
+    return plain and not deformation.logits.any() and np.array_equal(start.linear, np.eye(3, 4))
+
+
+def levels_of(start: Transform, leading_margin: Sequence[int], settings: Refinement) -> list[Any]:
+    """The levels from coarse to fine, each a `_Level`."""
+    *coarse, finest = level_factors(start.lattice, len(settings.steps))
+    levels = [_Level(start, factors, leading_margin, settings, settings.coarse_similarity) for factors in coarse]
+    return [*levels, _Level(start, finest, leading_margin, settings, settings.similarity)]
+
+
+class _Level:
+    """One level of the coarse-to-fine refinement, for either direction between the images.
+
+    Args:
+        start: The `Transform` to begin from.
+        factors: The level's blocks of the finest voxels, three numbers.
+        leading_margin: Voxels by which the transform's lattice begins before the fixed image, three numbers.
+        settings: `tfreg.config.Refinement`.
+        similarity: What `build_similarity` takes.
+    """
+
+    def __init__(self, start, factors, leading_margin, settings, similarity):
+        self.factors, self.settings = np.array(factors), settings
+        self.lattice = coarsened(start.lattice, factors)
+        self.leading_margin = tuple(int(n // f) for n, f in zip(leading_margin, factors, strict=True))
+        self.margin = tuple(int(np.ceil(MARGIN * n)) for n in self.lattice.shape)
+        deformation = start.deformation
+        self.options = {
+            "similarity": similarity,
+            "window": settings.window,
+            "smoothness": settings.smoothness,
+            "stride": deformation.stride,
+            "integration": deformation.integration,
+            "anchor": deformation.anchor,
+            "linear": not np.array_equal(start.linear, np.eye(3, 4)),
+        }
+
+    def compile_ahead(self, models):
+        """Has the level's model traced, and compiled where that pays, by another thread."""
+        models.ahead(self.lattice.shape, self.leading_margin, self.margin, **self.options)
+
+    def refined(self, models, sides, displacement, linear, steps, progress):
+        """What the optimiser makes of the control points' displacements and of the matrix.
+
+        Args:
+            models: What `refinement_models.leased()` gives.
+            sides: What stays and what is warped, each as (volume, world map from the lattice, mask).
+            displacement: `(i, j, k, 3)`, in the level's voxels.
+            linear: `(3, 4)`, the matrix in the finest voxels.
+            steps: Most steps to take.
+            progress: Called with 1 after every step, or None.
+
+        Returns:
+            Displacements, matrix, and a dictionary for the report.
+        """
+        from tfreg.refinement.minimise import minimise
+
+        still, warped = sides
+        model = models(self.lattice.shape, self.leading_margin, self.margin, **self.options)
+        model.displacement.assign(displacement[None])
+        model.linear_change.assign(np.zeros((1, 3, 4)))
+        images = (
+            *onto_level(still[0], self.lattice.extended(-np.array(self.leading_margin), 0), *still[1:]),
+            *onto_level(warped[0], self.lattice.extended(self.margin, self.margin), *warped[1:]),
+        )
+        names = ("fixed", "fixed_weights", "moving", "moving_weights")
+        inputs = {name: image[None, ..., None] for name, image in zip(names, images, strict=True)}
+        inputs["linear"] = _per_voxel(linear, self.factors)[None].astype(np.float32)
+        losses = minimise(model, inputs, steps, self.settings.learning_rate, self.settings.tolerance, progress)
+        linear = _per_voxel(np.array(model.linear(inputs["linear"]))[0].astype(np.float64), 1 / self.factors)
+        report = {"shape": list(self.lattice.shape), "spacing_mm": self.lattice.spacing.tolist(), "steps": len(losses)}
+        report |= {"similarity": self.options["similarity"], "loss_first": losses[0], "loss_last": losses[-1]}
+        return np.array(model.displacement)[0], linear, report
+
+
+def _inverse(deformation):
+    """The composed deformation nearest to the inverse of one."""
+    stride, shape = deformation.stride, deformation.shape
+    return nearest_deformation(inverted(deformation, control_centres(shape, stride)), shape, stride)
+
+
+def _composed(displacement, shape, stride):
+    """The `Deformation` of control points' displacements in voxels."""
+    return Deformation(logits_from_displacement(displacement, stride), shape, stride, "composed", "start")
+
+
+def _mean_of_directions(forward, backward, start, factors):
+    """Half way between a level's deformation and the inverse of the one in the other direction.
+
+    Args:
+        forward, backward: The two deformations' control points' displacements, in the level's voxels.
+        start: The `Transform` that the refinement began from.
+        factors: The level's blocks of the finest voxels, three numbers.
+
+    Returns:
+        The control points' displacements of the finest level, in its voxels.
+    """
+    stride = start.deformation.stride
+    shape = coarsened(start.lattice, factors).shape
+    points = (control_centres(start.lattice.shape, stride) + 0.5) / factors - 0.5
+    there, back = (_composed(displacement, shape, stride) for displacement in (forward, backward))
+    mean = (there(points) + inverted(back, points)) / 2
+    return control_displacements((mean + 0.5) * factors - 0.5, stride)
+
+
+def _per_voxel(linear, factors):
+    """A matrix about the lattice's centre in voxels, in blocks of voxels."""
+    factors = np.asarray(factors, np.float64)
+    return np.concatenate([linear[:, :3] * factors / factors[:, None], linear[:, 3:] / factors[:, None]], axis=1)
+
+
+def _control_pyramid(deformation, factors):
+    """A deformation's control points' displacements at each level, in the level's voxels."""
+    displacements = []
+    for blocks in factors:
+        logits = deformation.logits
+        for axis, factor in enumerate(blocks):
+            logits = _block_mean(logits, axis, factor)
+        displacements.append(displacement_from_logits(logits, deformation.stride))
+    return displacements
+
+
+def _block_mean(array, axis, factor):
+    """Means of `factor` neighbours along an axis; the last ones may be fewer."""
+    starts = np.arange(0, array.shape[axis], factor)
+    counts = np.diff(np.append(starts, array.shape[axis]))
+    sums = np.add.reduceat(array, starts, axis)
+    return sums / counts.reshape([-1 if a == axis else 1 for a in range(array.ndim)])
+
+
+def _finer(displacement, start, coarse, fine, shape):
+    """What a level added to its control points' displacements, on the next level's control points."""
+    ratio = np.array(coarse) // np.array(fine)
+    finer = upsampled(displacement - start, ratio) * ratio
+    return finer[tuple(slice(0, n) for n in shape[:3])]
