@@ -22,8 +22,7 @@ from scipy.spatial.transform import Rotation
 
 from tfreg.evaluation.baselines.registry import BASELINES
 from tfreg.io.formats import read_volume
-from tfreg.preprocessing.network_grid import network_grid
-from tfreg.preprocessing.pyramid import onto_level
+from tfreg.preprocessing.pyramid import cubes, onto_level
 from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.resampling import sample
 from tfreg.volumes.volume import Volume
@@ -101,7 +100,7 @@ def fixed_image(name):
     volume = volume.with_array(np.clip((volume.array - low) / (high - low), 0, 1).astype(np.float32))
     if volume.array.size <= VOXELS:
         return volume
-    lattice = network_grid(volume.lattice, spacing=float(np.cbrt(volume.lattice.volume_mm3 / VOXELS)))
+    lattice = cubes(volume.lattice, VOXELS)
     values, _ = onto_level(volume, lattice)
     return Volume(values, lattice.affine)
 

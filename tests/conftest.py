@@ -2,13 +2,12 @@
 
 import contextlib
 import functools
-import os
 import shutil
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from data_sets import data_folder
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
@@ -29,7 +28,7 @@ AFFINES = {
 @pytest.fixture(scope="session")
 def shared_data():
     """The folder of real volumes; tests that ask for it are skipped where it is absent."""
-    folder = Path(os.environ.get("TFREG_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    folder = data_folder()
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} is absent, and TFREG_DATA names no other folder")
     return folder

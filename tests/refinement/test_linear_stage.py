@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from data_sets import VOLUMES
 from scenes import about_centre, blobs, rigid_about_centre
 from scipy.spatial.transform import Rotation
 
@@ -14,15 +15,6 @@ from tfreg.volumes.volume import Volume
 
 ANISOTROPIC = Lattice((44, 40, 9), np.diag([1.4, 1.4, 7.0, 1.0]))
 CUBES = Lattice((30, 34, 28), np.diag([2.0, 2.0, 2.0, 1]) - np.outer([30, 34, 28, 0], [0, 0, 0, 1]))
-# One volume of each set of real data.
-REAL = {
-    "lung_ct": "fixed.nii.gz",
-    "lung_mri": "0004.nii.gz",
-    "cardiac": "patient001_ED.nii.gz",
-    "hippocampus": "images/hippocampus_001.nii.gz",
-    "left_atrium": "heart1.nii.gz",
-    "brain_slabs": "brain01.nii.gz",
-}
 
 
 def errors_voxels(lattice, found, right):
@@ -139,9 +131,9 @@ def test_what_is_nowhere_measured_keeps_the_start():
     np.testing.assert_array_equal(refine_linear(AlignedPair(fixed, fixed, init, None, nothing)), init)
 
 
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("name", VOLUMES)
 def test_real_volumes_against_themselves(name, shared_data):
-    volume = read_volume(shared_data / name / REAL[name])
+    volume = read_volume(shared_data / name / VOLUMES[name])
     fixed = align_pair(volume, volume, Preprocessing()).fixed
     same = refine_linear(AlignedPair(fixed, fixed, np.eye(4)))
     assert errors_voxels(fixed.lattice, same, np.eye(4)).max() <= 0.05

@@ -121,7 +121,7 @@ def test_two_devices_train_as_one(data, tmp_path):
     """Batches of two and three validation pairs on two devices, with a resume, give what one device gives."""
     config = tmp_path / "config.yaml"
     training = {"epochs": 2, "steps_per_epoch": 4, "learning_rate": 1e-3}
-    config.write_text(dump_config(tiny(model=QUICK, training=training)))
+    config.write_text(dump_config(tiny(model=QUICK | {"transform": "both"}, training=training)))
     subprocess.run([sys.executable, "-c", ON_TWO_DEVICES, config, data, tmp_path], check=True)
     one, two = history_of(tmp_path / "one"), history_of(tmp_path / "two")
     assert set(one) == set(two)

@@ -129,6 +129,7 @@ def fit_network(
     batch = _even_batch(len(targets), settings.batch_size)
     draws = np.random.default_rng(seed)
     loss = 0.0
+    compiled.reset_metrics()
     # Not `fit`: starting an epoch takes it longer than the steps of a small cohort.
     for epoch in range(settings.epochs):
         compiled.optimizer.learning_rate = settings.learning_rate * 0.5 ** (epoch // settings.halve_after)

@@ -10,9 +10,14 @@ from tfreg.config import Refinement
 from tfreg.preprocessing.aligned_pair import AlignedPair
 from tfreg.preprocessing.pyramid import coarsened, level_factors, onto_level
 from tfreg.refinement.compiled_models import Lease
-from tfreg.transforms.deformation import Deformation, displacement_from_logits, logits_from_displacement, upsampled
+from tfreg.transforms.deformation import displacement_from_logits, logits_from_displacement, upsampled
 from tfreg.transforms.inverse import inverted
-from tfreg.transforms.projection import control_centres, control_displacements, nearest_deformation
+from tfreg.transforms.projection import (
+    composed_deformation,
+    control_centres,
+    control_displacements,
+    nearest_deformation,
+)
 from tfreg.transforms.transform import Transform
 
 # Share of the network grid's size by which the moving image surrounds it.
@@ -101,13 +106,13 @@ class DeformableStage:
                     self.models, directions[direction], displacement, linear, steps[number], self.progress
                 )
                 reports.append({"direction": direction} | report)
-            if len(displacements) > 1 and number == len(levels) - 2:
+            if len(displacements) > 1 and level is levels[-2]:
                 displacements = {FORWARD: _mean_of_directions(*displacements.values(), start, level.factors)}
-                break
-            for direction, displacement in displacements.items():
-                coarser, finer = pyramids[direction][number : number + 2]
-                added = _finer(displacement, coarser, factors[number], factors[number + 1], finer.shape)
-                displacements[direction] = finer + added
+            else:
+                for direction, displacement in displacements.items():
+                    coarser, finer = pyramids[direction][number : number + 2]
+                    added = _finer(displacement, coarser, factors[number], factors[number + 1], finer.shape)
+                    displacements[direction] = finer + added
         return Coarse(start, displacements[FORWARD], linear, reports)
 
     def finest(self, coarse: Coarse) -> tuple[Transform, list[dict[str, Any]]]:
@@ -216,11 +221,6 @@ def _inverse(deformation):
     return nearest_deformation(inverted(deformation, control_centres(shape, stride)), shape, stride)
 
 
-def _composed(displacement, shape, stride):
-    """The `Deformation` of control points' displacements in voxels."""
-    return Deformation(logits_from_displacement(displacement, stride), shape, stride, "composed", "start")
-
-
 def _mean_of_directions(forward, backward, start, factors):
     """Half way between a level's deformation and the inverse of the one in the other direction.
 
@@ -235,7 +235,7 @@ def _mean_of_directions(forward, backward, start, factors):
     stride = start.deformation.stride
     shape = coarsened(start.lattice, factors).shape
     points = (control_centres(start.lattice.shape, stride) + 0.5) / factors - 0.5
-    there, back = (_composed(displacement, shape, stride) for displacement in (forward, backward))
+    there, back = (composed_deformation(displacement, shape, stride) for displacement in (forward, backward))
     mean = (there(points) + inverted(back, points)) / 2
     return control_displacements((mean + 0.5) * factors - 0.5, stride)
 

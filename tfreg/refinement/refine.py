@@ -74,12 +74,11 @@ def refine_pair(
     report = {"settings": settings.model_dump(mode="json"), "seconds": {}, "levels": []}
     begun = time.perf_counter()
     has_linear_stage = _has_linear_stage(parts, start)
-    far = start is None
+    far, searches = start is None, _searches(settings, start)
     init = pair.init if far else start.linear_world
     leading_margin = (0, 0, 0)
     if far or start.deformation is None:
         start, leading_margin = identity_start(pair.fixed.lattice, init, settings)
-    searches = far and _searches(settings, None)
     with refinement_models.leased() as models:
         if parts != "linear":
             # The finest takes the longest: it comes first.

@@ -62,8 +62,21 @@ def nearest_deformation(mapped: np.ndarray, shape: tuple[int, int, int], stride:
     Returns:
         A `Deformation`, anchored at the start of each line.
     """
-    logits = logits_from_displacement(control_displacements(mapped, stride), stride)
-    return Deformation(logits, shape, stride, "composed", "start")
+    return composed_deformation(control_displacements(mapped, stride), shape, stride)
+
+
+def composed_deformation(displacement: np.ndarray, shape: tuple[int, int, int], stride: int) -> Deformation:
+    """The composed deformation of control points' displacements, anchored at the start of each line.
+
+    Args:
+        displacement: `(i, j, k, 3)`, voxels.
+        shape: The lattice's three sizes.
+        stride: Voxels per control point along each axis.
+
+    Returns:
+        A `Deformation`.
+    """
+    return Deformation(logits_from_displacement(displacement, stride), shape, stride, "composed", "start")
 
 
 def _along_lines(values, places, wanted, axis):
