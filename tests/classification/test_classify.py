@@ -35,7 +35,7 @@ healthy: [healthy]
 ill: [fibrosis]
 grid: {spacing: 18.0, shape: [20, 16, 20]}
 network: {epochs: 40, filters: 4, learning_rate: 1.0e-3}
-registration: {parts: deformable}
+registration: {parts: deformable, preset: fast}
 folds: 3
 """
 ONE, TWO = ({"resources": Resources(threads=1, workers=count)} for count in (1, 2))

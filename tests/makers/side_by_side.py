@@ -27,7 +27,7 @@ LONG = (
 def pytest_configure(config):
     if hasattr(config, "workerinput"):
         # Before TensorFlow is loaded; processes that tests start inherit it.
-        for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
             os.environ.setdefault(name, "1")
 
 
@@ -39,6 +39,11 @@ def pytest_collection_modifyitems(config, items):
 
 def pytest_collection_finish(session):
     if hasattr(session.config, "workerinput"):
-        # What stays until the end is not looked through again and again: modules, and thousands of tests.
+        gc.callbacks.append(_keep_what_stayed)
         gc.collect()
+
+
+def _keep_what_stayed(phase, info):
+    """What outlives a full collection is not looked through again: modules, thousands of tests, traced models."""
+    if phase == "stop" and info["generation"] == 2:
         gc.freeze()

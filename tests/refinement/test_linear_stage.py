@@ -14,7 +14,7 @@ from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.volume import Volume
 
 ANISOTROPIC = Lattice((44, 40, 9), np.diag([1.4, 1.4, 7.0, 1.0]))
-CUBES = Lattice((30, 34, 28), np.diag([2.0, 2.0, 2.0, 1]) - np.outer([30, 34, 28, 0], [0, 0, 0, 1]))
+CUBES = Lattice((24, 28, 22), np.diag([2.0, 2.0, 2.0, 1]) - np.outer([24, 28, 22, 0], [0, 0, 0, 1]))
 
 
 def errors_voxels(lattice, found, right):
@@ -43,13 +43,14 @@ def test_changes_have_the_slopes_that_they_say(kind, rng):
 
 @pytest.mark.parametrize("kind", CHANGES)
 def test_only_what_may_change_does(kind):
-    """A volume under a header that is turned, shifted, made larger and sheared."""
+    """A volume under a header that is turned, shifted, made larger and sheared: what it may, and one thing more."""
     turned = rigid_about_centre(CUBES, 10, (4, -3, 2))
     larger = about_centre(CUBES, 1.15 * np.eye(3), (0, 0, 0))
     sheared = about_centre(CUBES, np.array([[1, 0.1, 0], [0, 1, 0], [0, 0, 1.0]]), (0, 0, 0))
-    rights = {"rigid": turned, "similarity": turned @ larger, "affine": turned @ larger @ sheared}
+    rights = [turned, turned @ larger, turned @ larger @ sheared]
     fixed = Volume(blobs()(CUBES.points() - CUBES.centre_world).astype(np.float32), CUBES.affine)
-    for name, right in rights.items():
+    may, *more = rights[list(CHANGES).index(kind) :][:2]
+    for right in (may, *more):
         moving = Volume(fixed.array, right @ CUBES.affine)
         found = refine_linear(AlignedPair(fixed, moving, np.eye(4)), kind=kind)
         stretches = np.linalg.svd(found[:3, :3], compute_uv=False)
@@ -59,10 +60,10 @@ def test_only_what_may_change_does(kind):
         elif kind == "similarity":
             np.testing.assert_allclose(stretches, stretches.mean(), atol=1e-9)
         errors = errors_voxels(CUBES, found, right)
-        if list(rights).index(name) <= list(CHANGES).index(kind):
-            assert errors.max() < 0.1, name
+        if right is may:
+            assert errors.max() < 0.1
         else:
-            assert errors.mean() > 0.1, name
+            assert errors.mean() > 0.1
 
 
 @pytest.mark.parametrize("similarity", ["lncc", "mi", "mind"])
