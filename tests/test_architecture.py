@@ -52,10 +52,10 @@ ALLOWED = {
 # The tensors' packages are Keras' own; elsewhere whatever checks input first must not wait for it.
 KERAS_AT_THE_TOP = ("ops", "layers", "losses", "models", "serving")
 KERAS_FILES = (
-    "refinement/deformable_model.py",
+    "refinement/deformable_objective.py",
+    "refinement/descent.py",
     "refinement/discrete_search.py",
     "refinement/field_adam.py",
-    "refinement/minimise.py",
     "training/epoch_callbacks.py",
     "training/pair_dataset.py",
     "training/training_state.py",
@@ -79,7 +79,7 @@ KERAS_METHODS = {
 # Constructors of networks, whose arguments are a config's keys.
 BUILDERS = {
     ("models/registration_network.py", "build_registration_network"),
-    ("refinement/deformable_model.py", "__init__"),
+    ("refinement/deformable_objective.py", "__init__"),
 }
 # What is called so is a record, whatever it is of.
 WITHOUT_RECORDS = ("io", "refinement")  # tables' rows, and reports that are made there

@@ -13,7 +13,8 @@ CORE = [
     "tests/ops",
     "tests/layers",
     "tests/losses",
-    "tests/refinement/test_refinement_models.py",
+    "tests/refinement/test_descent.py",
+    "tests/refinement/test_field_adam.py",
     "tests/models/test_registration_network.py",
     "tests/refinement/test_refine.py::test_deformation_is_recovered_and_certified",
 ]

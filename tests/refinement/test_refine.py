@@ -60,11 +60,11 @@ def pair_of(true_map):
 
 
 def refined_deformation(pair, start, settings, leading_margin=(0, 0, 0), both_directions=True):
-    """What a `DeformableStage` with models of its own makes of a start."""
-    from tfreg.refinement.deformable_model import refinement_models
+    """What a `DeformableStage` makes of a start."""
+    from tfreg.refinement.descent import refinement_steps
 
-    with refinement_models.leased() as models:
-        stage = DeformableStage(pair, settings, models, leading_margin)
+    with refinement_steps.compiler() as compiler:
+        stage = DeformableStage(pair, settings, compiler, leading_margin)
         return stage.finest(stage.coarse(start, both_directions))
 
 

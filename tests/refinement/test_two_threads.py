@@ -10,9 +10,8 @@ import pytest
 
 from tfreg.models.registration_network import build_registration_network
 from tfreg.ops import acceleration
-from tfreg.refinement import compiled_models, deformable_model
-from tfreg.refinement.compiled_models import CompiledModels
-from tfreg.refinement.deformable_model import compiled_refinement
+from tfreg.refinement import compiled_functions, descent
+from tfreg.refinement.compiled_functions import CompiledFunctions
 from tfreg.registration.register_volumes import register
 from tfreg.runtime import threads
 from tfreg.runtime.threads import limited_threads
@@ -74,9 +73,9 @@ def test_two_registrations_do_not_see_each_other(pairs):
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow compiles parts of a model")
 def test_two_registrations_that_are_traced_at_the_same_time_do_not_see_each_other(monkeypatch, pairs):
-    """Neither finds a model, and both compile the functions that all models share."""
+    """Neither finds a step, and both compile the functions that all steps share."""
     monkeypatch.setattr(acceleration, "WORTH_COMPILING", 0)
-    monkeypatch.setattr(deformable_model, "refinement_models", CompiledModels(compiled_refinement))
+    monkeypatch.setattr(descent, "refinement_steps", CompiledFunctions(descent.Step))
     results = side_by_side(*(functools.partial(registered, pairs[0], "both") for _ in range(2)))
     assert_equal(*results)
     assert_equal(results[0], registered(pairs[0], "both"))
@@ -115,7 +114,7 @@ def test_a_registration_under_one_thread_begins_no_wider_pool(monkeypatch, pairs
             super().__init__(max_workers, *arguments, **options)
 
     monkeypatch.setattr(threads, "ThreadPoolExecutor", Pool)
-    monkeypatch.setattr(compiled_models, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(compiled_functions, "ThreadPoolExecutor", Pool)
     with limited_threads(2):
         expected = registered(pairs[1], "both")
     assert max(sizes) == 2

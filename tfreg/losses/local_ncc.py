@@ -3,7 +3,6 @@
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from tfreg.losses.similarity import Similarity, weighted_mean
@@ -26,7 +25,7 @@ def box_mean(volume: Tensor, window: int, voxels: slice = slice(None)) -> Tensor
     """
     for axis in range(3):
         if multiplies_lines(volume):
-            volume = along_lines(_box_matrix(volume.shape[axis + 1], window)[voxels], volume, axis)
+            volume = along_lines(_box_matrix(ops.shape(volume)[axis + 1], window)[voxels], volume, axis)
             continue
         kernel_shape = [1, 1, 1, 1, 1]
         kernel_shape[axis] = window
@@ -41,9 +40,9 @@ def box_mean(volume: Tensor, window: int, voxels: slice = slice(None)) -> Tensor
 
 def _box_matrix(size, window):
     """`(size, size)`, rows that take the mean of what lies in the window around each voxel of a line."""
-    index = np.arange(size)
-    inside = np.abs(index[:, None] - index) <= window // 2
-    return inside / inside.sum(axis=1, keepdims=True)
+    index = ops.arange(size)
+    inside = ops.cast(ops.abs(ops.expand_dims(index, 1) - index) <= window // 2, "float32")
+    return inside / ops.sum(inside, axis=1, keepdims=True)
 
 
 @keras.saving.register_keras_serializable(package="tfreg")

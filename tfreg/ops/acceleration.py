@@ -17,6 +17,9 @@ from tfreg.ops.native_dilation import dilates_natively
 # XLA takes two seconds for a model; on volumes of fewer voxels a few dozen steps do not win them back.
 WORTH_COMPILING = 1_000_000
 
+# A trace for one size takes a second, and runs a sixth faster than one for all sizes.
+WORTH_TRACING = 200_000
+
 _accelerated = contextvars.ContextVar("accelerated", default=True)
 _compiles = contextvars.ContextVar("compiles", default=True)
 _native_dilation = contextvars.ContextVar("native_dilation", default=True)
@@ -38,7 +41,7 @@ def portable(native_dilation: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def compiling(voxels: int) -> Iterator[None]:
+def compiling(voxels: float) -> Iterator[None]:
     """Within this context `compiled` functions are compiled only for volumes that are worth it.
 
     Args:
@@ -80,6 +83,15 @@ def keeping_graphs() -> Iterator[None]:
 def chosen_paths() -> tuple[bool, bool, bool]:
     """What a function that is traced here depends on besides its arguments, something hashable."""
     return _accelerated.get(), _compiles.get(), _native_dilation.get()
+
+
+def knows_sizes(voxels: int) -> bool:
+    """Whether functions of volumes are traced for their sizes; else TensorFlow takes one trace for all sizes.
+
+    Args:
+        voxels: Size of the volumes.
+    """
+    return keras.backend.backend() != "tensorflow" or voxels >= min(WORTH_TRACING, WORTH_COMPILING)
 
 
 def is_accelerated() -> bool:

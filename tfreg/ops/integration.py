@@ -1,6 +1,5 @@
 """Sums of spatial gradients along the axes, which are displacements."""
 
-import numpy as np
 from keras import ops
 
 from tfreg.ops.grids import spatial_shape
@@ -39,8 +38,8 @@ def running_sum(volume: Tensor, axis: int) -> Tensor:
     """
     if not multiplies_lines(volume):
         return ops.cumsum(volume, axis=axis + 1)
-    size = volume.shape[axis + 1]
-    return along_lines(np.tri(size), volume, axis)
+    index = ops.arange(ops.shape(volume)[axis + 1])
+    return along_lines(ops.expand_dims(index, 1) >= index, volume, axis)
 
 
 def anchored(displacement: Tensor, axis: int, anchor: str) -> Tensor:

@@ -10,7 +10,8 @@ from tfreg.ops.tensor import Tensor
 
 def multiplies_lines(volume: Tensor) -> bool:
     """Whether `along_lines` is the fast way for a volume `(batch, i, j, k, channels)`."""
-    return None not in volume.shape[1:] and has_fast_products()
+    # Of what only stands for a tensor, while a model is built, sizes may be unknown for good.
+    return None not in ops.shape(volume)[1:] and has_fast_products()
 
 
 def along_lines(matrix: Tensor, volume: Tensor, axis: int) -> Tensor:
@@ -18,17 +19,17 @@ def along_lines(matrix: Tensor, volume: Tensor, axis: int) -> Tensor:
 
     Args:
         matrix: `(m, n)`, NumPy or tensor.
-        volume: `(batch, i, j, k, channels)` with n voxels along the axis, of known sizes but for the batch.
+        volume: `(batch, i, j, k, channels)` with n voxels along the axis.
         axis: 0, 1 or 2, spatial.
 
     Returns:
         The same, with m voxels along the axis.
     """
     matrix = ops.convert_to_tensor(matrix, dtype=volume.dtype)
-    sizes = list(volume.shape[1:])
+    sizes = list(ops.shape(volume)[1:])
     before, after = sizes[axis], math.prod(sizes[axis + 1 :])
-    sizes[axis] = matrix.shape[0]
-    if after == 1:
+    sizes[axis] = ops.shape(matrix)[0]
+    if axis == 2 and volume.shape[-1] == 1:
         product = ops.matmul(ops.reshape(volume, (-1, before)), ops.transpose(matrix))
     else:
         product = ops.matmul(matrix, ops.reshape(volume, (-1, before, after)))

@@ -1,6 +1,5 @@
 """Trilinear up-sampling by a whole factor."""
 
-import numpy as np
 from keras import ops
 
 from tfreg.ops.line_products import along_lines
@@ -45,7 +44,9 @@ def upsample_lines_by_product(volume: Tensor, factor: int, axis: int) -> Tensor:
     """What `upsample_lines` returns, by `along_lines`."""
     if factor == 1:
         return volume
-    size = volume.shape[axis + 1]
-    places = (np.arange(factor * size) + 0.5) / factor - 0.5
-    columns = [np.interp(places, np.arange(size), column) for column in np.eye(size)]
-    return along_lines(np.stack(columns, axis=1), volume, axis)
+    size = ops.shape(volume)[axis + 1]
+    # Places in steps of 1 / (2 factor) voxels, which are whole numbers.
+    places = ops.minimum(ops.maximum(2 * ops.arange(factor * size) + 1 - factor, 0), 2 * factor * (size - 1))
+    apart = ops.abs(ops.expand_dims(places, 1) - 2 * factor * ops.arange(size))
+    shares = ops.cast(ops.maximum(2 * factor - apart, 0), "float32") / (2 * factor)
+    return along_lines(shares, volume, axis)

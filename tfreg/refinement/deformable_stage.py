@@ -9,7 +9,7 @@ import numpy as np
 from tfreg.config import Refinement
 from tfreg.preprocessing.aligned_pair import AlignedPair
 from tfreg.preprocessing.pyramid import coarsened, level_factors, onto_level
-from tfreg.refinement.compiled_models import Lease
+from tfreg.refinement.compiled_functions import Compiler
 from tfreg.transforms.deformation import displacement_from_logits, logits_from_displacement, upsampled
 from tfreg.transforms.inverse import inverted
 from tfreg.transforms.projection import (
@@ -60,7 +60,7 @@ class DeformableStage:
     Args:
         pair: An `AlignedPair`, of which the initial alignment does not count.
         settings: `tfreg.config.Refinement`.
-        models: What `refinement_models.leased()` gives.
+        compiler: What `refinement_steps.compiler()` gives.
         leading_margin: Voxels by which the transform's lattice begins before the fixed image, three numbers.
         progress: Called with the number of optimiser steps done, or None.
     """
@@ -69,11 +69,11 @@ class DeformableStage:
         self,
         pair: AlignedPair,
         settings: Refinement,
-        models: Lease,
+        compiler: Compiler,
         leading_margin: Sequence[int] = (0, 0, 0),
         progress: Callable[[int], object] | None = None,
     ) -> None:
-        self.pair, self.settings, self.models = pair, settings, models
+        self.pair, self.settings, self.compiler = pair, settings, compiler
         self.leading_margin, self.progress = leading_margin, progress or (lambda done: None)
 
     def coarse(self, start: Transform, both_directions: bool = True, spared: int = 0) -> Coarse:
@@ -103,7 +103,7 @@ class DeformableStage:
         for number, level in enumerate(levels[:-1]):
             for direction, displacement in displacements.items():
                 displacements[direction], linear, report = level.refined(
-                    self.models, directions[direction], displacement, linear, steps[number], self.progress
+                    self.compiler, directions[direction], displacement, linear, steps[number], self.progress
                 )
                 reports.append({"direction": direction} | report)
             if len(displacements) > 1 and level is levels[-2]:
@@ -126,7 +126,12 @@ class DeformableStage:
         """
         start, level = coarse.start, levels_of(coarse.start, self.leading_margin, self.settings)[-1]
         displacement, linear, report = level.refined(
-            self.models, self._sides(start), coarse.displacement, coarse.linear, self.settings.steps[-1], self.progress
+            self.compiler,
+            self._sides(start),
+            coarse.displacement,
+            coarse.linear,
+            self.settings.steps[-1],
+            self.progress,
         )
         refined = replace(coarse, displacement=displacement, linear=linear)
         return refined.transform, [*coarse.reports, {"direction": FORWARD} | report]
@@ -177,15 +182,15 @@ class _Level:
             "linear": not np.array_equal(start.linear, np.eye(3, 4)),
         }
 
-    def compile_ahead(self, models):
-        """Has the level's model traced, and compiled where that pays, by another thread."""
-        models.ahead(self.lattice.shape, self.leading_margin, self.margin, **self.options)
+    def compile_ahead(self, compiler):
+        """Has the level's step traced, and compiled where that pays, by another thread."""
+        compiler.ahead(self.leading_margin, self._sizes_to_know(), **self.options)
 
-    def refined(self, models, sides, displacement, linear, steps, progress):
+    def refined(self, compiler, sides, displacement, linear, steps, progress):
         """What the optimiser makes of the control points' displacements and of the matrix.
 
         Args:
-            models: What `refinement_models.leased()` gives.
+            compiler: What `refinement_steps.compiler()` gives.
             sides: What stays and what is warped, each as (volume, world map from the lattice, mask).
             displacement: `(i, j, k, 3)`, in the level's voxels.
             linear: `(3, 4)`, the matrix in the finest voxels.
@@ -195,24 +200,34 @@ class _Level:
         Returns:
             Displacements, matrix, and a dictionary for the report.
         """
-        from tfreg.refinement.minimise import minimise
+        from keras import ops
+
+        from tfreg.refinement.descent import State, minimise
 
         still, warped = sides
-        model = models(self.lattice.shape, self.leading_margin, self.margin, **self.options)
-        model.displacement.assign(displacement[None])
-        model.linear_change.assign(np.zeros((1, 3, 4)))
+        step = compiler(self.leading_margin, self._sizes_to_know(), **self.options)
         images = (
             *onto_level(still[0], self.lattice.extended(-np.array(self.leading_margin), 0), *still[1:]),
             *onto_level(warped[0], self.lattice.extended(self.margin, self.margin), *warped[1:]),
         )
         names = ("fixed", "fixed_weights", "moving", "moving_weights")
-        inputs = {name: image[None, ..., None] for name, image in zip(names, images, strict=True)}
-        inputs["linear"] = _per_voxel(linear, self.factors)[None].astype(np.float32)
-        losses = minimise(model, inputs, steps, self.settings.learning_rate, self.settings.tolerance, progress)
-        linear = _per_voxel(np.array(model.linear(inputs["linear"]))[0].astype(np.float64), 1 / self.factors)
+        pair = {name: image[None, ..., None] for name, image in zip(names, images, strict=True)}
+        per_voxel = _per_voxel(linear, self.factors)[None].astype(np.float32)
+        pair |= {"margin": np.array(self.margin, np.float32), "linear": per_voxel}
+        start = State.at(displacement[None], np.zeros((1, 3, 4)))
+        settings = self.settings
+        variables, losses = minimise(step, start, pair, steps, settings.learning_rate, settings.tolerance, progress)
+        displacement, change = (ops.convert_to_numpy(variable) for variable in variables)
+        changed = ops.convert_to_numpy(step.objective.linear(change, pair))[0].astype(np.float64)
+        linear = _per_voxel(changed, 1 / self.factors)
         report = {"shape": list(self.lattice.shape), "spacing_mm": self.lattice.spacing.tolist(), "steps": len(losses)}
         report |= {"similarity": self.options["similarity"], "loss_first": losses[0], "loss_last": losses[-1]}
-        return np.array(model.displacement)[0], linear, report
+        return displacement[0], linear, report
+
+    def _sizes_to_know(self):
+        from tfreg.refinement.descent import sizes_to_know
+
+        return sizes_to_know(self.lattice.shape, self.margin)
 
 
 def _inverse(deformation):

@@ -1,14 +1,15 @@
 """An optimiser for displacement fields."""
 
-from typing import Any
+from dataclasses import dataclass
 
-import keras
 import numpy as np
 from keras import ops
 
+from tfreg.ops.tensor import Tensor
 
-@keras.saving.register_keras_serializable(package="tfreg")
-class FieldAdam(keras.optimizers.Optimizer):
+
+@dataclass(frozen=True)
+class FieldAdam:
     """Adam with one step length a vector, on gradients smoothed over neighbouring vectors.
 
     The last axis of a variable holds vectors. Their gradients are smoothed over the spatial axes, and divided
@@ -17,69 +18,45 @@ class FieldAdam(keras.optimizers.Optimizer):
     alike, as with Adam.
 
     Args:
-        learning_rate: Length of a step in the variable's units.
         beta_1, beta_2: Memory of the mean gradient and of its mean squared length.
         smoothing: Standard deviation of the Gaussian in samples, 0 for none; for `(batch, i, j, k, vector)`.
         evenness: At least 0.
+
+    Call arguments:
+        gradient, variable: Tensors of one shape.
+        mean: The mean gradient so far, of that shape, zeros before the first step.
+        square: Its mean squared length so far, with a last axis of 1.
+        rate: Length of a step in the variable's units.
+        number: 1 for the first step.
+
+    Returns:
+        The variable after the step, the mean and the square.
 
     Reference:
         Kingma & Ba, ICLR 2015; one length a vector: Ling et al., VectorAdam, NeurIPS 2022; smoothed gradients of
         displacement fields: Vercauteren et al., NeuroImage 2009.
     """
 
-    def __init__(
-        self,
-        learning_rate: float = 0.2,
-        beta_1: float = 0.9,
-        beta_2: float = 0.99,
-        smoothing: float = 1.0,
-        evenness: float = 0.5,
-        name: str = "field_adam",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.smoothing = smoothing
-        self.evenness = evenness
+    beta_1: float = 0.9
+    beta_2: float = 0.99
+    smoothing: float = 1.0
+    evenness: float = 0.5
 
-    def build(self, variables: list[Any]) -> None:
-        if self.built:
-            return
-        super().build(variables)
-        self._means, self._squares = [], []
-        for variable in variables:
-            self._means.append(self.add_variable_from_reference(variable, name="mean"))
-            self._squares.append(
-                self.add_variable(shape=(*variable.shape[:-1], 1), dtype=variable.dtype, name="square")
-            )
-
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        index = self._get_variable_index(variable)
-        mean, square = self._means[index], self._squares[index]
-        rate = ops.cast(learning_rate, variable.dtype)
-        step = ops.cast(self.iterations + 1, variable.dtype)
+    def __call__(
+        self, gradient: Tensor, variable: Tensor, mean: Tensor, square: Tensor, rate: Tensor, number: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         if self.smoothing and len(variable.shape) == 5:
             gradient = gaussian_smoothed(gradient, self.smoothing)
-        self.assign(mean, self.beta_1 * mean + (1.0 - self.beta_1) * gradient)
+        mean = self.beta_1 * mean + (1.0 - self.beta_1) * gradient
         length = ops.sum(ops.square(gradient), axis=-1, keepdims=True)
-        self.assign(square, self.beta_2 * square + (1.0 - self.beta_2) * length)
-        unbiased = square / (1.0 - ops.power(self.beta_2, step))
+        square = self.beta_2 * square + (1.0 - self.beta_2) * length
+        unbiased = square / (1.0 - ops.power(self.beta_2, number))
         scale = ops.sqrt(unbiased) + self.evenness * ops.sqrt(ops.mean(unbiased))
-        direction = mean / (1.0 - ops.power(self.beta_1, step)) / (scale + 1e-12)
-        self.assign_sub(variable, rate * direction)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "beta_1": self.beta_1,
-            "beta_2": self.beta_2,
-            "smoothing": self.smoothing,
-            "evenness": self.evenness,
-        }
+        direction = mean / (1.0 - ops.power(self.beta_1, number)) / (scale + 1e-12)
+        return variable - rate * direction, mean, square
 
 
-def gaussian_smoothed(field: Any, sigma: float) -> Any:
+def gaussian_smoothed(field: Tensor, sigma: float) -> Tensor:
     """A field smoothed along its three spatial axes; outside it counts as zero.
 
     Args:

@@ -69,7 +69,7 @@ def refine_pair(
     Returns:
         The `Transform`, and a dictionary for the report.
     """
-    from tfreg.refinement.deformable_model import refinement_models
+    from tfreg.refinement.descent import refinement_steps
 
     report = {"settings": settings.model_dump(mode="json"), "seconds": {}, "levels": []}
     begun = time.perf_counter()
@@ -79,11 +79,11 @@ def refine_pair(
     leading_margin = (0, 0, 0)
     if far or start.deformation is None:
         start, leading_margin = identity_start(pair.fixed.lattice, init, settings)
-    with refinement_models.leased() as models:
+    with refinement_steps.compiler() as compiler:
         if parts != "linear":
             # The finest takes the longest: it comes first.
             for level in sorted(levels_of(start, leading_margin, settings), key=lambda level: level.factors.prod()):
-                level.compile_ahead(models)
+                level.compile_ahead(compiler)
         if has_linear_stage:
             init = refine_linear(
                 replace(pair, init=init), settings.similarity, settings.linear, settings.search, far, progress
@@ -93,7 +93,7 @@ def refine_pair(
             begun = time.perf_counter()
         if parts == "linear":
             return Transform.identity(pair.fixed.lattice, init), report
-        stage = DeformableStage(pair, settings, models, leading_margin, progress)
+        stage = DeformableStage(pair, settings, compiler, leading_margin, progress)
         if searches:
             coarse, report["starts"] = _best_coarse(stage, start)
         else:
