@@ -11,6 +11,7 @@ the CSV file holds are not measured again. The data lie where `data_sets` looks 
 
 import argparse
 import csv
+import functools
 import sys
 import time
 from pathlib import Path
@@ -98,6 +99,7 @@ def _directions(rng, count):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+@functools.lru_cache(maxsize=1)
 def fixed_image(name):
     """A data set's volume, on cubes if it has more than `VOXELS` voxels, in [0, 1]."""
     volume = read_volume(data_folder() / name / VOLUMES[name])
@@ -183,16 +185,13 @@ def measure(file, names, kinds, methods):
     done = {(row["data"], row["kind"], row["size"], row["draw"], row["method"]) for row in rows}
     if not rows:
         file.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
-    fixed_images = {}
     for case in cases(names, kinds):
         name, kind, size, draw = case
         wanted = [method for method in methods if method != WIDE or kind in FOR_WIDE]
         left = [method for method in wanted if (*case, method) not in done]
         if not left:
             continue
-        if name not in fixed_images:
-            fixed_images = {name: fixed_image(name)}
-        fixed = fixed_images[name]
+        fixed = fixed_image(name)
         # Equal seeds for all sizes: a curve is one direction, gone further and further.
         seed = (list(VOLUMES).index(name), list(KINDS).index(kind), int(draw))
         moving, right = moved(fixed, kind, size, np.random.default_rng(seed))

@@ -42,8 +42,7 @@ def a_pair(rng, shift=(0, 0, 0), shape=SHAPE, margin=MARGIN):
     low = np.array(margin) + np.array(LEADING_MARGIN) + np.array(shift)
     high = np.array(margin) + np.array(shape) + np.array(shift)
     fixed = moving[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
-    pair = images(fixed=fixed, moving=moving)
-    return pair | {"margin": np.float32(margin), "linear": np.eye(3, 4, dtype="float32")[None]}
+    return images(fixed=fixed, moving=moving) | {"linear": np.eye(3, 4, dtype="float32")[None]}
 
 
 def still(shape=SHAPE):

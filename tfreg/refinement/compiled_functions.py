@@ -86,11 +86,10 @@ class Compiler:
             arguments, options: What `build` takes.
         """
         key = self._owner.key(arguments, options)
-        future = self._futures.get(key)
+        future = self._futures.pop(key, None)
         # One that the thread has not begun yet is built here, before those that stand in front of it.
         if future is not None and not future.cancel():
             return future.result()
-        self._futures.pop(key, None)
         return self._owner.kept(key) or self._owner.new(key)
 
     def ahead(self, *arguments: Hashable, **options: Hashable) -> None:

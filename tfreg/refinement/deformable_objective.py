@@ -21,7 +21,7 @@ class DeformableObjective:
 
     The similarity of the fixed and the warped image plus `smoothness` times the mean squared slope of the control
     points' displacements. The network grid begins by the leading margin before the fixed image; the moving image
-    surrounds it by the pair's margin. Sizes may be unknown until it is called.
+    surrounds it by a margin, the same on both sides of an axis. Sizes may be unknown until it is called.
 
     Args:
         leading_margin: Three numbers of voxels.
@@ -37,8 +37,8 @@ class DeformableObjective:
         displacement: `(1, i', j', k', 3)`, of the control points, voxels.
         change: `(1, 3, 4)`, see `linear`.
         pair: Dictionary: `fixed` and `fixed_weights`, `(1, i, j, k, 1)` in [0, 1] on the network grid without its
-            leading margin; `moving` and `moving_weights`, the same on the network grid with its margin; `margin`,
-            `(3,)`, in voxels; `linear`, `(1, 3, 4)`, the matrix about the network grid's centre, in voxels.
+            leading margin; `moving` and `moving_weights`, the same on the network grid with its margin; `linear`,
+            `(1, 3, 4)`, the matrix about the network grid's centre, in voxels.
 
     Returns:
         The loss, a scalar.
@@ -106,7 +106,8 @@ class DeformableObjective:
             grid = self.integration(gradients, start=self.leading_margin)
         else:
             grid = self.integration(gradients)
-        return grid + pair["margin"]
+        margin = [(wide - n) // 2 for wide, n in zip(spatial_shape(pair["moving"]), shape, strict=True)]
+        return grid + ops.stack([ops.cast(n, "float32") for n in margin])
 
     def centred_displacement(self, displacement: Tensor) -> Tensor:
         """The control points' displacements, without the part of each line that the anchor takes away."""

@@ -212,8 +212,7 @@ class _Level:
         )
         names = ("fixed", "fixed_weights", "moving", "moving_weights")
         pair = {name: image[None, ..., None] for name, image in zip(names, images, strict=True)}
-        per_voxel = _per_voxel(linear, self.factors)[None].astype(np.float32)
-        pair |= {"margin": np.array(self.margin, np.float32), "linear": per_voxel}
+        pair["linear"] = _per_voxel(linear, self.factors)[None].astype(np.float32)
         start = State.at(displacement[None], np.zeros((1, 3, 4)))
         settings = self.settings
         variables, losses = minimise(step, start, pair, steps, settings.learning_rate, settings.tolerance, progress)

@@ -63,8 +63,7 @@ class Step:
     def __init__(self, leading_margin: Sequence[int], sizes: Sizes | None = None, **options: Any) -> None:
         self.objective = DeformableObjective(leading_margin, **options)
         self.rule = FieldAdam()
-        self._blank_sizes = sizes or Sizes(tuple(8 + n for n in leading_margin), (1, 1, 1))
-        self._voxels = math.prod(sizes.shape) if sizes else 0
+        self._sizes = sizes
         self._compiled = whole_function(self._step, self._blank(), fixed=sizes is not None)
 
     def __call__(self, state: State, pair: dict[str, Tensor], rate: float, number: int) -> tuple[Tensor, State]:
@@ -88,11 +87,11 @@ class Step:
         moving, still = state.variables[:count], state.variables[count:]
 
         def objective(*changed):
-            with compiling(self._voxels):
+            with compiling(math.prod(self._sizes.shape) if self._sizes else 0):
                 return self.objective(*changed, *still, pair)
 
         # What gathers gradients gains from XLA for volumes of any size, once that is known.
-        with compiling(np.inf if self._voxels else 0):
+        with compiling(np.inf if self._sizes else 0):
             loss, gradients = value_and_gradients(objective, moving)
         moved = [
             self.rule(*variable, rate, number)
@@ -103,12 +102,12 @@ class Step:
 
     def _blank(self):
         """Arguments without any structure, of the sizes that the step is for."""
-        shape, margin = self._blank_sizes
+        shape, margin = self._sizes or (tuple(8 + n for n in self.objective.leading_margin), (1, 1, 1))
         fixed = [n - before for n, before in zip(shape, self.objective.leading_margin, strict=True)]
         moving = [n + 2 * around for n, around in zip(shape, margin, strict=True)]
         images = {"fixed": fixed, "fixed_weights": fixed, "moving": moving, "moving_weights": moving}
         pair = {name: ops.ones((1, *sizes, 1), "float32") for name, sizes in images.items()}
-        pair |= {"margin": ops.convert_to_tensor(margin, "float32"), "linear": ops.eye(3, 4, dtype="float32")[None]}
+        pair["linear"] = ops.eye(3, 4, dtype="float32")[None]
         displacement = np.zeros((1, *(-(-n // self.objective.stride) for n in shape), 3))
         return State.at(displacement, np.zeros((1, 3, 4))), pair, np.float32(0), np.float32(1)
 
