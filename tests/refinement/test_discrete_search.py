@@ -1,10 +1,8 @@
-"""The discrete search against known maps, and its parts against NumPy."""
+"""The discrete search against known maps."""
 
 import numpy as np
 import pytest
-from keras import ops
 from scenes import blobs
-from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from tfreg.config import Refinement
@@ -142,38 +140,6 @@ def test_outside_the_field_of_view_nothing_is_dark():
     errors = errors_voxels(found(image, Volume(image.array[:middle], AFFINE)), LATTICE, same)
     assert errors[:middle].mean() < 0.5
     assert np.mean(errors[:middle] < 1) > 0.9
-
-
-def test_costs_agree_with_loops(rng):
-    shape, largest = (3, 4, 5), 1
-    weights = rng.integers(0, 2, (2, 1, *shape, 1)).astype(np.float32)
-    here, there = (module._Side(rng.random((12, *shape, 1), np.float32), one) for one in weights)
-    costs = ops.convert_to_numpy(module._costs(here, there, largest))
-    values, seen = np.zeros((2, 27, *shape))
-    for block in np.ndindex(shape):
-        for number, offset in enumerate(np.ndindex(3, 3, 3)):
-            other = tuple(np.array(block) + offset - largest)
-            if all(0 <= n < size for n, size in zip(other, shape, strict=True)):
-                values[number, *block] = np.square(here.features[:, *block, 0] - there.features[:, *other, 0]).sum()
-                seen[number, *block] = there.weights[0, *other, 0]
-    mean = (values * seen).sum(0) / np.maximum(seen.sum(0), module.MIN_SHARE)
-    expected = here.weights[0, ..., 0] * np.where(seen, values, mean)
-    ones = ndimage.uniform_filter(np.ones(shape), 3, mode="constant")
-    expected = np.stack([ndimage.uniform_filter(one, 3, mode="constant") / ones for one in expected])
-    np.testing.assert_allclose(costs, expected, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("right", [(1, -2, 0), (0.3, -0.4, 1.2)])
-def test_coupled_displacement_is_smooth_and_of_low_cost(right):
-    """One wild block among blocks that agree follows them, and all are where costs are least, between offsets too."""
-    offsets = np.array(list(np.ndindex(5, 5, 5))) - 2
-    costs = np.broadcast_to(np.square(offsets - right).sum(1)[:, None, None, None], (125, 6, 5, 7)).copy()
-    costs[:, 3, 2, 3] = 0.01 * np.square(offsets - [-2, 2, 2]).sum(1)
-    smooth = ops.convert_to_numpy(module._coupled(costs.astype(np.float32), 2))
-    assert smooth.shape == (1, 6, 5, 7, 3)
-    far = np.abs(np.indices((6, 5, 7)) - np.array([3, 2, 3])[:, None, None, None]).max(0) > 2
-    np.testing.assert_allclose(smooth[0][far], np.broadcast_to(right, (far.sum(), 3)), atol=0.05)
-    assert np.abs(smooth[0] - right).max() < 0.5
 
 
 def test_lattice_has_as_many_cubes_for_any_volume():
