@@ -56,7 +56,7 @@ def matched(still: Blocks, warped: Blocks, largest: int) -> np.ndarray:
     index = np.stack(np.indices(forward.shape[:3], np.float32), axis=-1)
     for _ in range(CONSISTENCY_STEPS):
         forward, backward = in_threads(
-            lambda ways: (ways[0] - read_displacement(ways[1], index + ways[0])) / 2,
+            lambda pair: (pair[0] - read_displacement(pair[1], index + pair[0])) / 2,
             [(forward, backward), (backward, forward)],
         )
     return forward

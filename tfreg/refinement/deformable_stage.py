@@ -76,20 +76,20 @@ class DeformableStage:
         self.pair, self.settings, self.compiler = pair, settings, compiler
         self.leading_margin, self.progress = leading_margin, progress or (lambda done: None)
 
-    def coarse(self, start: Transform, both_directions: bool = True, spared: int = 0) -> Coarse:
-        """All levels but the finest.
+    def coarse(self, start: Transform, both_directions: bool = True, taken: slice = slice(None)) -> Coarse:
+        """All levels but the finest, or some of them.
 
         Args:
             start: The `Transform` to begin from, whose lattice the result has.
             both_directions: Whether to; the start is then composed, from the start of each line, without a linear part.
-            spared: So many fewer levels than the settings have are taken, the finest ones.
+            taken: Which of them; none only makes a `Coarse` of the start.
 
         Returns:
             A `Coarse`.
         """
-        most = len(self.settings.steps) - spared
-        levels = levels_of(start, self.leading_margin, self.settings)[-most:]
-        steps = self.settings.steps[-len(levels) :]
+        *levels, finest = levels_of(start, self.leading_margin, self.settings)
+        steps = self.settings.steps[-1 - len(levels) : -1][taken]
+        levels = [*levels[taken], finest]
         factors = [level.factors for level in levels]
         sides = self._sides(start)
         directions = {FORWARD: sides}

@@ -34,7 +34,7 @@ def steps_of(settings: Refinement, parts: str, start: Transform | None) -> int:
         both_directions = start is None or start.deformation is None or is_identity(start)
         steps += sum(settings.steps) + sum(settings.steps[:-1]) * both_directions
         if _searches(settings, start):
-            steps += SEARCH_STEPS + 2 * sum(settings.steps[1:-1])
+            steps += SEARCH_STEPS
     return steps
 
 
@@ -106,7 +106,8 @@ def refine_pair(
 def _best_coarse(stage, linear):
     """What the coarse levels make of the linear alignment, or of a search from it, whichever is worth more.
 
-    They are not judged before: a search makes details alike that no linear map can align, right or wrong.
+    The linear alignment is not judged before it has been bent a little: a search makes details alike that no linear
+    map can align, right or wrong. The levels that are left are for the better of the two alone.
 
     Args:
         stage: A `DeformableStage`.
@@ -117,21 +118,25 @@ def _best_coarse(stage, linear):
     """
     from tfreg.refinement.discrete_search import discrete_search
 
-    def from_search():
+    def searched():
         discrete = discrete_search(stage.pair, linear)
         stage.progress(SEARCH_STEPS)
-        # It leaves nothing to do for the coarsest level.
-        return stage.coarse(discrete, both_directions=True, spared=1)
+        return discrete
 
     likeness = Likeness(stage.pair, stage.settings.similarity)
+    *levels, _ = levels_of(linear, stage.leading_margin, stage.settings)
+    # A search leaves nothing to do for the coarsest of as many levels as there may be.
+    spared = max(0, len(levels) + 2 - len(stage.settings.steps))
+    judged = spared or len(levels)
     candidates, reports = [], []
-    for name, made in ((LINEAR, lambda: stage.coarse(linear, both_directions=True)), (DISCRETE, from_search)):
+    for name, made, first in ((LINEAR, lambda: linear, 0), (DISCRETE, searched, spared)):
         begun = time.perf_counter()
-        candidates.append(made())
-        report = {"name": name} | likeness.judged(candidates[-1].transform)
+        candidates.append(stage.coarse(made(), taken=slice(first, judged)))
+        report = {"name": name} | likeness.judged(candidates[-1].transform, name)
         reports.append(report | {"seconds": round(time.perf_counter() - begun, 3)})
-    best = max(range(len(candidates)), key=lambda number: reports[number]["worth"])
-    return candidates[best], reports
+    best = candidates[max(range(len(candidates)), key=lambda number: reports[number]["worth"])]
+    rest = stage.coarse(best.transform, taken=slice(judged, None))
+    return replace(rest, reports=best.reports + rest.reports), reports
 
 
 def identity_start(fixed: Lattice, init: np.ndarray, settings: Refinement) -> tuple[Transform, tuple[int, int, int]]:
