@@ -132,7 +132,7 @@ def _best_coarse(stage, linear):
     for name, made, first in ((LINEAR, lambda: linear, 0), (DISCRETE, searched, spared)):
         begun = time.perf_counter()
         candidates.append(stage.coarse(made(), taken=slice(first, judged)))
-        report = {"name": name} | likeness.judged(candidates[-1].transform, name)
+        report = {"name": name} | likeness.judged(candidates[-1].transform)
         reports.append(report | {"seconds": round(time.perf_counter() - begun, 3)})
     best = candidates[max(range(len(candidates)), key=lambda number: reports[number]["worth"])]
     rest = stage.coarse(best.transform, taken=slice(judged, None))

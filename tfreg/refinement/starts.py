@@ -11,14 +11,11 @@ from tfreg.volumes.resampling import anti_aliased, is_inside, sample
 # Cubes in each field of view on which starts are compared.
 JUDGED_VOXELS = 60_000
 
-# What a mean squared slope of one costs, in likeness: less, and lungs of two people are bent into likeness (measured).
-ROUGHNESS_COST = 0.25
+# What a mean squared slope of one costs, in likeness: with less, lungs of two people are bent into likeness; with more,
+# hearts are not moved far enough (measured).
+ROUGHNESS_COST = 0.28
 
 LINEAR, DISCRETE = "linear", "discrete"
-
-# In likeness, what the levels that follow are still to make of a search's blocks, and have made of the linear alignment
-# (measured on hearts, where starts that were worth up to 0.004 less became the better ones).
-HEAD_STARTS = {LINEAR: 0.0, DISCRETE: 0.01}
 
 
 class Likeness:
@@ -46,15 +43,14 @@ class Likeness:
         )
         return float(np.mean(values) * weight_of_overlap(*shares))
 
-    def judged(self, transform: Transform, name: str) -> dict[str, float]:
-        """For the report: a candidate's `likeness` and `roughness`, and what it is `worth`.
+    def judged(self, transform: Transform) -> dict[str, float]:
+        """For the report: the transform's `likeness` and `roughness`, and what it is `worth`.
 
         Local details can always be made more alike by bending more: between people, an alignment that needs much more
         of it is not the better one.
         """
         likeness, roughness = self(transform), self.roughness(transform)
-        worth = likeness - ROUGHNESS_COST * roughness + HEAD_STARTS[name]
-        return {"likeness": likeness, "roughness": roughness, "worth": worth}
+        return {"likeness": likeness, "roughness": roughness, "worth": likeness - ROUGHNESS_COST * roughness}
 
     def roughness(self, transform: Transform) -> float:
         """The mean squared slope of the displacement that a transform adds to its linear part, without a unit."""
