@@ -65,7 +65,7 @@ def refined_deformation(pair, start, settings, leading_margin=(0, 0, 0), both_di
 
     with refinement_steps.compiler() as compiler:
         stage = DeformableStage(pair, settings, compiler, leading_margin)
-        return stage.finest(stage.coarse(start, both_directions))
+        return stage.finest(stage.coarse(start, both_directions).take().together())
 
 
 def errors_mm(transform, true_map, fixed):

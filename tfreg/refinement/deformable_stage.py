@@ -76,44 +76,18 @@ class DeformableStage:
         self.pair, self.settings, self.compiler = pair, settings, compiler
         self.leading_margin, self.progress = leading_margin, progress or (lambda done: None)
 
-    def coarse(self, start: Transform, both_directions: bool = True, taken: slice = slice(None)) -> Coarse:
-        """All levels but the finest, or some of them.
+    def coarse(self, start: Transform, both_directions: bool = True, first: int = 0) -> "CoarseLevels":
+        """All levels but the finest, none of which is taken yet.
 
         Args:
             start: The `Transform` to begin from, whose lattice the result has.
             both_directions: Whether to; the start is then composed, from the start of each line, without a linear part.
-            taken: Which of them; none only makes a `Coarse` of the start.
+            first: The level to begin with, a number from the coarsest on.
 
         Returns:
-            A `Coarse`.
+            The `CoarseLevels`.
         """
-        *levels, finest = levels_of(start, self.leading_margin, self.settings)
-        steps = self.settings.steps[-1 - len(levels) : -1][taken]
-        levels = [*levels[taken], finest]
-        factors = [level.factors for level in levels]
-        sides = self._sides(start)
-        directions = {FORWARD: sides}
-        deformations = {FORWARD: start.deformation}
-        if both_directions and len(levels) > 1:
-            directions[BACKWARD] = sides[::-1]
-            deformations[BACKWARD] = _inverse(start.deformation)
-        pyramids = {name: _control_pyramid(deformation, factors) for name, deformation in deformations.items()}
-        displacements = {name: pyramid[0] for name, pyramid in pyramids.items()}
-        linear, reports = start.linear, []
-        for number, level in enumerate(levels[:-1]):
-            for direction, displacement in displacements.items():
-                displacements[direction], linear, report = level.refined(
-                    self.compiler, directions[direction], displacement, linear, steps[number], self.progress
-                )
-                reports.append({"direction": direction} | report)
-            if len(displacements) > 1 and level is levels[-2]:
-                displacements = {FORWARD: _mean_of_directions(*displacements.values(), start, level.factors)}
-            else:
-                for direction, displacement in displacements.items():
-                    coarser, finer = pyramids[direction][number : number + 2]
-                    added = _finer(displacement, coarser, factors[number], factors[number + 1], finer.shape)
-                    displacements[direction] = finer + added
-        return Coarse(start, displacements[FORWARD], linear, reports)
+        return CoarseLevels(self, start, both_directions, first)
 
     def finest(self, coarse: Coarse) -> tuple[Transform, list[dict[str, Any]]]:
         """The finest level after the others.
@@ -124,21 +98,82 @@ class DeformableStage:
         Returns:
             The refined `Transform`, and a list of one dictionary a level for the report.
         """
-        start, level = coarse.start, levels_of(coarse.start, self.leading_margin, self.settings)[-1]
-        displacement, linear, report = level.refined(
-            self.compiler,
-            self._sides(start),
-            coarse.displacement,
-            coarse.linear,
-            self.settings.steps[-1],
-            self.progress,
+        level = levels_of(coarse.start, self.leading_margin, self.settings)[-1]
+        displacement, linear, report = self.refined(
+            level, self.sides(coarse.start), coarse.displacement, coarse.linear, self.settings.steps[-1]
         )
         refined = replace(coarse, displacement=displacement, linear=linear)
         return refined.transform, [*coarse.reports, {"direction": FORWARD} | report]
 
-    def _sides(self, start):
+    def refined(
+        self, level: Any, sides: tuple[Any, Any], displacement: np.ndarray, linear: np.ndarray, steps: int
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+        """What a level's `refined` returns, with the stage's compiler and progress."""
+        return level.refined(self.compiler, sides, displacement, linear, steps, self.progress)
+
+    def sides(self, start: Transform) -> tuple[Any, Any]:
         """What stays and what is warped, each as (volume, world map from the lattice, mask)."""
         return ((self.pair.fixed, None, self.pair.fixed_mask), (self.pair.moving, start.init, self.pair.moving_mask))
+
+
+class CoarseLevels:
+    """The levels but the finest, gone through from one start; arguments as `DeformableStage.coarse` takes them."""
+
+    def __init__(self, stage: DeformableStage, start: Transform, both_directions: bool, first: int) -> None:
+        self._stage, self._start = stage, start
+        self._levels = levels_of(start, stage.leading_margin, stage.settings)
+        self._steps = stage.settings.steps[-len(self._levels) :]
+        sides = stage.sides(start)
+        self._sides = {FORWARD: sides}
+        deformations = {FORWARD: start.deformation}
+        if both_directions and first < len(self._levels) - 1:
+            self._sides[BACKWARD] = sides[::-1]
+            deformations[BACKWARD] = _inverse(start.deformation)
+        factors = [level.factors for level in self._levels]
+        self._pyramids = {name: _control_pyramid(deformation, factors) for name, deformation in deformations.items()}
+        self._displacements = {name: pyramid[first] for name, pyramid in self._pyramids.items()}
+        self._linear, self._reports, self._next, self._first = start.linear, [], first, first
+
+    def take(self, until: int | None = None) -> "CoarseLevels":
+        """Takes the next levels.
+
+        Args:
+            until: The number of the level that is not taken any more; None takes all that are left.
+
+        Returns:
+            Itself.
+        """
+        for number in range(self._next, len(self._levels) - 1 if until is None else until):
+            level = self._levels[number]
+            for direction, displacement in self._displacements.items():
+                if number > self._first:
+                    displacement = self._onto(direction, displacement, number)
+                self._displacements[direction], self._linear, report = self._stage.refined(
+                    level, self._sides[direction], displacement, self._linear, self._steps[number]
+                )
+                self._reports.append({"direction": direction} | report)
+            self._next = number + 1
+        return self
+
+    def together(self) -> Coarse:
+        """What the levels taken have made of the start."""
+        last = self._next - 1
+        if last < self._first:
+            displacement = self._pyramids[FORWARD][-1]
+        elif BACKWARD in self._displacements:
+            directions = self._displacements[FORWARD], self._displacements[BACKWARD]
+            displacement = _mean_of_directions(*directions, self._start, self._levels[last].factors)
+        else:
+            displacement = self._displacements[FORWARD]
+            for number in range(last + 1, len(self._levels)):
+                displacement = self._onto(FORWARD, displacement, number)
+        return Coarse(self._start, displacement, self._linear, self._reports)
+
+    def _onto(self, direction, displacement, number):
+        """A displacement of the level before, on a level's control points, with the start's details there."""
+        pyramid, factors = self._pyramids[direction], [level.factors for level in self._levels[number - 1 : number + 1]]
+        added = _finer(displacement, pyramid[number - 1], *factors, pyramid[number].shape)
+        return pyramid[number] + added
 
 
 def is_identity(start: Transform) -> bool:

@@ -97,7 +97,7 @@ def refine_pair(
         if searches:
             coarse, report["starts"] = _best_coarse(stage, start)
         else:
-            coarse = stage.coarse(start, both_directions=is_identity(start))
+            coarse = stage.coarse(start, both_directions=is_identity(start)).take().together()
         transform, report["levels"] = stage.finest(coarse)
     report["seconds"]["deformable"] = round(time.perf_counter() - begun, 3)
     return transform, report
@@ -127,16 +127,14 @@ def _best_coarse(stage, linear):
     *levels, _ = levels_of(linear, stage.leading_margin, stage.settings)
     # A search leaves nothing to do for the coarsest of as many levels as there may be.
     spared = max(0, len(levels) + 2 - len(stage.settings.steps))
-    judged = spared or len(levels)
     candidates, reports = [], []
     for name, made, first in ((LINEAR, lambda: linear, 0), (DISCRETE, searched, spared)):
         begun = time.perf_counter()
-        candidates.append(stage.coarse(made(), taken=slice(first, judged)))
-        report = {"name": name} | likeness.judged(candidates[-1].transform)
+        candidates.append(stage.coarse(made(), first=first).take(spared or None))
+        report = {"name": name} | likeness.judged(candidates[-1].together().transform)
         reports.append(report | {"seconds": round(time.perf_counter() - begun, 3)})
     best = candidates[max(range(len(candidates)), key=lambda number: reports[number]["worth"])]
-    rest = stage.coarse(best.transform, taken=slice(judged, None))
-    return replace(rest, reports=best.reports + rest.reports), reports
+    return best.take().together(), reports
 
 
 def identity_start(fixed: Lattice, init: np.ndarray, settings: Refinement) -> tuple[Transform, tuple[int, int, int]]:
