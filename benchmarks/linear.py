@@ -39,7 +39,7 @@ def atria():
         preprocessing = Preprocessing().model_copy(update={"init": "centre"})
         aligned = align_pair(read_volume(pair.fixed), read_volume(pair.moving), preprocessing)
         started = time.perf_counter()
-        found = refine_linear(aligned)
+        found = refine_linear(aligned).matrix
         seconds = time.perf_counter() - started
         overlaps = []
         for world_map in (aligned.init, found):

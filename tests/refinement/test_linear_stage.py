@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from tfreg.config import Preprocessing
 from tfreg.io.formats import read_volume
 from tfreg.preprocessing.aligned_pair import AlignedPair, align_pair
-from tfreg.refinement.linear_stage import CHANGES, STEPS, refine_linear
+from tfreg.refinement.linear_stage import CHANGES, COARSE, STEPS, _Level, refine_linear
 from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.volume import Volume
 
@@ -52,7 +52,7 @@ def test_only_what_may_change_does(kind):
     may, *more = rights[list(CHANGES).index(kind) :][:2]
     for right in (may, *more):
         moving = Volume(fixed.array, right @ CUBES.affine)
-        found = refine_linear(AlignedPair(fixed, moving, np.eye(4)), kind=kind)
+        found = refine_linear(AlignedPair(fixed, moving, np.eye(4)), kind=kind).matrix
         stretches = np.linalg.svd(found[:3, :3], compute_uv=False)
         assert np.linalg.det(found[:3, :3]) > 0
         if kind == "rigid":
@@ -74,7 +74,7 @@ def test_turned_header_of_a_thick_stack(degrees, similarity):
     right = rigid_about_centre(lattice, degrees, (0, 0, 0) if not degrees else (6, -5, 6))
     moving = Volume(fixed.array, right @ lattice.affine)
     done = []
-    found = refine_linear(AlignedPair(fixed, moving, np.eye(4)), similarity, progress=done.append)
+    found = refine_linear(AlignedPair(fixed, moving, np.eye(4)), similarity, progress=done.append).matrix
     assert errors_voxels(lattice, found, right).max() < 0.01
     assert sum(done) == STEPS
 
@@ -93,7 +93,9 @@ def test_partial_overlap(kind, similarity):
     moving_lattice = Lattice((44, 34, 38), affine)
     back = np.linalg.inv(right)
     moving = Volume(scene(moving_lattice.points() @ back[:3, :3].T + back[:3, 3]).astype(np.float32), affine)
-    errors = errors_voxels(fixed_lattice, refine_linear(AlignedPair(fixed, moving, np.eye(4)), similarity), right)
+    errors = errors_voxels(
+        fixed_lattice, refine_linear(AlignedPair(fixed, moving, np.eye(4)), similarity).matrix, right
+    )
     assert errors.mean() < 0.15
     assert errors.max() < 0.4
 
@@ -106,7 +108,7 @@ def test_the_other_way_round_is_the_inverse():
     other = lattice.extended((4, -2, 1), (0, 3, 2))
     moving = Volume(scene(other.points() @ back[:3, :3].T + back[:3, 3]).astype(np.float32), other.affine)
     pair = AlignedPair(fixed, moving, np.eye(4))
-    there, and_back = refine_linear(pair), refine_linear(pair.reversed())
+    there, and_back = refine_linear(pair).matrix, refine_linear(pair.reversed()).matrix
     assert errors_voxels(lattice, and_back @ there, np.eye(4)).max() < 0.05
 
 
@@ -118,9 +120,9 @@ def test_what_masks_leave_out_does_not_count():
     spoilt, counts = array.copy(), np.ones(lattice.shape, np.uint8)
     spoilt[wrong], counts[wrong] = np.roll(array, 3, axis=1)[wrong], 0
     fixed, moving = Volume(array, lattice.affine), Volume(spoilt, right @ lattice.affine)
-    found = refine_linear(AlignedPair(fixed, moving, np.eye(4), None, moving.with_array(counts)))
+    found = refine_linear(AlignedPair(fixed, moving, np.eye(4), None, moving.with_array(counts))).matrix
     assert errors_voxels(lattice, found, right)[10:].max() < 0.3
-    unmasked = refine_linear(AlignedPair(fixed, moving, np.eye(4)))
+    unmasked = refine_linear(AlignedPair(fixed, moving, np.eye(4))).matrix
     assert errors_voxels(lattice, unmasked, right)[10:].max() > 0.6
 
 
@@ -129,15 +131,39 @@ def test_what_is_nowhere_measured_keeps_the_start():
     fixed = Volume(blobs()(lattice.points()).astype(np.float32), lattice.affine)
     init = rigid_about_centre(lattice, 5, (1, 2, 3))
     nothing = fixed.with_array(np.zeros(lattice.shape, np.uint8))
-    np.testing.assert_array_equal(refine_linear(AlignedPair(fixed, fixed, init, None, nothing)), init)
+    np.testing.assert_array_equal(refine_linear(AlignedPair(fixed, fixed, init, None, nothing)).matrix, init)
 
 
 @pytest.mark.parametrize("name", VOLUMES)
 def test_real_volumes_against_themselves(name, shared_data):
     volume = read_volume(shared_data / name / VOLUMES[name])
     fixed = align_pair(volume, volume, Preprocessing()).fixed
-    same = refine_linear(AlignedPair(fixed, fixed, np.eye(4)))
+    same = refine_linear(AlignedPair(fixed, fixed, np.eye(4))).matrix
     assert errors_voxels(fixed.lattice, same, np.eye(4)).max() <= 0.05
     right = rigid_about_centre(fixed.lattice, 10, (6, -5, 6.2))
-    found = refine_linear(AlignedPair(fixed, Volume(fixed.array, right @ fixed.affine), np.eye(4)))
+    found = refine_linear(AlignedPair(fixed, Volume(fixed.array, right @ fixed.affine), np.eye(4))).matrix
     assert errors_voxels(fixed.lattice, found, right).max() <= 0.1
+
+
+def test_rival_is_the_best_of_the_alignments_that_differ():
+    """A shift of 0.12 of the size is another alignment, of 0.08 the same one; a turn about the centre moves corners."""
+    image = Volume(blobs()(CUBES.points() - CUBES.centre_world).astype(np.float32), CUBES.affine)
+    level = _Level(AlignedPair(image, image, np.eye(4)), "lncc", [np.eye(4)], COARSE)
+    size = np.mean(np.array(CUBES.shape) * CUBES.spacing)
+
+    def fit(shift, value, degrees=0.0):
+        return rigid_about_centre(CUBES, degrees, (shift * size, 0, 0)), value
+
+    assert level.rival([fit(0, 0.2)]) == level.rival([fit(0, 0.2), fit(0.08, 0.3)]) == 0
+    assert level.rival([fit(0.12, 0.6), fit(0, 0.2), fit(0.08, 0.3)]) == pytest.approx(0.5)
+    assert level.rival([fit(0.12, 0.6), fit(0, 0.2), fit(0, 0.36, 90.0)]) == pytest.approx(0.8)
+    assert level.rival([fit(0, 0.2), fit(0.12, 1.1)]) == 0
+
+
+def test_a_scene_unlike_itself_elsewhere_has_no_rival_and_noise_has_one(rng):
+    image = Volume(blobs()(CUBES.points() - CUBES.centre_world).astype(np.float32), CUBES.affine)
+    noise, other = (image.with_array(rng.random(image.shape, np.float32)) for _ in range(2))
+    turned = Volume(image.array, rigid_about_centre(CUBES, 10, (4, -3, 2)) @ CUBES.affine)
+    assert refine_linear(AlignedPair(image, turned, np.eye(4))).rival < 0.8
+    assert refine_linear(AlignedPair(noise, other, np.eye(4))).rival > 0.8
+    assert refine_linear(AlignedPair(image, turned, np.eye(4)), far=False).rival is None

@@ -136,7 +136,7 @@ def test_large_rigid_motion_is_found(angles, shift):
     moving = Volume(body(MOVING.points()), MOVING.affine)
     moving = Volume(moving.array, np.array(MOVING.affine) + np.outer([*shift, 0], [0, 0, 0, 1]))
     fixed = Volume(body((FIXED.points() - centre) @ turn.T + centre), FIXED.affine)
-    found = refine_linear(AlignedPair(_normal(fixed), _normal(moving), np.eye(4)))
+    found = refine_linear(AlignedPair(_normal(fixed), _normal(moving), np.eye(4))).matrix
     assert errors_mm(Transform.identity(FIXED, found), rigid, fixed).max() < 1.0
 
 

@@ -93,7 +93,7 @@ def test_what_lies_far_apart_is_aligned(search, degrees, axis, monkeypatch):
     fixed = scene(CUBES)
     right = rigid_about_centre(CUBES, degrees, (20, -22, 18), axis)
     pair = AlignedPair(fixed, Volume(fixed.array, right @ CUBES.affine), np.eye(4))
-    change = refine_linear(pair, search=search) - right
+    change = refine_linear(pair, search=search).matrix - right
     assert np.linalg.norm(CUBES.points() @ change[:3, :3].T + change[:3, 3], axis=-1).max() < 0.1
 
 

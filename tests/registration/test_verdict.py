@@ -111,6 +111,7 @@ def test_verdict_names_what_is_beyond_its_limit():
         "outside_fraction": LIMITS["outside_fraction"],
         "implausible_volume_fraction": LIMITS["implausible_volume_fraction"],
         "linear_volume_ratio": 1 / LIMITS["linear_volume_ratio"],
+        "rival": LIMITS["rival"],
     }
     assert exceedance(good) == pytest.approx(dict.fromkeys(LIMITS, 1.0))
     assert verdict(good) == ("pass", [])

@@ -1,6 +1,7 @@
 """The linear stage of a refinement: rigid from several starts, then one size or all twelve parameters."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import optimize
@@ -37,9 +38,26 @@ MAX_STARTS = 3
 # A fit ends where an iteration improves the objective by less.
 TOLERANCE = 1e-8
 
+# Two alignments further apart than this share of the field of view's size, on average, are different ones.
+DIFFERENT = 0.1
+
 # What each part of the work counts for in a progress bar beside the steps of the levels, and all of it.
 SHARES = {"starts": 8, "coarse": 4, "fine": 8}
 STEPS = sum(SHARES.values())
+
+
+@dataclass(frozen=True, eq=False)
+class LinearAlignment:
+    """What the linear stage makes of a pair.
+
+    Args:
+        matrix: `(4, 4)`, fixed world to moving world, mm.
+        rival: How much the images resemble each other under the best alignment that is a different one, relative to
+            the best of all; 0 where all that were tried end at one, None where there was one to begin from.
+    """
+
+    matrix: np.ndarray
+    rival: float | None = None
 
 
 def refine_linear(
@@ -49,7 +67,7 @@ def refine_linear(
     search: str = "none",
     far: bool = True,
     progress: Callable[[int], object] | None = None,
-) -> np.ndarray:
+) -> LinearAlignment:
     """The linear map that aligns a pair.
 
     The images are compared where both have been measured, and in both directions: what lies outside of a field of
@@ -65,7 +83,7 @@ def refine_linear(
         progress: Called with the number of steps done after some of them, `STEPS` in all, or None.
 
     Returns:
-        `(4, 4)`, fixed world to moving world, mm.
+        The `LinearAlignment`.
     """
     measure = measure_for(similarity)
     init, candidates = pair.init, [pair.init]
@@ -75,28 +93,28 @@ def refine_linear(
         scanned = [] if search == "none" else turned_starts(pair, search)
     coarse = _Level(pair, measure, candidates + scanned, COARSE)
     if coarse.objective.is_empty:
-        return init
+        return LinearAlignment(init)
     count = progress or (lambda done: None)
-    rigids = [init]
     if far:
         starts = [coarse.turned(matrix, turn) for matrix in candidates for turn in _turns()] + scanned
         fitted = in_threads(lambda start: coarse.fitted(start, "rigid", START_ITERATIONS), starts)
         best = sorted(fitted, key=lambda result: result[1])[:MAX_STARTS]
         count(SHARES["starts"])
-        rigids = [matrix for matrix, _ in in_threads(lambda start: coarse.fitted(start[0], "rigid", ITERATIONS), best)]
+        rigids = in_threads(lambda start: coarse.fitted(start[0], "rigid", ITERATIONS), best)
     else:
         count(SHARES["starts"])
-    linears = []
+        rigids = [(init, coarse.value(init))]
+    linears = rigids
     if not (far and kind == "rigid"):
-        linears = [matrix for matrix, _ in in_threads(lambda start: coarse.fitted(start, kind, ITERATIONS), rigids)]
+        linears = in_threads(lambda start: coarse.fitted(start[0], kind, ITERATIONS), rigids)
     count(SHARES["coarse"])
     # What looks better on coarse voxels may have been the better only there.
-    candidates = [matrix for matrix in (init, *rigids, *linears) if _is_plausible(matrix, init)]
+    candidates = [init, *(matrix for matrix, _ in (*rigids, *linears) if _is_plausible(matrix, init))]
     fine = _Level(pair, measure, candidates, FINE)
     start = min(candidates, key=fine.value)
     linear, _ = fine.fitted(start, kind, ITERATIONS)
     count(SHARES["fine"])
-    return linear if _is_plausible(linear, init) else start
+    return LinearAlignment(linear if _is_plausible(linear, init) else start, coarse.rival(linears) if far else None)
 
 
 def _centres_of_mass(pair):
@@ -157,6 +175,24 @@ class _Level:
         rotation[:3, :3] = axes @ turn @ axes.T
         rotation[:3, 3] = centre - rotation[:3, :3] @ centre
         return world_map @ rotation
+
+    def rival(self, fits):
+        """How alike the images are under the best fit that differs from the best of all, relative to it; 0 of none.
+
+        Args:
+            fits: What `fitted` returned, one or more.
+        """
+        (best, least), *others = sorted(fits, key=lambda fit: fit[1])
+        lattice = self.lattices[0]
+        middle = (np.array(list(np.ndindex(2, 2, 2))) + 0.5) / 2 * lattice.shape - 0.5
+        places = np.c_[lattice.to_world(middle), np.ones(8)]
+        size_mm = float(np.mean(np.array(lattice.shape) * lattice.spacing))
+        rivals = [
+            value
+            for matrix, value in others
+            if np.linalg.norm(places @ (matrix - best)[:3].T, axis=1).mean() > DIFFERENT * size_mm
+        ]
+        return max(0.0, 1 - min(rivals)) / max(1 - least, 1e-6) if rivals else 0.0
 
     def value(self, world_map):
         """The objective of a world map."""

@@ -71,7 +71,7 @@ def refine_pair(
     """
     from tfreg.refinement.descent import refinement_steps
 
-    report = {"settings": settings.model_dump(mode="json"), "seconds": {}, "levels": []}
+    report = {"settings": settings.model_dump(mode="json"), "seconds": {}, "levels": [], "rival": None}
     begun = time.perf_counter()
     has_linear_stage = _has_linear_stage(parts, start)
     far, searches = start is None, _searches(settings, start)
@@ -85,9 +85,10 @@ def refine_pair(
             for level in sorted(levels_of(start, leading_margin, settings), key=lambda level: level.factors.prod()):
                 level.compile_ahead(compiler)
         if has_linear_stage:
-            init = refine_linear(
+            alignment = refine_linear(
                 replace(pair, init=init), settings.similarity, settings.linear, settings.search, far, progress
             )
+            init, report["rival"] = alignment.matrix, alignment.rival
             start = replace(start, init=init)
             report["seconds"]["linear"] = round(time.perf_counter() - begun, 3)
             begun = time.perf_counter()

@@ -45,6 +45,7 @@ class QualityIndicators(Block):
     outside_fraction: Measured
     implausible_volume_fraction: Measured
     linear_volume_ratio: Measured
+    rival: Measured = None
     inverse_consistency_mm: Distances | None = None
     inverse_consistency: Measured = None
 
@@ -78,6 +79,7 @@ class RefinementReport(Block):
     seconds: dict[str, float]
     levels: tuple[RefinementLevel, ...] = ()
     starts: tuple[RefinementStart, ...] = ()
+    rival: Measured = None
 
 
 class ModelProvenance(Block):

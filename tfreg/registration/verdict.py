@@ -26,6 +26,7 @@ LIMITS = {
     "implausible_volume_fraction": 0.011,
     # Not set there: left atria of different people, well aligned, take up to 2.2.
     "linear_volume_ratio": 2.5,
+    "rival": 0.9,
 }
 
 REASONS = {
@@ -35,24 +36,28 @@ REASONS = {
     "implausible_volume_fraction": "{implausible_volume_fraction:.1%} of the structure grows or shrinks more than "
     f"{LARGEST_VOLUME_RATIO:g}-fold",
     "linear_volume_ratio": "the linear part alone changes the volume {linear_volume_ratio:.2f}-fold",
+    "rival": "quite another linear alignment makes the images {rival:.0%} as alike as the one chosen",
 }
 
 
-def quality_indicators(pair: AlignedPair, transform: Transform, backward: Transform | None = None) -> dict[str, Any]:
+def quality_indicators(
+    pair: AlignedPair, transform: Transform, backward: Transform | None = None, rival: float | None = None
+) -> dict[str, Any]:
     """Indicators that need no labels, weighted by the fixed image's structure, the length of its gradient.
 
     Args:
         pair: A `tfreg.preprocessing.aligned_pair.AlignedPair`.
         transform: The pair's `Transform`.
         backward: The `Transform` of moving <- fixed, or None.
+        rival: What `tfreg.refinement.linear_stage.LinearAlignment` says of another alignment, or None.
 
     Returns:
         A dictionary: `local_correlation_before`, of the initial alignment, and `local_correlation`, both from 0 to 1;
         `outside_fraction`, the share of the fixed structure that is mapped outside the moving image;
         `implausible_volume_fraction`, the share that grows or shrinks by a factor of `LARGEST_VOLUME_RATIO`;
-        `linear_volume_ratio`, by which the linear part enlarges; `inverse_consistency_mm`, mean, median and 95th
-        percentile of the distance by which forward and backward transform together miss the identity, and
-        `inverse_consistency`, its mean relative to the field of view's size; None without `backward`.
+        `linear_volume_ratio`, by which the linear part enlarges; `rival`, as it was given; `inverse_consistency_mm`,
+        mean, median and 95th percentile of the distance by which forward and backward transform together miss the
+        identity, and `inverse_consistency`, its mean relative to the field of view's size; None without `backward`.
     """
     fixed, moving, init, mask = pair.fixed, pair.moving, pair.init, pair.moving_mask
     lattice = cube_lattice(fixed.lattice, VOXELS)
@@ -79,6 +84,7 @@ def quality_indicators(pair: AlignedPair, transform: Transform, backward: Transf
         "outside_fraction": _share(structure - inside_structure, structure),
         "implausible_volume_fraction": _share(inside_structure * _implausible(mapped, lattice), inside_structure),
         "linear_volume_ratio": float(np.linalg.det(transform.linear_world[:3, :3]) / np.linalg.det(init[:3, :3])),
+        "rival": rival,
         "inverse_consistency_mm": None,
         "inverse_consistency": None,
     }

@@ -32,6 +32,7 @@ INDICATORS = {
     "outside_fraction": ("Structure mapped outside the moving image", "{:.2%}"),
     "implausible_volume_fraction": ("Structure with implausible change of volume", "{:.3%}"),
     "linear_volume_ratio": ("Volume ratio of the linear part", "{:.3f}"),
+    "rival": ("Likeness under another linear alignment, relative to this one's", "{:.2f}"),
     "inverse_consistency": ("Inverse consistency, relative to the field of view", "{:.4f}"),
 }
 REGIONS = {"all": "whole field of view", "labels": "all labels"}
