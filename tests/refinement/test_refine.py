@@ -253,6 +253,19 @@ def test_coarse_levels_go_both_ways_and_meet():
     assert errors_mm(found, smooth_map, fixed).mean() < errors_mm(alone, smooth_map, fixed).mean()
 
 
+def test_directions_agree_about_one_body_and_not_about_two():
+    """The other one has a texture of its own, of which chance makes something else in each direction."""
+    one, other = (
+        _normal(Volume(body(lattice.points(), seed), lattice.affine)) for lattice, seed in ((MOVING, 0), (MOVING, 7))
+    )
+    fixed = _normal(pair_of(smooth_map)[0])
+    apart = [
+        refine_pair(AlignedPair(fixed, moving, np.eye(4)), Refinement(), "deformable")[1]["directions_apart"]
+        for moving in (one, other)
+    ]
+    assert apart[0] < 0.8 < 1.0 < apart[1]
+
+
 def test_both_directions_begin_at_the_start(rng):
     """Backward at its inverse: without effect, their mean is the start as the coarse level has it."""
     fixed, moving = pair_of(smooth_map)

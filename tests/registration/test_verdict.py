@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from tfreg.preprocessing.aligned_pair import AlignedPair
 from tfreg.registration.register_volumes import register
-from tfreg.registration.verdict import LIMITS, exceedance, quality_indicators, verdict
+from tfreg.registration.verdict import LIMITS, LIMITS_OF_AGREEMENT, exceedance, quality_indicators, verdict
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.volume import Volume
@@ -112,8 +112,11 @@ def test_verdict_names_what_is_beyond_its_limit():
         "implausible_volume_fraction": LIMITS["implausible_volume_fraction"],
         "linear_volume_ratio": 1 / LIMITS["linear_volume_ratio"],
         "rival": LIMITS["rival"],
+        "directions_apart": None,
     }
-    assert exceedance(good) == pytest.approx(dict.fromkeys(LIMITS, 1.0))
+    assert exceedance(good) == pytest.approx(dict.fromkeys(LIMITS.keys() - {"directions_apart"}, 1.0))
+    agreed = good | LIMITS_OF_AGREEMENT | {"directions_apart": LIMITS["directions_apart"]}
+    assert exceedance(agreed) == pytest.approx(dict.fromkeys(LIMITS, 1.0))
     assert verdict(good) == ("pass", [])
     assert verdict(good, certified=False) == ("review", ["the written field folds"])
     bad = good | {"inverse_consistency": 1.5 * LIMITS["inverse_consistency"], "local_correlation": 0.0}
@@ -168,3 +171,27 @@ def test_lattice_of_other_orientation(image):
         quality_indicators(AlignedPair(coarse, moving, np.eye(4)), moved(image)) for moving in (image, other)
     )
     assert ours["local_correlation"] == pytest.approx(theirs["local_correlation"], abs=1e-4)
+
+
+def test_directions_that_disagree_matter_where_images_are_not_alike():
+    indicators = {
+        "inverse_consistency": None,
+        "inverse_consistency_mm": None,
+        "local_correlation": 0.8,
+        "outside_fraction": 0.0,
+        "implausible_volume_fraction": 0.0,
+        "linear_volume_ratio": 1.0,
+        "rival": 0.0,
+        "directions_apart": 1.5,
+    }
+    judgement, reasons = verdict(indicators)
+    assert judgement == "review"
+    assert reasons == ["the deformations of the two directions lie 1.50 times as far apart as they move"]
+    assert verdict(indicators | {"local_correlation": 0.99}) == ("pass", [])
+    assert verdict(indicators | {"directions_apart": None}) == ("pass", [])
+    unlike = indicators | {"local_correlation": 0.5}
+    assert verdict(unlike | {"directions_apart": 0.5}) == ("pass", [])
+    assert verdict(unlike | {"directions_apart": None})[0] == "review"
+    assert verdict(indicators | {"directions_apart": 1.0, "rival": 0.97})[1] == [
+        "quite another linear alignment makes the images 97% as alike as the one chosen"
+    ]

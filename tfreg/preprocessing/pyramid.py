@@ -134,3 +134,21 @@ def onto_level(
     share = np.clip(read(counts), 0, 1)
     values = np.divide(read(volume.array * counts), share, where=share > MIN_SHARE, out=read(volume.array))
     return values, share * inside
+
+
+def structure(
+    volume: Volume, voxels: float, mask: Volume | None = None
+) -> tuple[Lattice, np.ndarray, np.ndarray, np.ndarray]:
+    """Where a volume shows structure: the length of its gradient, on cubes.
+
+    Args:
+        volume: A `Volume`.
+        voxels: About so many cubes lie in its field of view.
+        mask: A `Volume` on the volume's lattice, where it counts, or None.
+
+    Returns:
+        The cubes' `Lattice`; the volume's values there, how much each counts, and the structure, `(i, j, k)` each.
+    """
+    lattice = cube_lattice(volume.lattice, voxels)
+    values, counts = onto_level(volume, lattice, None, mask)
+    return lattice, values, counts, ndimage.gaussian_gradient_magnitude(values, 1.0) * counts

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfreg.config import Refinement
 from tfreg.preprocessing.aligned_pair import AlignedPair
-from tfreg.preprocessing.pyramid import coarsened, level_factors, onto_level
+from tfreg.preprocessing.pyramid import coarsened, level_factors, onto_level, structure
 from tfreg.refinement.compiled_functions import Compiler
 from tfreg.transforms.deformation import displacement_from_logits, logits_from_displacement, upsampled
 from tfreg.transforms.inverse import inverted
@@ -19,9 +19,13 @@ from tfreg.transforms.projection import (
     nearest_deformation,
 )
 from tfreg.transforms.transform import Transform
+from tfreg.volumes.resampling import sample
 
 # Share of the network grid's size by which the moving image surrounds it.
 MARGIN = 0.1
+
+# The fixed image's structure is looked for on about so many cubes.
+STRUCTURE_VOXELS = 40_000
 
 # The directions between the images, fixed to moving and moving to fixed, as report.json names them.
 FORWARD, BACKWARD = "forward", "backward"
@@ -36,12 +40,16 @@ class Coarse:
         displacement: Of the finest level's control points, in its voxels.
         linear: `(3, 4)`, the matrix in the finest voxels.
         reports: A list of one dictionary a level.
+        directions_apart: How far the two directions' deformations lie apart, relative to how far their mean moves the
+            fixed image's structure; None of one direction. Where images have little in common, chance decides what
+            each direction makes of them.
     """
 
     start: Transform
     displacement: np.ndarray
     linear: np.ndarray
     reports: list[dict[str, Any]]
+    directions_apart: float | None = None
 
     @property
     def transform(self) -> Transform:
@@ -157,17 +165,19 @@ class CoarseLevels:
 
     def together(self) -> Coarse:
         """What the levels taken have made of the start."""
-        last = self._next - 1
+        last, apart = self._next - 1, None
         if last < self._first:
             displacement = self._pyramids[FORWARD][-1]
         elif BACKWARD in self._displacements:
             directions = self._displacements[FORWARD], self._displacements[BACKWARD]
-            displacement = _mean_of_directions(*directions, self._start, self._levels[last].factors)
+            there, back = _directions_at_control_points(*directions, self._start, self._levels[last].factors)
+            displacement = control_displacements((there + back) / 2, self._start.deformation.stride)
+            apart = _apart(there, back, self._start, self._stage.pair)
         else:
             displacement = self._displacements[FORWARD]
             for number in range(last + 1, len(self._levels)):
                 displacement = self._onto(FORWARD, displacement, number)
-        return Coarse(self._start, displacement, self._linear, self._reports)
+        return Coarse(self._start, displacement, self._linear, self._reports, apart)
 
     def _onto(self, direction, displacement, number):
         """A displacement of the level before, on a level's control points, with the start's details there."""
@@ -270,8 +280,8 @@ def _inverse(deformation):
     return nearest_deformation(inverted(deformation, control_centres(shape, stride)), shape, stride)
 
 
-def _mean_of_directions(forward, backward, start, factors):
-    """Half way between a level's deformation and the inverse of the one in the other direction.
+def _directions_at_control_points(forward, backward, start, factors):
+    """Where a level's deformation, and the inverse of the one in the other direction, put the finest control points.
 
     Args:
         forward, backward: The two deformations' control points' displacements, in the level's voxels.
@@ -279,14 +289,24 @@ def _mean_of_directions(forward, backward, start, factors):
         factors: The level's blocks of the finest voxels, three numbers.
 
     Returns:
-        The control points' displacements of the finest level, in its voxels.
+        Two arrays `(i, j, k, 3)`, in the finest voxels.
     """
     stride = start.deformation.stride
     shape = coarsened(start.lattice, factors).shape
     points = (control_centres(start.lattice.shape, stride) + 0.5) / factors - 0.5
     there, back = (composed_deformation(displacement, shape, stride) for displacement in (forward, backward))
-    mean = (there(points) + inverted(back, points)) / 2
-    return control_displacements((mean + 0.5) * factors - 0.5, stride)
+    return tuple((places + 0.5) * factors - 0.5 for places in (there(points), inverted(back, points)))
+
+
+def _apart(there, back, start, pair):
+    """`Coarse.directions_apart` of what `_directions_at_control_points` returns; 0 where nothing moves."""
+    points = control_centres(start.lattice.shape, start.deformation.stride)
+    lattice, _, _, weights = structure(pair.fixed, STRUCTURE_VOXELS, pair.fixed_mask)
+    weights = sample(weights, lattice.to_voxel(start.lattice.to_world(points)))
+    apart, moved = (
+        (weights * np.linalg.norm(step, axis=-1)).sum() for step in (there - back, (there + back) / 2 - points)
+    )
+    return float(apart / moved) if moved > 0 else 0.0
 
 
 def _per_voxel(linear, factors):

@@ -71,7 +71,13 @@ def refine_pair(
     """
     from tfreg.refinement.descent import refinement_steps
 
-    report = {"settings": settings.model_dump(mode="json"), "seconds": {}, "levels": [], "rival": None}
+    report = {
+        "settings": settings.model_dump(mode="json"),
+        "seconds": {},
+        "levels": [],
+        "rival": None,
+        "directions_apart": None,
+    }
     begun = time.perf_counter()
     has_linear_stage = _has_linear_stage(parts, start)
     far, searches = start is None, _searches(settings, start)
@@ -99,6 +105,7 @@ def refine_pair(
             coarse, report["starts"] = _best_coarse(stage, start)
         else:
             coarse = stage.coarse(start, both_directions=is_identity(start)).take().together()
+        report["directions_apart"] = coarse.directions_apart
         transform, report["levels"] = stage.finest(coarse)
     report["seconds"]["deformable"] = round(time.perf_counter() - begun, 3)
     return transform, report

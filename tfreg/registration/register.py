@@ -86,8 +86,7 @@ def register_pair(
         background = outside_value(moving.array) if options.background is None else options.background
         warnings.extend(f"moving: {note}" for note in left_out_note(moving.array, background))
         stages = agreement(pair, aligned.init, transform, displacement_mm, options.interpolation, background)
-    rival = None if refinement is None else refinement["rival"]
-    indicators = quality_indicators(aligned, transform, backward, rival)
+    indicators = quality_indicators(aligned, transform, backward, refinement)
     # Mutual information and MIND are chosen for images of different kinds, which need not resemble each other.
     ignored = ("local_correlation",) if settings is not None and "mi" in settings.similarity else ()
     judgement, reasons = verdict(indicators, certificate.certified, ignored)

@@ -46,6 +46,7 @@ class QualityIndicators(Block):
     implausible_volume_fraction: Measured
     linear_volume_ratio: Measured
     rival: Measured = None
+    directions_apart: Measured = None
     inverse_consistency_mm: Distances | None = None
     inverse_consistency: Measured = None
 
@@ -80,6 +81,7 @@ class RefinementReport(Block):
     levels: tuple[RefinementLevel, ...] = ()
     starts: tuple[RefinementStart, ...] = ()
     rival: Measured = None
+    directions_apart: Measured = None
 
 
 class ModelProvenance(Block):

@@ -4,11 +4,10 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from tfreg.metrics.intensity_correlation import local_correlation
 from tfreg.preprocessing.aligned_pair import AlignedPair, voxel_map
-from tfreg.preprocessing.pyramid import cube_lattice, onto_level
+from tfreg.preprocessing.pyramid import structure
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.resampling import anti_aliased, is_inside, sample
 
@@ -27,7 +26,15 @@ LIMITS = {
     # Not set there: left atria of different people, well aligned, take up to 2.2.
     "linear_volume_ratio": 2.5,
     "rival": 0.9,
+    "directions_apart": 1.2,
 }
+
+# The limits that hold instead where it is known that both directions agree: left atria of different people, well
+# aligned, take as much.
+LIMITS_OF_AGREEMENT = {"local_correlation": 0.45, "outside_fraction": 0.45, "implausible_volume_fraction": 0.04}
+
+# Where local correlation is higher, hardly anything needs to move, and it does not matter how.
+ALIKE = 0.95
 
 REASONS = {
     "inverse_consistency": "from fixed to moving and back it misses by {mean:.3g} mm on average",
@@ -36,12 +43,17 @@ REASONS = {
     "implausible_volume_fraction": "{implausible_volume_fraction:.1%} of the structure grows or shrinks more than "
     f"{LARGEST_VOLUME_RATIO:g}-fold",
     "linear_volume_ratio": "the linear part alone changes the volume {linear_volume_ratio:.2f}-fold",
+    "directions_apart": "the deformations of the two directions lie {directions_apart:.2f} times as far apart as they "
+    "move",
     "rival": "quite another linear alignment makes the images {rival:.0%} as alike as the one chosen",
 }
 
 
 def quality_indicators(
-    pair: AlignedPair, transform: Transform, backward: Transform | None = None, rival: float | None = None
+    pair: AlignedPair,
+    transform: Transform,
+    backward: Transform | None = None,
+    refinement: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Indicators that need no labels, weighted by the fixed image's structure, the length of its gradient.
 
@@ -49,19 +61,19 @@ def quality_indicators(
         pair: A `tfreg.preprocessing.aligned_pair.AlignedPair`.
         transform: The pair's `Transform`.
         backward: The `Transform` of moving <- fixed, or None.
-        rival: What `tfreg.refinement.linear_stage.LinearAlignment` says of another alignment, or None.
+        refinement: What `tfreg.refinement.refine.refine_pair` reports, or None.
 
     Returns:
         A dictionary: `local_correlation_before`, of the initial alignment, and `local_correlation`, both from 0 to 1;
         `outside_fraction`, the share of the fixed structure that is mapped outside the moving image;
         `implausible_volume_fraction`, the share that grows or shrinks by a factor of `LARGEST_VOLUME_RATIO`;
-        `linear_volume_ratio`, by which the linear part enlarges; `rival`, as it was given; `inverse_consistency_mm`,
-        mean, median and 95th percentile of the distance by which forward and backward transform together miss the
-        identity, and `inverse_consistency`, its mean relative to the field of view's size; None without `backward`.
+        `linear_volume_ratio`, by which the linear part enlarges; `rival` and `directions_apart`, of the refinement;
+        `inverse_consistency_mm`, mean, median and 95th percentile of the distance by which forward and backward
+        transform together miss the identity, and `inverse_consistency`, its mean relative to the field of view's size;
+        None without `backward`.
     """
     fixed, moving, init, mask = pair.fixed, pair.moving, pair.init, pair.moving_mask
-    lattice = cube_lattice(fixed.lattice, VOXELS)
-    values, counts = onto_level(fixed, lattice, None, pair.fixed_mask)
+    lattice, values, counts, fixed_structure = structure(fixed, VOXELS, pair.fixed_mask)
     points = lattice.points()
     mapped = transform(points)
     size_mm = float(np.mean(np.array(fixed.shape) * fixed.spacing))
@@ -76,15 +88,14 @@ def quality_indicators(
 
     before, before_counts, _ = seen(Transform.identity(fixed.lattice, init)(points))
     warped, warped_counts, inside = seen(mapped)
-    structure = ndimage.gaussian_gradient_magnitude(values, 1.0) * counts
-    inside_structure = structure * inside
+    inside_structure = fixed_structure * inside
     indicators = {
         "local_correlation_before": local_correlation(values, before, before_counts),
         "local_correlation": local_correlation(values, warped, warped_counts),
-        "outside_fraction": _share(structure - inside_structure, structure),
+        "outside_fraction": _share(fixed_structure - inside_structure, fixed_structure),
         "implausible_volume_fraction": _share(inside_structure * _implausible(mapped, lattice), inside_structure),
         "linear_volume_ratio": float(np.linalg.det(transform.linear_world[:3, :3]) / np.linalg.det(init[:3, :3])),
-        "rival": rival,
+        **{name: None if refinement is None else refinement[name] for name in ("rival", "directions_apart")},
         "inverse_consistency_mm": None,
         "inverse_consistency": None,
     }
@@ -102,13 +113,16 @@ def exceedance(indicators: Mapping[str, Any]) -> dict[str, float]:
         indicators: From `quality_indicators`.
 
     Returns:
-        A dictionary of the names in `LIMITS` to floats; an indicator that is None is left out, one that is not a
-        number counts as infinite.
+        A dictionary of the names in `LIMITS` to floats; an indicator that is None is left out, and so is
+        `directions_apart` of images that are all alike; one that is not a number counts as infinite.
     """
+    agreed = indicators["directions_apart"] is not None
     result = {}
-    for name, limit in LIMITS.items():
+    for name, limit in (LIMITS | (LIMITS_OF_AGREEMENT if agreed else {})).items():
         value = indicators[name]
         if value is None:
+            continue
+        if name == "directions_apart" and indicators["local_correlation"] > ALIKE:
             continue
         if name == "local_correlation":
             value, limit = 1.0 - value, 1.0 - limit

@@ -33,6 +33,7 @@ INDICATORS = {
     "implausible_volume_fraction": ("Structure with implausible change of volume", "{:.3%}"),
     "linear_volume_ratio": ("Volume ratio of the linear part", "{:.3f}"),
     "rival": ("Likeness under another linear alignment, relative to this one's", "{:.2f}"),
+    "directions_apart": ("Distance of the two directions' deformations, relative to what they move", "{:.2f}"),
     "inverse_consistency": ("Inverse consistency, relative to the field of view", "{:.4f}"),
 }
 REGIONS = {"all": "whole field of view", "labels": "all labels"}
