@@ -96,6 +96,7 @@ def test_what_moved_far_is_found_by_a_search_alone(monkeypatch):
     assert [start["name"] for start in report["starts"]] == [LINEAR, DISCRETE]
     linear, discrete = report["starts"]
     assert discrete["worth"] > linear["worth"]
+    assert report["directions_apart"] is None  # both began at what the search had made
     assert discrete["worth"] == pytest.approx(discrete["likeness"] - ROUGHNESS_COST * discrete["roughness"])
     assert [level["direction"] for level in report["levels"]] == ["forward", "backward", "forward"]  # one is spared
     assert errors["normal"] < 0.5 * errors["none"]

@@ -41,8 +41,8 @@ class Coarse:
         linear: `(3, 4)`, the matrix in the finest voxels.
         reports: A list of one dictionary a level.
         directions_apart: How far the two directions' deformations lie apart, relative to how far their mean moves the
-            fixed image's structure; None of one direction. Where images have little in common, chance decides what
-            each direction makes of them.
+            fixed image's structure; None of one direction, or where both began at a deformation. Where images have
+            little in common, chance decides what each direction makes of them.
     """
 
     start: Transform
@@ -101,7 +101,7 @@ class DeformableStage:
         """The finest level after the others.
 
         Args:
-            coarse: What `coarse` returned.
+            coarse: A `Coarse`.
 
         Returns:
             The refined `Transform`, and a list of one dictionary a level for the report.
@@ -172,7 +172,8 @@ class CoarseLevels:
             directions = self._displacements[FORWARD], self._displacements[BACKWARD]
             there, back = _directions_at_control_points(*directions, self._start, self._levels[last].factors)
             displacement = control_displacements((there + back) / 2, self._start.deformation.stride)
-            apart = _apart(there, back, self._start, self._stage.pair)
+            # A deformation from which both began says nothing of whether they agree.
+            apart = _apart(there, back, self._start, self._stage.pair) if is_identity(self._start) else None
         else:
             displacement = self._displacements[FORWARD]
             for number in range(last + 1, len(self._levels)):
