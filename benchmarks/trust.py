@@ -10,6 +10,7 @@ Rows that the CSV file holds are not measured again. The data lie where `data_se
 import argparse
 import csv
 import itertools
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,8 @@ def measure(file):
     Resources(0, 2, "cpu").set_up()
     pairs = list(halves())
     rows = read_csv(file, TEXTS)
+    if rows and rows[0].keys() < set(COLUMNS):
+        sys.exit(f"{file}: lacks the newer indicators; move it away, and all is measured again")
     done = {(row["data"], row["pair"], row["kind"]) for row in rows}
     if not rows:
         file.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")

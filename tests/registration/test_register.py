@@ -194,6 +194,8 @@ def test_without_a_network_the_pair_is_refined(pair, monkeypatch):
         return start or Transform.identity(pair.fixed.lattice, pair.init), {
             "settings": settings.model_dump(),
             "seconds": {},
+            "rival": None,
+            "directions_apart": None,
         }
 
     monkeypatch.setattr(register_module, "refine_pair", refined)
