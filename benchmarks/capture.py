@@ -70,9 +70,8 @@ class KnownMap:
 
     def __init__(self, lattice, matrix, amplitude_mm, rng):
         self.matrix, self.centre = matrix, lattice.centre_world
-        size_mm = float(np.mean(np.array(lattice.shape) * lattice.spacing))
         directions = _directions(rng, 3)
-        self.waves = np.pi / size_mm * directions
+        self.waves = np.pi / lattice.mean_size_mm * directions
         self.phases = rng.uniform(0, 2 * np.pi, 3)
         self.amplitudes = amplitude_mm * _directions(rng, 1)[0]
 

@@ -17,6 +17,9 @@ SIZE_STEP = 8
 # A voxel to which less than this share of masked voxels contributes takes its value from all of them.
 MIN_SHARE = 1e-3
 
+# Structure is looked for on cubes of the field of view, about this many.
+STRUCTURE_VOXELS = 40_000
+
 # The coarsest level keeps this many voxels along the shortest axis.
 MIN_SIZE = 12
 
@@ -136,19 +139,16 @@ def onto_level(
     return values, share * inside
 
 
-def structure(
-    volume: Volume, voxels: float, mask: Volume | None = None
-) -> tuple[Lattice, np.ndarray, np.ndarray, np.ndarray]:
+def structure(volume: Volume, mask: Volume | None = None) -> tuple[Lattice, np.ndarray, np.ndarray, np.ndarray]:
     """Where a volume shows structure: the length of its gradient, on cubes.
 
     Args:
         volume: A `Volume`.
-        voxels: About so many cubes lie in its field of view.
         mask: A `Volume` on the volume's lattice, where it counts, or None.
 
     Returns:
         The cubes' `Lattice`; the volume's values there, how much each counts, and the structure, `(i, j, k)` each.
     """
-    lattice = cube_lattice(volume.lattice, voxels)
+    lattice = cube_lattice(volume.lattice, STRUCTURE_VOXELS)
     values, counts = onto_level(volume, lattice, None, mask)
     return lattice, values, counts, ndimage.gaussian_gradient_magnitude(values, 1.0) * counts

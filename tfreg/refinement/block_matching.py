@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from tfreg.runtime.threads import in_threads
+from tfreg.transforms.deformation import sampled
 
 # Weights of the distance from the smooth displacement, one after the other.
 COUPLINGS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -84,11 +85,9 @@ def matching_costs(here: Blocks, there: Blocks, largest: int) -> np.ndarray:
     sums, counts = (_window_sums(values, window) for values in (measured, seen))
     mean = (near * sums).sum(-1, keepdims=True) / np.maximum(counts, MIN_SHARE)
     left = here.weights[..., None] * np.concatenate([near, mean], axis=-1)
-    right = np.concatenate([measured, 1 - seen], axis=-1)
     # Around the image nothing was measured.
-    around = [(largest, largest)] * 3
-    right = np.pad(right, [*around, (0, 0)])
-    right[..., -1] = np.pad(1 - there.weights, around, constant_values=1)
+    around = [*[(largest, largest)] * 3, (0, 0)]
+    right = np.concatenate([np.pad(measured, around), np.pad(1 - seen, around, constant_values=1)], axis=-1)
     right = np.ascontiguousarray(np.swapaxes(right, 2, 3))  # (i, j, channels, k)
     result = np.empty((*shape, window**2, window), np.float32)
     for number, (i, j) in enumerate(np.ndindex(window, window)):
@@ -126,12 +125,7 @@ def smooth_displacement(costs: np.ndarray, largest: int) -> np.ndarray:
 
 def read_displacement(displacement: np.ndarray, points: np.ndarray) -> np.ndarray:
     """A displacement `(i, j, k, n)` between its blocks, at `(..., 3)`; outside, the nearest block's."""
-    places = np.moveaxis(points, -1, 0)
-
-    def read(component):
-        return ndimage.map_coordinates(component, places, np.float32, order=1, mode="nearest")
-
-    return np.stack([read(component) for component in np.moveaxis(displacement, -1, 0)], axis=-1)
+    return np.stack([sampled(component, points) for component in np.moveaxis(displacement, -1, 0)], axis=-1)
 
 
 def _window_sums(values, window):

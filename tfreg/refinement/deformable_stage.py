@@ -24,9 +24,6 @@ from tfreg.volumes.resampling import sample
 # Share of the network grid's size by which the moving image surrounds it.
 MARGIN = 0.1
 
-# The fixed image's structure is looked for on about so many cubes.
-STRUCTURE_VOXELS = 40_000
-
 # The directions between the images, fixed to moving and moving to fixed, as report.json names them.
 FORWARD, BACKWARD = "forward", "backward"
 
@@ -302,7 +299,7 @@ def _directions_at_control_points(forward, backward, start, factors):
 def _apart(there, back, start, pair):
     """`Coarse.directions_apart` of what `_directions_at_control_points` returns; 0 where nothing moves."""
     points = control_centres(start.lattice.shape, start.deformation.stride)
-    lattice, _, _, weights = structure(pair.fixed, STRUCTURE_VOXELS, pair.fixed_mask)
+    lattice, _, _, weights = structure(pair.fixed, pair.fixed_mask)
     weights = sample(weights, lattice.to_voxel(start.lattice.to_world(points)))
     apart, moved = (
         (weights * np.linalg.norm(step, axis=-1)).sum() for step in (there - back, (there + back) / 2 - points)

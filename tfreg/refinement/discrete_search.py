@@ -5,14 +5,13 @@ from functools import partial
 
 import numpy as np
 from keras import ops
-from scipy import ndimage
 
 from tfreg.losses.mind import descriptors
 from tfreg.preprocessing.aligned_pair import AlignedPair
 from tfreg.preprocessing.pyramid import cubes, onto_level
 from tfreg.refinement.block_matching import MIN_SHARE, Blocks, matched, read_displacement
 from tfreg.runtime.threads import in_threads
-from tfreg.transforms.deformation import upsampled
+from tfreg.transforms.deformation import sampled, upsampled
 from tfreg.transforms.projection import control_centres, nearest_deformation
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.lattice import Lattice
@@ -61,19 +60,14 @@ def discrete_search(pair: AlignedPair, start: Transform) -> Transform:
     last_block = ROUNDS[0][0]
     displacement = np.zeros((*(n // last_block for n in lattice.shape), 3), np.float32)
     for block, largest in ROUNDS:
-        points = np.moveaxis(index + upsampled(displacement, last_block) + margin, -1, 0)
-        warped = _described(*in_threads(partial(_read, points=points), images[1]))
+        points = index + upsampled(displacement, last_block) + margin
+        warped = _described(*in_threads(partial(sampled, points_voxel=points), images[1]))
         step = block * matched(_blocks(*still, block), _blocks(*warped, block), largest)
         # After it, what was found before.
         centres = block * index[tuple(slice(n) for n in step.shape[:3])] + (block - 1) / 2
         displacement = step + _at(displacement, last_block, centres + step)
         last_block = block
     return _nearest_deformation(displacement, block, lattice, start)
-
-
-def _read(image, points):
-    """An image between its voxels, at `(3, ...)`."""
-    return ndimage.map_coordinates(image, points, np.float32, order=1, mode="nearest")
 
 
 def _at(displacement, block, points):

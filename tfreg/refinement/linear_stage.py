@@ -95,6 +95,7 @@ def refine_linear(
     if coarse.objective.is_empty:
         return LinearAlignment(init)
     count = progress or (lambda done: None)
+    rigids, linears = [], []
     if far:
         starts = [coarse.turned(matrix, turn) for matrix in candidates for turn in _turns()] + scanned
         fitted = in_threads(lambda start: coarse.fitted(start, "rigid", START_ITERATIONS), starts)
@@ -103,10 +104,9 @@ def refine_linear(
         rigids = in_threads(lambda start: coarse.fitted(start[0], "rigid", ITERATIONS), best)
     else:
         count(SHARES["starts"])
-        rigids = [(init, coarse.value(init))]
-    linears = rigids
     if not (far and kind == "rigid"):
-        linears = in_threads(lambda start: coarse.fitted(start[0], kind, ITERATIONS), rigids)
+        begins = [matrix for matrix, _ in rigids] or [init]
+        linears = in_threads(lambda begin: coarse.fitted(begin, kind, ITERATIONS), begins)
     count(SHARES["coarse"])
     # What looks better on coarse voxels may have been the better only there.
     candidates = [init, *(matrix for matrix, _ in (*rigids, *linears) if _is_plausible(matrix, init))]
@@ -114,7 +114,8 @@ def refine_linear(
     start = min(candidates, key=fine.value)
     linear, _ = fine.fitted(start, kind, ITERATIONS)
     count(SHARES["fine"])
-    return LinearAlignment(linear if _is_plausible(linear, init) else start, coarse.rival(linears) if far else None)
+    rival = coarse.rival(linears or rigids) if far else None
+    return LinearAlignment(linear if _is_plausible(linear, init) else start, rival)
 
 
 def _centres_of_mass(pair):
@@ -156,7 +157,7 @@ class _Level:
         # No finer than the finer image is.
         finest = min(abs(np.linalg.det(lattice.affine[:3, :3])) for lattice in lattices)
         self.spacing = float(np.cbrt(max(min(lattice.volume_mm3 for lattice in lattices) / voxels, finest)))
-        margin_mm = MARGIN * min(np.mean(np.array(lattice.shape) * lattice.spacing) for lattice in lattices)
+        margin_mm = MARGIN * min(lattice.mean_size_mm for lattice in lattices)
         maps = candidates, [np.linalg.inv(matrix) for matrix in candidates]
         self.lattices = [
             _around(covered, self.spacing, other, inverses, margin_mm)
@@ -186,11 +187,10 @@ class _Level:
         lattice = self.lattices[0]
         middle = (np.array(list(np.ndindex(2, 2, 2))) + 0.5) / 2 * lattice.shape - 0.5
         places = np.c_[lattice.to_world(middle), np.ones(8)]
-        size_mm = float(np.mean(np.array(lattice.shape) * lattice.spacing))
         rivals = [
             value
             for matrix, value in others
-            if np.linalg.norm(places @ (matrix - best)[:3].T, axis=1).mean() > DIFFERENT * size_mm
+            if np.linalg.norm(places @ (matrix - best)[:3].T, axis=1).mean() > DIFFERENT * lattice.mean_size_mm
         ]
         return max(0.0, 1 - min(rivals)) / max(1 - least, 1e-6) if rivals else 0.0
 

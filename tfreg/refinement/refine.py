@@ -132,17 +132,18 @@ def _best_coarse(stage, linear):
         return discrete
 
     likeness = Likeness(stage.pair, stage.settings.similarity)
-    *levels, _ = levels_of(linear, stage.leading_margin, stage.settings)
+    *coarser, _ = levels_of(linear, stage.leading_margin, stage.settings)
     # A search leaves nothing to do for the coarsest of as many levels as there may be.
-    spared = max(0, len(levels) + 2 - len(stage.settings.steps))
+    spared = max(0, len(coarser) + 2 - len(stage.settings.steps))
     candidates, reports = [], []
     for name, made, first in ((LINEAR, lambda: linear, 0), (DISCRETE, searched, spared)):
         begun = time.perf_counter()
-        candidates.append(stage.coarse(made(), first=first).take(spared or None))
-        report = {"name": name} | likeness.judged(candidates[-1].together().transform)
+        levels = stage.coarse(made(), first=first).take(spared or None)
+        candidates.append((levels, levels.together()))
+        report = {"name": name} | likeness.judged(candidates[-1][1].transform)
         reports.append(report | {"seconds": round(time.perf_counter() - begun, 3)})
-    best = candidates[max(range(len(candidates)), key=lambda number: reports[number]["worth"])]
-    return best.take().together(), reports
+    levels, coarse = candidates[max(range(len(candidates)), key=lambda number: reports[number]["worth"])]
+    return (levels.take().together() if spared else coarse), reports
 
 
 def identity_start(fixed: Lattice, init: np.ndarray, settings: Refinement) -> tuple[Transform, tuple[int, int, int]]:

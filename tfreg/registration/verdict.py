@@ -11,9 +11,6 @@ from tfreg.preprocessing.pyramid import structure
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.resampling import anti_aliased, is_inside, sample
 
-# The indicators are taken on cubes of the fixed image's field of view, about this many.
-VOXELS = 40_000
-
 # A volume is taken to change implausibly where it grows or shrinks by more than this factor.
 LARGEST_VOLUME_RATIO = 4.0
 
@@ -73,10 +70,9 @@ def quality_indicators(
         None without `backward`.
     """
     fixed, moving, init, mask = pair.fixed, pair.moving, pair.init, pair.moving_mask
-    lattice, values, counts, fixed_structure = structure(fixed, VOXELS, pair.fixed_mask)
+    lattice, values, counts, fixed_structure = structure(fixed, pair.fixed_mask)
     points = lattice.points()
     mapped = transform(points)
-    size_mm = float(np.mean(np.array(fixed.shape) * fixed.spacing))
     smooth = anti_aliased(moving.array, np.linalg.norm(voxel_map(moving, lattice, init)[:3, :3], axis=1))
 
     def seen(places_world):
@@ -102,7 +98,7 @@ def quality_indicators(
     if backward is not None:
         errors_mm = np.linalg.norm(backward(mapped) - points, axis=-1)
         indicators["inverse_consistency_mm"] = _distribution(errors_mm, inside_structure)
-        indicators["inverse_consistency"] = indicators["inverse_consistency_mm"]["mean"] / size_mm
+        indicators["inverse_consistency"] = indicators["inverse_consistency_mm"]["mean"] / fixed.lattice.mean_size_mm
     return indicators
 
 

@@ -55,17 +55,17 @@ def logits_from_displacement(displacement: np.ndarray, stride: int) -> np.ndarra
 
 
 def sampled(array: np.ndarray, points_voxel: np.ndarray) -> np.ndarray:
-    """Trilinear interpolation of one displacement component, the border's value continued outside.
+    """Trilinear interpolation of an image or of one displacement component, the border's value continued outside.
 
     Args:
-        array: `(i, j, k)` float64.
+        array: `(i, j, k)`, of floats.
         points_voxel: `(..., 3)` voxel coordinates.
 
     Returns:
-        `(...)` float64.
+        `(...)`, of the array's dtype.
     """
     coordinates = np.asarray(points_voxel).reshape(-1, 3).T  # (3, n)
-    values = ndimage.map_coordinates(array, coordinates, order=1, mode="nearest")
+    values = ndimage.map_coordinates(array, coordinates, array.dtype, order=1, mode="nearest")
     return values.reshape(np.shape(points_voxel)[:-1])
 
 

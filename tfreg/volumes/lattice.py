@@ -83,6 +83,11 @@ class Lattice:
         return np.linalg.norm(self.affine[:3, :3], axis=0)
 
     @property
+    def mean_size_mm(self) -> float:
+        """Mean of the field of view's three sizes."""
+        return float(np.mean(np.array(self.shape) * self.spacing))
+
+    @property
     def volume_mm3(self) -> float:
         """The size of the field of view."""
         return float(abs(np.linalg.det(self.affine[:3, :3])) * np.prod(self.shape))
