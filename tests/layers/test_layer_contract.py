@@ -38,6 +38,13 @@ CASES = {
     "AxiswiseIntegration": Case(
         (VECTORS, (2, 3, 2, 5, 3)), {"anchor": "start"}, True, ({"anchor": "middle"},), ((IMAGE,),)
     ),
+    "ComposedDisplacement": Case(
+        ((2, 2, 2, 2, 4), IMAGE, (2, 3, 2, 5, 3)),
+        {"stride": 3},
+        True,
+        ({"stride": 0}, {"stride": 1.5}),
+        (((2, 2, 2, 2, 3), IMAGE),),
+    ),
     "ComposedIntegration": Case(
         (VECTORS, (2, 3, 2, 5, 3)), {"anchor": "start"}, True, ({"anchor": "end"},), ((FEATURES,),)
     ),
@@ -87,6 +94,17 @@ CLASSES = layer_classes()
 every_layer = pytest.mark.parametrize("name", sorted(CLASSES))
 
 
+def outputs_of(layer, *inputs):
+    """A layer's outputs, a list; most have one."""
+    return keras.tree.flatten(layer(*inputs))
+
+
+def shapes_of(layer, *shapes):
+    """What `compute_output_shape` says of them, a list in the same order."""
+    computed = layer.compute_output_shape(*shapes)
+    return [computed[key] for key in sorted(computed)] if isinstance(computed, dict) else [computed]
+
+
 def random_inputs(shapes, rng):
     return [rng.uniform(0.5, 1.5, shape).astype("float32") for shape in shapes]
 
@@ -116,12 +134,13 @@ def test_serialised_layer_computes_the_same(name, rng):
     case = CASES[name]
     inputs = random_inputs(case.inputs, rng)
     layer = CLASSES[name](**case.arguments)
-    expected = layer(*inputs)
+    expected = outputs_of(layer, *inputs)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     again(*inputs)  # makes the weights
     again.set_weights(layer.get_weights())
     assert isinstance(again, CLASSES[name])
-    np.testing.assert_array_equal(again(*inputs), expected)
+    for value, before in zip(outputs_of(again, *inputs), expected, strict=True):
+        np.testing.assert_array_equal(value, before)
 
 
 @every_layer
@@ -132,10 +151,10 @@ def test_output_shape_is_the_real_one(name, default, rng):
     arguments = {key: case.arguments[key] for key in required} if default else case.arguments
     layer = CLASSES[name](**arguments)
     inputs = case.inputs
-    if name == "GradientHead":  # its logits cover the volume: ceil(n / stride)
-        inputs = ((2, *(-(-n // layer.stride) for n in IMAGE[1:4]), 3), IMAGE)
-    computed = layer.compute_output_shape(*inputs)
-    assert tuple(layer(*random_inputs(inputs, rng)).shape) == tuple(computed)
+    if name in ("ComposedDisplacement", "GradientHead"):  # their control points cover the volume: ceil(n / stride)
+        inputs = ((2, *(-(-n // layer.stride) for n in IMAGE[1:4]), inputs[0][-1]), *inputs[1:])
+    found = [tuple(output.shape) for output in outputs_of(layer, *random_inputs(inputs, rng))]
+    assert found == [tuple(shape) for shape in shapes_of(layer, *inputs)]
 
 
 @every_layer
@@ -143,12 +162,12 @@ def test_output_shape_of_unknown_sizes(name):
     case = CASES[name]
     unknown = [(None, *(None,) * (len(shape) - 2), shape[-1]) if len(shape) == 5 else shape for shape in case.inputs]
     layer = CLASSES[name](**case.arguments)
-    known = layer.compute_output_shape(*case.inputs)
-    shape = layer.compute_output_shape(*unknown)
-    assert len(shape) == len(known)
-    assert all(size in (None, expected) for size, expected in zip(shape, known, strict=True))
-    assert shape[-1] == known[-1]
-    assert tuple(layer(*[keras.Input(shape[1:]) for shape in unknown]).shape[1:]) == tuple(shape[1:])
+    symbolic = outputs_of(layer, *[keras.Input(shape[1:]) for shape in unknown])
+    for known, shape, output in zip(shapes_of(layer, *case.inputs), shapes_of(layer, *unknown), symbolic, strict=True):
+        assert len(shape) == len(known)
+        assert all(size in (None, expected) for size, expected in zip(shape, known, strict=True))
+        assert shape[-1] == known[-1]
+        assert tuple(output.shape[1:]) == tuple(shape[1:])
 
 
 @every_layer
@@ -156,11 +175,11 @@ def test_coordinates_stay_float32(name, rng):
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        output = CLASSES[name](**CASES[name].arguments)(*random_inputs(CASES[name].inputs, rng))
+        outputs = outputs_of(CLASSES[name](**CASES[name].arguments), *random_inputs(CASES[name].inputs, rng))
     finally:
         keras.config.set_dtype_policy(previous)
     expected = "float32" if CASES[name].coordinates else "bfloat16"
-    assert keras.backend.standardize_dtype(output.dtype) == expected
+    assert {keras.backend.standardize_dtype(output.dtype) for output in outputs} == {expected}
 
 
 @pytest.mark.parametrize(

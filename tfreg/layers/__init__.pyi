@@ -1,4 +1,5 @@
 from .axiswise_integration import AxiswiseIntegration
+from .composed_displacement import ComposedDisplacement
 from .composed_integration import ComposedIntegration
 from .convolution_block import ConvolutionBlock
 from .dilated_encoder import DilatedEncoder
@@ -12,6 +13,7 @@ from .trilinear_sampler import TrilinearSampler
 
 __all__ = [
     "AxiswiseIntegration",
+    "ComposedDisplacement",
     "ComposedIntegration",
     "ConvolutionBlock",
     "DilatedEncoder",

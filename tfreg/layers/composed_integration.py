@@ -1,13 +1,10 @@
 """Integrates spatial gradients into a composition of three one-dimensional maps."""
 
 import keras
-from keras import ops
 
 from tfreg.layers.integration import Integration
-from tfreg.ops.grids import identity_grid, spatial_shape
-from tfreg.ops.shifted_sampling import sample_shifted
+from tfreg.ops.composition import composed
 from tfreg.ops.tensor import Tensor
-from tfreg.ops.trilinear_sampling import sample_trilinear
 
 
 @keras.saving.register_keras_serializable(package="tfreg")
@@ -43,19 +40,4 @@ class ComposedIntegration(Integration):
     """
 
     def call(self, gradients: Tensor, points: Tensor | None = None, start: tuple[int, int, int] = (0, 0, 0)) -> Tensor:
-        first, second, third = self.displacements(gradients)
-        if points is None:
-            # At voxel centres the first map needs no interpolation, the second one along a single axis.
-            points = identity_grid(spatial_shape(gradients))[(slice(None), *(slice(n, None) for n in start))]
-            if any(start):
-                # Not by indexing, the gradient of which is slow.
-                first = ops.slice(first, (0, *start, 0), (ops.shape(first)[0], *spatial_shape(points), 1))
-            i = points[..., 0:1] + first
-            j = points[..., 1:2] + sample_shifted(second, i, start=start)
-            k = points[..., 2:3] + sample_shifted(third, i, j, start=start)
-            return ops.concatenate([i, j, k], axis=-1)
-        i = points[..., 0:1] + sample_trilinear(first, points)
-        j, k = (ops.broadcast_to(points[..., d : d + 1], ops.shape(i)) for d in (1, 2))
-        j = j + sample_trilinear(second, ops.concatenate([i, j, k], axis=-1))
-        k = k + sample_trilinear(third, ops.concatenate([i, j, k], axis=-1))
-        return ops.concatenate([i, j, k], axis=-1)
+        return composed(self.displacements(gradients), points, start)
