@@ -1,5 +1,8 @@
 """transform.npz: exact, and every damage is one line."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -7,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from tfreg.errors import UserError
 from tfreg.io.transform_archive import load_transform, save_transform
 from tfreg.transforms.deformation import Deformation
+from tfreg.transforms.displacement_deformation import DisplacementDeformation
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.lattice import Lattice
 
@@ -53,6 +57,47 @@ def test_exact_round_trip(tmp_path, rng, transform, deformable, dtype):
         assert (loaded.deformation is None) == (not deformable)
 
 
+@pytest.fixture
+def displaced(transform):
+    """The same with predicted displacements."""
+    control = np.random.default_rng(8).standard_normal((2, 3, 3, 4)).astype(np.float32)
+    return replace(transform, deformation=DisplacementDeformation(control, (6, 9, 7), 3, 0.6))
+
+
+def test_exact_round_trip_of_predicted_displacements(tmp_path, rng, displaced):
+    save_transform(tmp_path / "transform.npz", displaced, displaced.lattice, displaced.lattice)
+    loaded, _, _ = load_transform(tmp_path)
+    points_world = rng.uniform(-50, 50, (20, 3))
+    np.testing.assert_array_equal(loaded(points_world), displaced(points_world))
+    np.testing.assert_array_equal(loaded.inverse()(points_world), displaced.inverse()(points_world))
+    np.testing.assert_array_equal(loaded.deformation.expected_error, displaced.deformation.expected_error)
+    assert loaded.deformation.damping == 0.6
+
+
+def header_of(path):
+    with np.load(path) as file:
+        return json.loads(str(file["header"]))
+
+
+def test_only_what_is_new_has_a_new_format(tmp_path, transform, displaced):
+    """An earlier tfreg would take predicted displacements, which it does not know, for none."""
+    path = tmp_path / "transform.npz"
+    for version, written in ((1, replace(transform, deformation=None)), (1, transform), (2, displaced)):
+        save_transform(path, written, transform.lattice, transform.lattice)
+        assert header_of(path)["format"] == version
+
+
+@pytest.mark.parametrize("control", [None, np.zeros((2, 3, 3, 3)), np.zeros((3, 3, 3, 4)), np.zeros(4)])
+def test_displacements_that_are_missing_or_of_another_size(tmp_path, displaced, control):
+    path = tmp_path / "transform.npz"
+    save_transform(path, displaced, displaced.lattice, displaced.lattice)
+    with np.load(path) as file:
+        arrays = dict(file)
+    del arrays["control"]
+    np.savez(path, **arrays, **({} if control is None else {"control": control}))
+    assert "is damaged" in refused(path)
+
+
 def refused(path):
     with pytest.raises(UserError) as caught:
         load_transform(path)
@@ -95,7 +140,7 @@ def test_numbers_that_are_not_finite(tmp_path, transform):
 
 def test_another_format_says_what_to_do(tmp_path):
     path = tmp_path / "transform.npz"
-    np.savez(path, header=np.array('{"format": 2}'))
+    np.savez(path, header=np.array('{"format": 3}'))
     assert "update tfreg" in refused(path)
 
 

@@ -11,7 +11,8 @@ from tfreg.layers.axiswise_integration import AxiswiseIntegration
 from tfreg.layers.composed_integration import ComposedIntegration
 from tfreg.layers.gradient_head import GradientHead
 from tfreg.layers.linear_grid import LinearGrid
-from tfreg.transforms.deformation import Deformation, upsampled
+from tfreg.transforms.deformation import Deformation
+from tfreg.transforms.interpolation import upsampled
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.lattice import Lattice
 

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,13 @@ def write_archive(path: str | Path, version: int, header: Mapping[str, Any], arr
 
 @contextlib.contextmanager
 def read_archive(
-    path: str | Path, version: int, damaged: str
+    path: str | Path, versions: Sequence[int], damaged: str
 ) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
     """Reads what `write_archive` wrote, for a block that makes something of it.
 
     Args:
         path: The file.
-        version: What the reader knows.
+        versions: Those that the reader knows, the newest last.
         damaged: What to say of a file of which nothing can be made, such as "is damaged".
 
     Yields:
@@ -50,8 +50,8 @@ def read_archive(
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = dict(file)
         header = json.loads(str(arrays.pop("header")))
-        if header["format"] != version:
-            raise UserError(f"{path}: has format {header['format']}, this tfreg reads {version}; update tfreg")
+        if header["format"] not in versions:
+            raise UserError(f"{path}: has format {header['format']}, this tfreg reads {versions[-1]}; update tfreg")
         yield header, arrays
     except UserError:
         raise

@@ -9,10 +9,15 @@ import numpy as np
 from tfreg.errors import UserError
 from tfreg.io.npz import read_archive, write_archive
 from tfreg.transforms.deformation import Deformation
+from tfreg.transforms.displacement_deformation import DisplacementDeformation
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.lattice import Lattice
 
-FORMAT = 1
+# By format what a deformation is made of: the array, the class, and its options. Linear transforms have format 1.
+FORMATS: dict[int, tuple[str, type[Any], tuple[str, ...]]] = {
+    1: ("logits", Deformation, ("stride", "integration", "anchor", "damping")),
+    2: ("control", DisplacementDeformation, ("stride", "damping")),
+}
 
 
 def save_transform(
@@ -37,15 +42,13 @@ def save_transform(
     for name, lattice in (("fixed", fixed), ("moving", moving)):
         arrays[f"{name}_shape"] = np.array(lattice.shape)
         arrays[f"{name}_affine"] = lattice.affine
+    version = 1
     if deformation is not None:
-        arrays["logits"] = deformation.logits
-        header |= {
-            "stride": deformation.stride,
-            "integration": deformation.integration,
-            "anchor": deformation.anchor,
-            "damping": deformation.damping,
-        }
-    write_archive(path, FORMAT, header, arrays)
+        version = next(number for number, (_, kind, _) in FORMATS.items() if isinstance(deformation, kind))
+        array, _, options = FORMATS[version]
+        arrays[array] = getattr(deformation, array)
+        header |= {name: getattr(deformation, name) for name in options}
+    write_archive(path, version, header, arrays)
 
 
 def load_transform(path: str | Path) -> tuple[Transform, Lattice, Lattice]:
@@ -75,10 +78,11 @@ def load_transform(path: str | Path) -> tuple[Transform, Lattice, Lattice]:
             name: Lattice(tuple(arrays[f"{name}_shape"].tolist()), arrays[f"{name}_affine"])
             for name in ("network", "fixed", "moving")
         }
+        array, kind, options = FORMATS[header["format"]]
         deformation = None
-        if "logits" in arrays:
-            options = {name: header[name] for name in ("stride", "integration", "anchor", "damping")}
-            deformation = Deformation(arrays["logits"], lattices["network"].shape, **options)
+        if array in arrays or header["format"] > 1:
+            chosen = {name: header[name] for name in options}
+            deformation = kind(arrays[array], lattices["network"].shape, **chosen)
         transform = Transform(lattices["network"], arrays["linear"], deformation, arrays["init"])
     return transform, lattices["fixed"], lattices["moving"]
 
@@ -109,4 +113,4 @@ def _archive(path):
         raise UserError(f"{path}: does not exist; name a folder that `tfreg register` wrote")
     if not zipfile.is_zipfile(path) and path.suffix.lower() != ".npz":
         raise UserError(f"{path}: is not a tfreg transform; give the folder of the result, or the transform.npz in it")
-    return read_archive(path, FORMAT, "is not a tfreg transform, or is damaged")
+    return read_archive(path, tuple(FORMATS), "is not a tfreg transform, or is damaged")

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from tfreg.runtime.threads import in_threads
-from tfreg.transforms.deformation import sampled
+from tfreg.transforms.interpolation import sampled
 
 # Weights of the distance from the smooth displacement, one after the other.
 COUPLINGS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)

@@ -11,7 +11,7 @@ from tfreg.preprocessing.aligned_pair import AlignedPair
 from tfreg.preprocessing.pyramid import cubes, onto_level
 from tfreg.refinement.block_matching import MIN_SHARE, Blocks, matched, read_displacement
 from tfreg.runtime.threads import in_threads
-from tfreg.transforms.deformation import sampled, upsampled
+from tfreg.transforms.interpolation import sampled, upsampled
 from tfreg.transforms.projection import control_centres, nearest_deformation
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.lattice import Lattice

@@ -67,7 +67,7 @@ def load_views(folder: str | Path) -> tuple[PairViews, tuple[int, int, int]]:
     path = Path(folder) / VIEWS
     if not path.is_file():
         raise UserError(f"{path}: is missing, as in results of earlier versions; register again with this version")
-    with read_archive(path, FORMAT, "cannot be read, or is damaged") as (header, arrays):
+    with read_archive(path, (FORMAT,), "cannot be read, or is damaged") as (header, arrays):
         volumes: dict[str, Any] = {
             name: Volume(arrays[name], arrays["affine"]) if name in arrays else None for name in (*IMAGES, "labels")
         }

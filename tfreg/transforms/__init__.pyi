@@ -1,11 +1,13 @@
 from .certificate import Certificate, certify, digital_jacobian, folding_fraction
 from .deformation import Deformation
+from .displacement_deformation import DisplacementDeformation
 from .jacobian import jacobian_determinant, log_jacobian
 from .transform import InverseTransform, Transform
 
 __all__ = [
     "Certificate",
     "Deformation",
+    "DisplacementDeformation",
     "InverseTransform",
     "Transform",
     "certify",

@@ -1,38 +1,16 @@
 """The deformable part: the same map as the integration layers, in float64 NumPy."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy import ndimage
 from scipy.special import expit
 
 from tfreg.runtime.threads import in_threads
+from tfreg.transforms.interpolation import upsampled
+from tfreg.transforms.voxel_map import VoxelMap, check_control
 
 LOGIT_LIMIT = 7.0
-
-
-def upsampled(volume: np.ndarray, factor: int | Sequence[int]) -> np.ndarray:
-    """Trilinear up-sampling with half-pixel centres, the border's value continued.
-
-    Args:
-        volume: `(i, j, k, channels)`.
-        factor: Positive integer, or three of them, one an axis.
-
-    Returns:
-        `(factor*i, factor*j, factor*k, channels)` float64.
-    """
-    volume = np.asarray(volume, np.float64)
-    for axis, times in enumerate(np.broadcast_to(factor, 3)):
-        size = volume.shape[axis]
-        position = np.clip((np.arange(size * times) + 0.5) / times - 0.5, 0, size - 1)
-        low = np.floor(position).astype(np.intp)
-        fraction = (position - low).reshape([-1 if a == axis else 1 for a in range(4)])
-        high = np.minimum(low + 1, size - 1)
-        volume = volume.take(low, axis) * (1 - fraction) + volume.take(high, axis) * fraction
-    return volume
 
 
 def displacement_from_logits(logits: np.ndarray, stride: int) -> np.ndarray:
@@ -54,23 +32,8 @@ def logits_from_displacement(displacement: np.ndarray, stride: int) -> np.ndarra
     return np.stack(differences, axis=-1) * (2 / stride)
 
 
-def sampled(array: np.ndarray, points_voxel: np.ndarray) -> np.ndarray:
-    """Trilinear interpolation of an image or of one displacement component, the border's value continued outside.
-
-    Args:
-        array: `(i, j, k)`, of floats.
-        points_voxel: `(..., 3)` voxel coordinates.
-
-    Returns:
-        `(...)`, of the array's dtype.
-    """
-    coordinates = np.asarray(points_voxel).reshape(-1, 3).T  # (3, n)
-    values = ndimage.map_coordinates(array, coordinates, array.dtype, order=1, mode="nearest")
-    return values.reshape(np.shape(points_voxel)[:-1])
-
-
 @dataclass(frozen=True, eq=False)
-class Deformation:
+class Deformation(VoxelMap):
     """Spatial gradients on a lattice, integrated to a map of voxel coordinates.
 
     Args:
@@ -108,13 +71,7 @@ class Deformation:
             )
         if self.anchor not in ("centre", "start"):
             raise ValueError(f"`anchor` must be 'centre' or 'start'. Received: anchor={self.anchor!r}")
-        if not 0 < self.damping <= 1:
-            raise ValueError(f"`damping` must be in (0, 1]. Received: damping={self.damping}")
-        if self.stride < 1:
-            raise ValueError(f"`stride` must be a positive integer. Received: stride={self.stride}")
-        expected = (*(-(-n // self.stride) for n in self.shape), 3)
-        if self.logits.shape != expected or not np.isfinite(self.logits).all():
-            raise ValueError(f"`logits` must be finite, of shape {expected}. Received: shape={self.logits.shape}")
+        check_control("logits", self.logits, 3, self)
 
     @cached_property
     def gradients(self) -> np.ndarray:
@@ -142,24 +99,17 @@ class Deformation:
             results.append(total)
         return tuple(results)
 
-    @cached_property
-    def lines(self) -> tuple[np.ndarray, ...]:
-        """The displacements with each component's own axis last: the voxels of one line lie together in memory."""
-        return tuple(np.ascontiguousarray(np.moveaxis(part, d, -1)) for d, part in enumerate(self.displacements))
+    @property
+    def control_displacement(self) -> np.ndarray | None:
+        """What `displacement_from_logits` makes of the logits, where it is composed from the start of each line."""
+        if (self.integration, self.anchor) != ("composed", "start"):
+            return None
+        return displacement_from_logits(self.logits, self.stride)
 
-    def __call__(self, points_voxel: ArrayLike) -> np.ndarray:
-        """Maps voxel coordinates `(..., 3)` of the lattice, exactly, wherever they lie.
-
-        Returns:
-            `(..., 3)` float64 voxel coordinates.
-        """
-        points = np.array(points_voxel, np.float64)
-        if self.integration == "axiswise":
-            return points + np.stack([sampled(component, points) for component in self.displacements], axis=-1)
-        for d, component in enumerate(self.displacements):
-            points[..., d] += sampled(component, points)
-        return points
+    def with_control_displacement(self, displacement: np.ndarray) -> "Deformation":
+        """The deformation of other control points' displacements."""
+        return replace(self, logits=logits_from_displacement(displacement, self.stride))
 
     def damped(self, damping: float) -> "Deformation":
         """The same deformation with another damping."""
-        return Deformation(self.logits, self.shape, self.stride, self.integration, self.anchor, damping)
+        return replace(self, damping=damping)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
-from tfreg.transforms.deformation import displacement_from_logits, logits_from_displacement, sampled
+from tfreg.transforms.interpolation import sampled
 from tfreg.transforms.transform import Transform
 
 # Control points around a fold that are smoothed, and the smoothing in control points.
@@ -13,17 +13,15 @@ AROUND, SIGMA = 2.0, 1.0
 
 
 def can_be_smoothed(transform: Transform) -> bool:
-    """True for composed deformations that are anchored at the start of each line."""
-    deformation = transform.deformation
-    return deformation is not None and (deformation.integration, deformation.anchor) == ("composed", "start")
+    """True for deformations made of control points' displacements, by a refinement or by the displacement head."""
+    return transform.deformation is not None and transform.deformation.control_displacement is not None
 
 
 def smoothed_near(transform: Transform, points_world: np.ndarray) -> Transform:
     """A transform whose deformation is smoothed near points, and nowhere else.
 
-    The control points' displacements, from which the logits follow, are replaced near every point by their
-    Gaussian mean. Each of the three maps T_i, T_j, T_k is smoothed where it is read: at the point, and at where
-    the maps before it take the point.
+    The control points' displacements are replaced near every point by their Gaussian mean. Each of the three maps
+    T_i, T_j, T_k is smoothed where it is read: at the point, and at where the maps before it take the point.
 
     Args:
         transform: A `Transform` that `can_be_smoothed`.
@@ -40,14 +38,14 @@ def _smoothed(transform, points):
     """The deformation, smoothed around network voxels `(n, 3)`."""
     deformation = transform.deformation
     points = points @ transform.linear_voxel[:3, :3].T + transform.linear_voxel[:3, 3]
-    displacement = displacement_from_logits(deformation.logits, deformation.stride)
+    displacement = deformation.control_displacement
     for d, component in enumerate(deformation.displacements):
         share = _near(points, displacement.shape[:3], deformation.stride)
         mean = ndimage.gaussian_filter(displacement[..., d], SIGMA, mode="nearest")
         displacement[..., d] += share * (mean - displacement[..., d])
         points = points.copy()
         points[:, d] += sampled(component, points)
-    return replace(deformation, logits=logits_from_displacement(displacement, deformation.stride))
+    return deformation.with_control_displacement(displacement)
 
 
 def _near(points, shape, stride):

@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike
 from scipy.spatial import KDTree
 
 from tfreg.runtime.threads import PART_SIZE
-from tfreg.transforms.deformation import Deformation
+from tfreg.transforms.voxel_map import VoxelMap
 
 # An iterated point is found when its image is this near to where it should be, in voxels.
 CONVERGED_VOXELS = 1e-9
@@ -14,11 +14,11 @@ MAX_STEPS = 60
 MIN_FRACTION = 2**-6
 
 
-def inverted(deformation: Deformation, points_voxel: ArrayLike) -> np.ndarray:
+def inverted(deformation: VoxelMap, points_voxel: ArrayLike) -> np.ndarray:
     """Where a deformation takes points from.
 
     Args:
-        deformation: A `Deformation`.
+        deformation: A `VoxelMap`.
         points_voxel: `(..., 3)` voxel coordinates, anywhere. A point that is not finite has no origin.
 
     Returns:
@@ -30,7 +30,7 @@ def inverted(deformation: Deformation, points_voxel: ArrayLike) -> np.ndarray:
     return inverse_composed(deformation, points_voxel)
 
 
-def inverse_composed(deformation: Deformation, points_voxel: ArrayLike) -> np.ndarray:
+def inverse_composed(deformation: VoxelMap, points_voxel: ArrayLike) -> np.ndarray:
     """Undoes a composed deformation: T_i⁻¹ ∘ T_j⁻¹ ∘ T_k⁻¹.
 
     Along its own axis each T_d is strictly increasing and linear between voxel centres (slope 1 outside), so
@@ -39,7 +39,7 @@ def inverse_composed(deformation: Deformation, points_voxel: ArrayLike) -> np.nd
     itself is so steep that rounding `points_voxel` moves the result by up to 1e-5 voxels.
 
     Args:
-        deformation: A `Deformation` with composed integration.
+        deformation: A `VoxelMap` with composed integration.
         points_voxel: `(..., 3)` voxel coordinates, anywhere.
 
     Returns:
@@ -54,14 +54,14 @@ def inverse_composed(deformation: Deformation, points_voxel: ArrayLike) -> np.nd
     return _all_points(points_voxel, result)
 
 
-def inverse_axiswise(deformation: Deformation, points_voxel: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def inverse_axiswise(deformation: VoxelMap, points_voxel: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Undoes an axiswise deformation by Newton's method.
 
     Such a deformation may fold: a point then has several origins, of which one is found, or none is. A step
     that brings no gain is halved; a point that stalls starts once more from the voxel whose image is nearest.
 
     Args:
-        deformation: A `Deformation` with axiswise integration.
+        deformation: A `VoxelMap` with axiswise integration.
         points_voxel: `(..., 3)` voxel coordinates, anywhere.
 
     Returns:

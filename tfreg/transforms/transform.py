@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tfreg.runtime.threads import in_slabs
-from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.inverse import inverted
+from tfreg.transforms.voxel_map import VoxelMap
 from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.padding import measured_voxels, outside_value
 from tfreg.volumes.resampling import sample
@@ -113,7 +113,7 @@ class Transform(WorldMap):
     Args:
         lattice: The network grid, a `Lattice` in fixed world coordinates.
         linear: `(3, 4)`, the matrix A and translation in network voxels, about the lattice's centre.
-        deformation: A `Deformation` of the lattice, or None for a linear transform.
+        deformation: A `Deformation` or `DisplacementDeformation` of the lattice, or None for a linear transform.
         init: `(4, 4)`, fixed world to moving world, mm.
 
     Raises:
@@ -132,7 +132,7 @@ class Transform(WorldMap):
 
     lattice: Lattice
     linear: np.ndarray
-    deformation: Deformation | None
+    deformation: VoxelMap | None
     init: np.ndarray
 
     def __post_init__(self) -> None:
