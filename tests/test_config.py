@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tfreg.config import Classification, Config, dump_config, load_config, parse_config, parse_section
+from tfreg.config import Classification, Config, config_with, dump_config, load_config, parse_config, parse_section
 from tfreg.errors import UserError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
@@ -49,6 +49,25 @@ def test_dumped_and_loaded(tmp_path):
     assert load_config(tmp_path / "config.yaml") == config
 
 
+def test_predicted_displacements_have_an_anchor_of_their_own(tmp_path):
+    """Which a config that was written down says, and one that was not may leave out."""
+    config = parse_config({"model": {"head": "displacement"}})
+    assert (config.model.anchor, config.model.integration) == ("mean", "composed")
+    assert config.model.deformation_array == "control"
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+    assert "anchor: mean" in (tmp_path / "config.yaml").read_text()
+    assert load_config(tmp_path / "config.yaml") == config
+    back = config_with(config, {"model.head": "gradients"}, "trial")
+    assert (back.model.anchor, back.model.deformation_array) == ("centre", "logits")
+    assert config_with(back, {"model.head": "displacement"}, "trial") == config
+
+
+def test_a_config_from_before_the_heads_means_gradients():
+    written = parse_config({}).model_dump(mode="json")
+    del written["model"]["head"]
+    assert parse_config(written).model.head == "gradients"
+
+
 def test_an_empty_file_is_all_defaults(tmp_path):
     (tmp_path / "a.yaml").write_text("# nothing\n")
     assert load_config(tmp_path / "a.yaml") == Config()
@@ -88,6 +107,13 @@ def test_overrides_win(tmp_path):
         ({"model": {"encoder_filters": [], "encoder_dilations": []}}, "model.encoder_filters"),
         ({"model": {"encoder_filters": [4, 8]}}, "model"),
         ({"model": {"transform": "rigid"}}, "model.transform"),
+        ({"model": {"head": "logits"}}, "model.head"),
+        (
+            {"model": {"head": "displacement", "integration": "axiswise"}},
+            "model`: Value error, `head: displacement`",
+        ),
+        ({"model": {"head": "displacement", "anchor": "start"}}, "model`: Value error, `anchor: mean`"),
+        ({"model": {"anchor": "mean"}}, "model`: Value error, `anchor: mean`"),
         ({"preprocessing": {"init": "FILE"}}, "preprocessing.init"),
         ({"preprocessing": {"network_grid": {"orientation": "RAR"}}}, "preprocessing.network_grid.orientation"),
         ({"preprocessing": {"network_grid": {"orientation": "RA"}}}, "preprocessing.network_grid.orientation"),

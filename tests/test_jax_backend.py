@@ -15,7 +15,9 @@ CORE = [
     "tests/losses",
     "tests/refinement/test_descent.py",
     "tests/refinement/test_field_adam.py",
+    "tests/models/test_displacement_head.py",
     "tests/models/test_registration_network.py",
+    "tests/models/test_shared_weights.py",
     "tests/refinement/test_refine.py::test_deformation_is_recovered_and_certified",
 ]
 

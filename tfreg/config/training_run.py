@@ -63,8 +63,9 @@ class Model(Section):
     """Arguments of `build_registration_network`."""
 
     transform: Literal["linear", "deformable", "both"] = "both"
+    head: Literal["gradients", "displacement"] = "gradients"  # what the deformable branch predicts
     integration: Literal["composed", "axiswise"] = "composed"
-    anchor: Literal["centre", "start"] = "centre"
+    anchor: Literal["centre", "start", "mean"] = "centre"  # always the mean where displacements are predicted
     stride: Count = 2
     encoder_filters: Annotated[tuple[Count, ...], Field(min_length=1)] = (32, 64, 128, 32, 32)
     encoder_dilations: tuple[Count, ...] = (1, 1, 2, 3, 5)
@@ -78,6 +79,22 @@ class Model(Section):
         if len(self.encoder_filters) != len(self.encoder_dilations):
             raise ValueError("`encoder_filters` and `encoder_dilations` must have the same length")
         return self
+
+    @model_validator(mode="after")
+    def _head_and_lines(self):
+        predicts_displacements = self.head == "displacement"
+        if predicts_displacements and self.integration != "composed":
+            raise ValueError("`head: displacement` needs `integration: composed`")
+        if predicts_displacements and "anchor" not in self.model_fields_set:
+            object.__setattr__(self, "anchor", "mean")
+        if predicts_displacements != (self.anchor == "mean"):
+            raise ValueError("`anchor: mean` goes with `head: displacement`, and with no other; leave `anchor` out")
+        return self
+
+    @property
+    def deformation_array(self) -> str:
+        """What a deformation is made of: the name of a layer's output, of what a server answers, and of an argument."""
+        return "control" if self.head == "displacement" else "logits"
 
 
 class Loss(Section):
