@@ -14,10 +14,11 @@ from tfreg.preprocessing.aligned_pair import AlignedPair
 from tfreg.preprocessing.pyramid import coarsened, cube_lattice, level_factors, onto_level
 from tfreg.refinement.deformable_stage import DeformableStage
 from tfreg.refinement.linear_stage import refine_linear
-from tfreg.refinement.refine import LEADING_MARGIN, identity_start, refine_pair, steps_of
+from tfreg.refinement.refine import LEADING_MARGIN, identity_start, projected_start, refine_pair, steps_of
 from tfreg.registration.register_volumes import register
 from tfreg.transforms.certificate import certify, folding_fraction
 from tfreg.transforms.deformation import Deformation
+from tfreg.transforms.displacement_deformation import DisplacementDeformation
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.resampling import sample
@@ -216,6 +217,50 @@ def test_without_steps_a_start_is_kept(rng, integration, anchor):
     )
     np.testing.assert_allclose(found.deformation.logits, logits, atol=1e-5)
     np.testing.assert_allclose(found(FIXED.points()), start(FIXED.points()), atol=1e-3)
+
+
+def displaced(scale, shift=(0.0, 0.0, 0.0)):
+    """What a network with the displacement head may predict, on a grid of its own: a shift and smooth waves, voxels."""
+    grid = lattice(np.diag([-3.0, 3.0, -2.5]), (24, 22, 28), np.array([-30.0, 20, 100]))
+    control = ndimage.gaussian_filter(np.random.default_rng(3).normal(size=(12, 11, 14, 4)), (2, 2, 2, 0))
+    control = scale * control / control.std()
+    control[..., :3] += shift
+    linear = np.array([[1.02, -0.03, 0.0, 0.4], [0.03, 0.98, 0.02, -0.3], [0.0, -0.02, 1.01, 0.2]])
+    init = np.eye(4)
+    init[:3, 3] = [0.5, -1.0, 1.5]
+    return Transform(grid, linear, DisplacementDeformation(control, grid.shape), init)
+
+
+@pytest.mark.parametrize("shift", [(0.0, 0.0, 0.0), (-2.0, 1.5, 2.5)])
+def test_predicted_displacements_are_projected_onto_control_points(shift):
+    """A shift too, which lines that begin at the fixed image's border could not follow."""
+    predicted = displaced(0.5, shift)
+    start, leading_margin = projected_start(FIXED, predicted, QUICK)
+    plain, same_margin = identity_start(FIXED, predicted.linear_world, QUICK)
+    assert leading_margin == same_margin
+    assert start.lattice.same_as(plain.lattice, 1e-9)
+    np.testing.assert_allclose(start.linear_world, predicted.linear_world, atol=1e-9)
+    points = FIXED.points()
+    deformed = np.linalg.norm(predicted(points) - plain(points), axis=-1)
+    away = np.linalg.norm(start(points) - predicted(points), axis=-1)
+    assert deformed.mean() > 1.5
+    assert away.mean() < 0.125 * deformed.mean()
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5])
+def test_refinement_goes_on_from_predicted_displacements(scale):
+    """Zero is no other start than little: the levels go in one direction, and progress counts as many steps."""
+    fixed, moving = pair_of(smooth_map)
+    pair = AlignedPair(_normal(fixed), _normal(moving), np.eye(4))
+    start, done = displaced(scale), []
+    settings = Refinement(steps=(15, 10), tolerance=0, similarity="mse", coarse_similarity="mse")
+    refined, report = refine_pair(pair, settings, "deformable", start, done.append)
+    assert sum(done) == steps_of(settings, "deformable", start)
+    assert [level["direction"] for level in report["levels"]] == ["forward"] * 2
+    assert all(level["loss_last"] < level["loss_first"] for level in report["levels"])
+    assert isinstance(refined.deformation, Deformation)
+    assert errors_mm(refined, smooth_map, fixed).mean() < 0.8 * errors_mm(start, smooth_map, fixed).mean()
+    assert np.array_equal(refine_pair(pair, settings, "linear", start)[0].linear, np.eye(3, 4))
 
 
 def test_fast_is_a_preset_and_unknown_ones_are_refused():

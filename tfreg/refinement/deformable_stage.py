@@ -10,7 +10,8 @@ from tfreg.config import Refinement
 from tfreg.preprocessing.aligned_pair import AlignedPair
 from tfreg.preprocessing.pyramid import coarsened, level_factors, onto_level, structure
 from tfreg.refinement.compiled_functions import Compiler
-from tfreg.transforms.deformation import displacement_from_logits, logits_from_displacement, upsampled
+from tfreg.transforms.deformation import Deformation, displacement_from_logits, logits_from_displacement
+from tfreg.transforms.interpolation import upsampled
 from tfreg.transforms.inverse import inverted
 from tfreg.transforms.projection import (
     composed_deformation,
@@ -187,6 +188,8 @@ class CoarseLevels:
 def is_identity(start: Transform) -> bool:
     """Whether a transform is its initial alignment alone, on a lattice from which both directions can begin."""
     deformation = start.deformation
+    if not isinstance(deformation, Deformation):
+        return False
     plain = deformation.integration == "composed" and deformation.anchor == "start"
     return plain and not deformation.logits.any() and np.array_equal(start.linear, np.eye(3, 4))
 

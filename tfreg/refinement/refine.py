@@ -15,6 +15,7 @@ from tfreg.refinement.linear_stage import STEPS, refine_linear
 from tfreg.refinement.starts import DISCRETE, LINEAR, Likeness
 from tfreg.runtime.keras_settings import own_keras_settings
 from tfreg.transforms.deformation import Deformation
+from tfreg.transforms.projection import control_centres, nearest_deformation
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.lattice import Lattice
 
@@ -31,7 +32,7 @@ def steps_of(settings: Refinement, parts: str, start: Transform | None) -> int:
     """How many optimiser steps `refine_pair` takes at most, with the same arguments."""
     steps = STEPS * _has_linear_stage(parts, start)
     if parts != "linear":
-        both_directions = start is None or start.deformation is None or is_identity(start)
+        both_directions = _begins_at_the_identity(start)
         steps += sum(settings.steps) + sum(settings.steps[:-1]) * both_directions
         if _searches(settings, start):
             steps += SEARCH_STEPS
@@ -41,6 +42,11 @@ def steps_of(settings: Refinement, parts: str, start: Transform | None) -> int:
 def _searches(settings, start):
     """Whether the deformation is searched for: from nothing, with a level that what is found can spare."""
     return settings.search != "none" and start is None and len(settings.steps) > 1
+
+
+def _begins_at_the_identity(start):
+    """Whether the deformation begins at nothing, so that both directions can."""
+    return start is None or start.deformation is None or is_identity(start)
 
 
 def _has_linear_stage(parts, start):
@@ -63,7 +69,9 @@ def refine_pair(
         settings: `tfreg.config.Refinement`.
         parts: "linear", "deformable" or "both": what to find.
         start: The `Transform` that a network predicted, or None to begin from the initial alignment. A
-            network's linear part is refined together with its deformation, on the network's own grid.
+            network's linear part is refined together with its deformation, on the network's own grid. What the
+            displacement head predicts is projected onto the refinement's own grid and control points, and its linear
+            part is kept.
         progress: Called with the number of optimiser steps done, or None.
 
     Returns:
@@ -80,11 +88,13 @@ def refine_pair(
     }
     begun = time.perf_counter()
     has_linear_stage = _has_linear_stage(parts, start)
-    far, searches = start is None, _searches(settings, start)
+    far, searches, both_directions = start is None, _searches(settings, start), _begins_at_the_identity(start)
     init = pair.init if far else start.linear_world
     leading_margin = (0, 0, 0)
     if far or start.deformation is None:
         start, leading_margin = identity_start(pair.fixed.lattice, init, settings)
+    elif parts != "linear" and not isinstance(start.deformation, Deformation):
+        start, leading_margin = projected_start(pair.fixed.lattice, start, settings)
     with refinement_steps.compiler() as compiler:
         if parts != "linear":
             # The finest takes the longest: it comes first.
@@ -104,7 +114,7 @@ def refine_pair(
         if searches:
             coarse, report["starts"] = _best_coarse(stage, start)
         else:
-            coarse = stage.coarse(start, both_directions=is_identity(start)).take().together()
+            coarse = stage.coarse(start, both_directions).take().together()
         report["directions_apart"] = coarse.directions_apart
         transform, report["levels"] = stage.finest(coarse)
     report["seconds"]["deformable"] = round(time.perf_counter() - begun, 3)
@@ -161,3 +171,24 @@ def identity_start(fixed: Lattice, init: np.ndarray, settings: Refinement) -> tu
     logits = np.zeros((*(-(-n // STRIDE) for n in lattice.shape), 3))
     deformation = Deformation(logits, lattice.shape, STRIDE, "composed", "start")
     return Transform(lattice, np.eye(3, 4), deformation, init), (LEADING_MARGIN,) * 3
+
+
+def projected_start(
+    fixed: Lattice, transform: Transform, settings: Refinement
+) -> tuple[Transform, tuple[int, int, int]]:
+    """A transform as one that the refinement can go on from: its deformation projected onto control points.
+
+    Args:
+        fixed: The fixed volume's `Lattice`.
+        transform: A `Transform` with a deformation, whose linear part becomes a part of the initial alignment.
+        settings: `tfreg.config.Refinement`.
+
+    Returns:
+        A `Transform` on the lattice of `identity_start`, and its leading margin, three numbers of voxels.
+    """
+    start, leading_margin = identity_start(fixed, transform.linear_world, settings)
+    lattice, stride = start.lattice, start.deformation.stride
+    centres = control_centres(lattice.shape, stride)
+    # The same lattice, where the linear part takes it.
+    mapped = Lattice(lattice.shape, start.init @ lattice.affine).to_voxel(transform(lattice.to_world(centres)))
+    return replace(start, deformation=nearest_deformation(mapped, lattice.shape, stride)), leading_margin
