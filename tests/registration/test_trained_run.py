@@ -1,5 +1,6 @@
 """Trained runs: their map is the network's own, and what is damaged or of something else is refused."""
 
+import json
 import shutil
 
 import keras
@@ -9,6 +10,7 @@ from pairs import SMALL_NETWORK
 
 from tfreg.config import parse_config
 from tfreg.errors import UserError
+from tfreg.io.transform_archive import load_transform
 from tfreg.preprocessing.aligned_pair import prepare_pair
 from tfreg.registration.register_volumes import register
 from tfreg.registration.trained_run import TrainedRun, load_run, predicted_transform
@@ -29,6 +31,8 @@ def refused(*volumes, **options):
         {"integration": "axiswise", "anchor": "start", "stride": 3},
         {"transform": "linear"},
         {"transform": "deformable", "stride": 1},
+        {"head": "displacement", "stride": 2},
+        {"head": "displacement", "transform": "deformable", "stride": 3},
     ],
     ids=lambda m: "-".join(map(str, m.values())),
 )
@@ -58,6 +62,43 @@ def test_a_transform_that_mirrors_is_refused(pair, perturb, rng):
     bias.assign(np.zeros(12))
     network.get_layer("logits").bias.assign([0, np.nan, 0])
     assert "not finite" in refused(fixed, moving, model=TrainedRun("bad", "", config, network))
+
+
+def test_the_expected_error_comes_with_the_transform(rng, pair, perturb):
+    """At full resolution, voxels of the network grid, as the network gives it."""
+    config = parse_config({"model": {**SMALL_NETWORK, "head": "displacement", "stride": 3}})
+    network = perturb(build_model(config), rng, 0.1)
+    prepared = prepare_pair(*pair, config.preprocessing)
+    transform = TrainedRun("tiny", "", config, network).predict(prepared)
+    log_error = keras.ops.convert_to_numpy(network(prepared.batch)["log_error"])[0, ..., 0]
+    assert np.ptp(log_error) > 0.3
+    assert transform.deformation.expected_error.shape == prepared.lattice.shape
+    np.testing.assert_allclose(transform.deformation.expected_error, np.exp(log_error), rtol=1e-3)
+
+
+def test_a_result_of_predicted_displacements(tmp_path, rng, pair, perturb):
+    """Registered, certified, written and read back exactly."""
+    fixed, moving = pair
+    config = parse_config({"model": {**SMALL_NETWORK, "head": "displacement"}})
+    run = TrainedRun("tiny", "0" * 64, config, perturb(build_model(config), rng, 0.05))
+    result = register(fixed, moving, model=run)
+    assert result.report.certificate.certified
+    assert np.abs(result.displacement_mm).max() > 0.3
+    result.save(tmp_path / "result")
+    loaded, _, _ = load_transform(tmp_path / "result")
+    np.testing.assert_array_equal(loaded(fixed.lattice.points()), result.transform(fixed.lattice.points()))
+    np.testing.assert_array_equal(loaded.deformation.control, result.transform.deformation.control)
+    assert json.loads((tmp_path / "result" / "report.json").read_text())["config"]["model"]["head"] == "displacement"
+
+
+@pytest.mark.parametrize("head", ["gradients", "displacement"])
+def test_a_config_of_the_other_head_is_refused(pair, head):
+    """As where it was changed after the training."""
+    heads = {"gradients": "logits", "displacement": "control"}
+    config = parse_config({"model": {**SMALL_NETWORK, "head": head}})
+    other = parse_config({"model": {**SMALL_NETWORK, "head": next(name for name in heads if name != head)}})
+    text = refused(*pair, model=TrainedRun("bad", "", config, build_model(other)))
+    assert f"bad: gives no {heads[head]} for this pair" in text
 
 
 def test_a_model_of_something_else_is_refused(tmp_path, run_folder):
@@ -94,14 +135,17 @@ def test_a_model_that_was_cut_short_is_refused(run_folder, tmp_path, size):
         load_run(run)
 
 
-def test_an_answer_that_lacks_a_part_is_no_identity(pair):
+@pytest.mark.parametrize(("head", "array"), [("gradients", "logits"), ("displacement", "control")])
+def test_an_answer_that_lacks_a_part_is_no_identity(pair, head, array):
     """As a server's may, that holds another model."""
     prepared = prepare_pair(*pair, parse_config({}).preprocessing)
-    logits = np.zeros((*(-(-n // 2) for n in prepared.lattice.shape), 3), np.float32)
-    both = {"linear": np.eye(3, 4), "logits": logits}
-    for parts, lacking in (("both", "logits"), ("both", "linear"), ("linear", "linear"), ("deformable", "logits")):
-        model = parse_config({"model": {"transform": parts}}).model
+    values = np.zeros((*(-(-n // 2) for n in prepared.lattice.shape), 3 + (head == "displacement")), np.float32)
+    both = {"linear": np.eye(3, 4), array: values}
+    for parts, lacking in (("both", array), ("both", "linear"), ("linear", "linear"), ("deformable", array)):
+        model = parse_config({"model": {"head": head, "transform": parts}}).model
         predicted_transform(both, prepared, model, "model m")
         answer = {name: value for name, value in both.items() if name != lacking}
         with pytest.raises(UserError, match=f"model m: gives no {lacking} for this pair; use a model"):
             predicted_transform(answer, prepared, model, "model m")
+    with pytest.raises(UserError, match=f"model m: predicts no valid transform for this pair .*`{array}` must be"):
+        predicted_transform(both | {array: values[1:]}, prepared, model, "model m")

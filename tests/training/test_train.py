@@ -251,6 +251,24 @@ def test_bfloat16_keeps_coordinates_in_float32(unlabelled, rng):
     assert np.abs(predicted["displacement"]).max() > 0
 
 
+def test_predicted_displacements_are_trained_by_the_same_losses(data, tmp_path):
+    """What `tfreg train` writes registers; of the expected error no loss says anything, so that it stays one voxel."""
+    config = tiny(
+        model={**TINY["model"], "head": "displacement", "transform": "deformable"},
+        training={"epochs": 6, "stop_patience": 6},
+    )
+    train(config, data, tmp_path / "run")
+    history = history_of(tmp_path / "run")
+    assert history["val_loss"].min() < 0.9 * history["val_loss"][0]
+    run = load_run(tmp_path / "run")
+    assert run.config == config
+    pair = pairs_by_split(config, data)[1][0]
+    prepared = prepare_pair(read_volume(pair.fixed), read_volume(pair.moving), config.preprocessing)
+    deformation = run.predict(prepared).deformation
+    assert np.abs(deformation.displacements).max() > 0.5
+    np.testing.assert_array_equal(deformation.expected_error, 1)
+
+
 def content(folder):
     return {p.relative_to(folder): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
 

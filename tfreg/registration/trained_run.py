@@ -15,6 +15,7 @@ from tfreg.io.digests import file_digest
 from tfreg.preprocessing.aligned_pair import NetworkInput
 from tfreg.runtime.keras_settings import own_keras_settings
 from tfreg.transforms.deformation import Deformation
+from tfreg.transforms.displacement_deformation import DisplacementDeformation
 from tfreg.transforms.transform import Transform
 
 # What a .keras file holds.
@@ -51,7 +52,7 @@ class TrainedRun:
 
     @cached_property
     def _head(self):
-        """The network up to matrix and logits: `Transform` does the rest, exactly and at any resolution."""
+        """The network up to matrix and control points: `Transform` does the rest, exactly and at any resolution."""
         import keras
 
         from tfreg.ops.acceleration import compiles_models
@@ -59,8 +60,9 @@ class TrainedRun:
         outputs = {}
         if "linear" in self.network.output:
             outputs["linear"] = self.network.output["linear"]
-        if "gradients" in self.network.output:
-            outputs["logits"] = self.network.get_layer("logits").output
+        array = self.config.model.deformation_array
+        if array in {layer.name for layer in self.network.layers}:
+            outputs[array] = self.network.get_layer(array).output
         head = keras.Model(self.network.input, outputs)
         head.compile(jit_compile=compiles_models())
         return head
@@ -86,7 +88,8 @@ def predicted_transform(predicted: Mapping[str, np.ndarray], pair: NetworkInput,
     """The transform that a network's answer means.
 
     Args:
-        predicted: Dictionary: `linear` `(3, 4)` and `logits` `(i, j, k, 3)`, or one of them.
+        predicted: Dictionary: `linear` `(3, 4)` and `logits` `(i, j, k, 3)`, or `control` `(i, j, k, 4)` of the
+            displacement head, or one of the two.
         pair: The `tfreg.preprocessing.aligned_pair.NetworkInput` that the network saw.
         model: `tfreg.config.Model`, the network's options.
         name: What error messages call the model.
@@ -97,20 +100,25 @@ def predicted_transform(predicted: Mapping[str, np.ndarray], pair: NetworkInput,
     Raises:
         UserError: If a part is missing or not finite, or the linear part mirrors or collapses space.
     """
-    parts = {"linear": model.transform != "deformable", "logits": model.transform != "linear"}
+    array = model.deformation_array
+    parts = {"linear": model.transform != "deformable", array: model.transform != "linear"}
     missing = [part for part, needed in parts.items() if needed and part not in predicted]
     if missing:
         raise UserError(f"{name}: gives no {missing[0]} for this pair; use a model that `tfreg train` wrote")
-    deformation = None
-    if "logits" in predicted and model.transform != "linear":
-        logits = predicted["logits"]
-        if not np.isfinite(logits).all():
-            raise UserError(f"{name}: predicts values that are not finite for this pair; train it again")
-        deformation = Deformation(logits, pair.lattice.shape, model.stride, model.integration, model.anchor)
+    if parts[array] and not np.isfinite(predicted[array]).all():
+        raise UserError(f"{name}: predicts values that are not finite for this pair; train it again")
     try:
+        deformation = _deformation(predicted[array], pair.lattice.shape, model) if parts[array] else None
         return Transform(pair.lattice, predicted.get("linear", np.eye(3, 4)), deformation, pair.init)
     except ValueError as error:
         raise UserError(f"{name}: predicts no valid transform for this pair ({error}); train it again") from error
+
+
+def _deformation(values, shape, model):
+    """The deformation that a network's head means by its values at the control points."""
+    if model.head == "displacement":
+        return DisplacementDeformation(values, shape, model.stride)
+    return Deformation(values, shape, model.stride, model.integration, model.anchor)
 
 
 def find_run(path: str | Path) -> tuple[Path, Config]:
