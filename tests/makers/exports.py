@@ -13,6 +13,7 @@ MODELS = {
         "anchor": "start",
         "border": "zero",
     },
+    "displacement": {"head": "displacement", "stride": 2},
 }
 SHAPE = (2, 11, 14, 9, 1)
 

@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from exports import answer
 
 from tfreg.config import RequestOptions, checked
 from tfreg.errors import UserError
@@ -13,8 +14,10 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("exports run on TensorFlow", allow_module_level=True)
 
 
+from tfreg.preprocessing.aligned_pair import prepare_pair
 from tfreg.serving.client.channel import credentials_of
 from tfreg.serving.client.client import Client
+from tfreg.serving.client.served_model import ServedModel
 from tfreg.volumes.volume import Volume
 
 # What an export of a model with the default config says of itself.
@@ -38,6 +41,7 @@ MANIFEST = {
         (json.dumps(MANIFEST | {"model": {"name": "m"}}), "does not say how it was trained; serve what"),
         (json.dumps(MANIFEST | {"config": {"seeds": 1}}), "unknown key `seeds`.*is `seed` meant"),
         (json.dumps(MANIFEST), "gives no logits for this pair"),
+        (json.dumps(MANIFEST | {"config": {"model": {"head": "displacement"}}}), "gives no control for this pair"),
     ],
 )
 def test_a_server_that_tells_half_is_no_identity(rng, monkeypatch, said, words):
@@ -53,6 +57,28 @@ def test_a_server_that_tells_half_is_no_identity(rng, monkeypatch, said, words):
     with Client("127.0.0.1:9") as client, pytest.raises(UserError, match=words) as caught:
         client.register(image, image)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["both", "displacement"])
+def test_the_outputs_asked_for_make_the_runs_transform(rng, monkeypatch, exported, name):
+    """Of either head, in either encoding; nothing larger than control points travels."""
+    run, _, manifest, signatures = exported[name]
+
+    def predict(client, inputs, signature="serving_default", outputs=(), version=None):
+        found = answer(signatures[signature], **inputs)
+        assert max(found[output].size for output in outputs) < inputs["fixed"].size
+        return {output: found[output] for output in outputs}, 1
+
+    monkeypatch.setattr(Client, "predict", predict)
+    fixed, moving = (Volume(rng.random((12, 10, 8)).astype(np.float32), np.diag([2.0, 3, 4, 1])) for _ in range(2))
+    pair = prepare_pair(fixed, moving, run.config.preprocessing)
+    points = pair.lattice.points()
+    expected = run.predict(pair)
+    for encoding, tolerance in (("float32", 1e-3), ("int16", 0.05)):
+        with Client("127.0.0.1:9", RequestOptions(encoding=encoding)) as client:
+            transform = ServedModel(client, manifest, 1).predict(pair)
+        assert type(transform.deformation) is type(expected.deformation)
+        np.testing.assert_allclose(transform(points), expected(points), atol=tolerance)
 
 
 @pytest.mark.parametrize(

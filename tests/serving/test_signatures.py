@@ -9,6 +9,7 @@ from exports import MODELS, SHAPE, answer, volumes
 from scipy import ndimage
 
 from tfreg.transforms.deformation import Deformation
+from tfreg.transforms.displacement_deformation import DisplacementDeformation
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.lattice import Lattice
 
@@ -26,7 +27,7 @@ def test_the_answer_is_the_models(exported, name, shape):
     run, _, _, signatures = exported[name]
     inputs = volumes(shape=shape)
     found, expected = answer(signatures["serving_default"], **inputs), run.network.predict_on_batch(inputs)
-    assert set(found) == {"warped", "displacement", "linear", "logits"}
+    assert set(found) == {"warped", "displacement", "linear", run.config.model.deformation_array}
     assert np.abs(expected["displacement"]).max() > 0.1
     for key in ("warped", "displacement", "linear"):
         if key in expected:
@@ -38,11 +39,14 @@ def test_the_answer_is_the_models(exported, name, shape):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_matrix_and_logits_make_the_exact_transform(exported, name):
+def test_matrix_and_control_points_make_the_exact_transform(exported, name):
     run, _, _, signatures = exported[name]
     found = answer(signatures["serving_default"], **volumes())
     lattice, model = Lattice(SHAPE[1:4], np.eye(4)), run.config.model
-    deformation = Deformation(found["logits"][1], SHAPE[1:4], model.stride, model.integration, model.anchor)
+    if model.head == "displacement":
+        deformation = DisplacementDeformation(found["control"][1], SHAPE[1:4], model.stride)
+    else:
+        deformation = Deformation(found["logits"][1], SHAPE[1:4], model.stride, model.integration, model.anchor)
     transform = Transform(lattice, found["linear"][1], deformation, np.eye(4))
     np.testing.assert_allclose(transform.displacement_mm(lattice), found["displacement"][1], atol=1e-4)
 
@@ -58,13 +62,12 @@ def test_whole_numbers_mean_the_same(exported):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_warp_is_scipys(exported, name):
-    _, _, _, signatures = exported[name]
+    run, _, _, signatures = exported[name]
     registered = answer(signatures["serving_default"], **volumes())
+    earlier = {key: registered[key] for key in ("linear", run.config.model.deformation_array)}
     image = volumes(1)["fixed"]
     labels = np.random.default_rng(2).integers(-3, 100_000, SHAPE, np.int32)
-    warped = answer(
-        signatures["warp"], image=image, labels=labels, linear=registered["linear"], logits=registered["logits"]
-    )
+    warped = answer(signatures["warp"], image=image, labels=labels, **earlier)
     index = np.moveaxis(np.indices(SHAPE[1:4]), 0, -1)
     for b in range(SHAPE[0]):
         points = np.moveaxis(index + registered["displacement"][b].astype(np.float64), -1, 0)
@@ -195,13 +198,15 @@ def test_answers_that_are_not_the_images_are_refused(exported, changed, text):
         answer(signatures["warp"], image=raw, labels=ONES.astype(np.int32), **(earlier | changed))
 
 
-def test_logits_of_another_size_are_refused(exported):
-    *_, signatures = exported["both"]
-    with pytest.raises(tf.errors.InvalidArgumentError, match="sizes of the image divided by 2, rounded up"):
+@pytest.mark.parametrize(("name", "array", "channels"), [("both", "logits", 3), ("displacement", "control", 4)])
+def test_control_points_of_another_size_are_refused(exported, name, array, channels):
+    *_, signatures = exported[name]
+    text = f"{array} must have the sizes of the image divided by 2, rounded up"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=text):
         answer(
             signatures["warp"],
             image=ONES,
             labels=ONES.astype(np.int32),
             linear=np.eye(3, 4, dtype=np.float32)[None],
-            logits=np.zeros((1, 4, 2, 2, 3), np.float32),
+            **{array: np.zeros((1, 4, 2, 2, channels), np.float32)},
         )

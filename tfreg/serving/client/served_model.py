@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 SIGNATURES = {"float32": "serving_default", "int16": "int16"}
 
-# Matrix and logits make the exact transform, in a tenth of the bytes of the field.
-ENOUGH = ("linear", "logits")
-
 
 class ServedModel:
     """A served model in the place of a `tfreg.registration.trained_run.TrainedRun`.
@@ -62,10 +59,12 @@ class ServedModel:
             UserError: If there is no answer, the server refuses, or it has another model by now.
         """
         inputs, encoding = pair.batch, self.client.options.encoding
+        # These make the exact transform, in a tenth of the bytes of the field.
+        enough = ("linear", self.config.model.deformation_array)
         if encoding == "int16":
             inputs = {name: whole_numbers(volume) for name, volume in inputs.items()}
         try:
-            answer, _ = self.client.predict(inputs, SIGNATURES[encoding], ENOUGH, self.version)
+            answer, _ = self.client.predict(inputs, SIGNATURES[encoding], enough, self.version)
         except Refusal as error:
             if error.code != grpc.StatusCode.NOT_FOUND:
                 raise
@@ -77,6 +76,6 @@ class ServedModel:
                     "request again"
                 ) from error
             self.model, self.version = now.model, now.version
-            answer, _ = self.client.predict(inputs, SIGNATURES[encoding], ENOUGH, self.version)
+            answer, _ = self.client.predict(inputs, SIGNATURES[encoding], enough, self.version)
         predicted = {name: array[0] for name, array in answer.items()}
         return predicted_transform(predicted, pair, self.config.model, f"{self.client.address}: model")

@@ -210,7 +210,7 @@ def _examples(signatures):
             "image": pair["moving"],
             "labels": rng.integers(0, 5, pair["moving"].shape, np.int32),
             "linear": np.eye(3, 4, dtype=np.float32)[None],
-            "logits": np.zeros((1, *trunk, 3), np.float32),
+            signatures.array: np.zeros((1, *trunk, signatures.channels), np.float32),
         },
         "config": {"key": np.array([b"key"])},
     }

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfreg.config import Model
+from tfreg.layers.composed_displacement import ComposedDisplacement
 from tfreg.layers.displacement import Displacement
 from tfreg.layers.gradient_head import GradientHead
 from tfreg.layers.linear_grid import LinearGrid
@@ -28,7 +29,8 @@ class Signatures(tf.Module):
     `serving_default` takes `fixed` and `moving`, `(batch, i, j, k, 1)` float32 in [0, 1] on the network grid, of which
     each volume spans an eighth at least. It returns `warped` (the same shape), `displacement` `(batch, i, j, k, 3)` in
     voxels, `linear` `(batch, 3, 4)` and `logits` `(batch, ceil(i / stride), ..., 3)`: matrix and logits make the exact
-    transform.
+    transform. A model with the displacement head has `control` `(batch, ceil(i / stride), ..., 4)` in their place,
+    here and in `warp`: displacements in voxels, and the logarithm of the expected error.
     `int16` takes the same as whole numbers from 0 to 32767, in half the bytes.
     `warp` takes `image` `(batch, i, j, k, 1)` float32, `labels` (the same shape) int32, and `linear` and `logits` of an
     earlier answer; it returns `image`, interpolated linearly, and `labels`, by nearest neighbour.
@@ -47,20 +49,22 @@ class Signatures(tf.Module):
         outputs = {
             name: network.output[name] for name in ("warped", "displacement", "linear") if name in network.output
         }
+        self.array = model.deformation_array
         if model.transform != "linear":
-            outputs["logits"] = network.get_layer("logits").output
+            outputs[self.array] = network.get_layer(self.array).output
         self.head = keras.Model(network.input, outputs)
         self.stride, self.config, self.max_voxels = model.stride, config, max_voxels
         self.linear_grid = None if model.transform == "deformable" else LinearGrid()
-        self.gradients = GradientHead(model.stride)
-        self.integration = None if model.transform == "linear" else INTEGRATIONS[model.integration](model.anchor)
+        self.channels, deformed = _deformable_part(model)
+        self.deformed = None if model.transform == "linear" else deformed
         self.displacement = Displacement()
         self.sampler = TrilinearSampler(model.border)
 
     def endpoints(self) -> dict[str, tuple[Callable[..., dict[str, tf.Tensor]], list[tf.TensorSpec]]]:
         """Name to function and list of `tf.TensorSpec`."""
         volume, labels = tf.TensorSpec(VOLUME, tf.float32), tf.TensorSpec(VOLUME, tf.int32)
-        logits = tf.TensorSpec((*VOLUME[:-1], 3), tf.float32, "logits")
+        array = tf.TensorSpec((*VOLUME[:-1], self.channels), tf.float32, self.array)
+        warp = {"logits": self.warp_by_logits, "control": self.warp_by_control}[self.array]
         return {
             "serving_default": (self.register, [named(volume, "fixed"), named(volume, "moving")]),
             "int16": (
@@ -68,12 +72,12 @@ class Signatures(tf.Module):
                 [tf.TensorSpec(VOLUME, tf.int16, "fixed"), tf.TensorSpec(VOLUME, tf.int16, "moving")],
             ),
             "warp": (
-                self.warp,
+                warp,
                 [
                     named(volume, "image"),
                     named(labels, "labels"),
                     tf.TensorSpec((None, 3, 4), tf.float32, "linear"),
-                    logits,
+                    array,
                 ],
             ),
             "config": (self.describe, [tf.TensorSpec((None,), tf.string, "key")]),
@@ -98,27 +102,35 @@ class Signatures(tf.Module):
         shape = tf.shape(fixed)
         trunk = -(-shape[1:4] // self.stride)
         answer.setdefault("linear", tf.tile(tf.eye(3, 4)[None], [shape[0], 1, 1]))
-        answer.setdefault("logits", tf.zeros(tf.concat([shape[:1], trunk, [3]], 0)))
+        answer.setdefault(self.array, tf.zeros(tf.concat([shape[:1], trunk, [self.channels]], 0)))
         return answer
 
-    def warp(self, image, labels, linear, logits):
-        """`warp`."""
+    def warp_by_logits(self, image, labels, linear, logits):
+        """`warp` of a model that predicts gradients."""
+        return self._warped(image, labels, linear, logits)
+
+    def warp_by_control(self, image, labels, linear, control):
+        """`warp` of a model that predicts displacements."""
+        return self._warped(image, labels, linear, control)
+
+    def _warped(self, image, labels, linear, array):
+        """The image and the labels, read where an earlier answer leads."""
         shape = tf.shape(image)
         fitting = [
             tf.debugging.assert_equal(
-                tf.shape(logits)[1:4],
+                tf.shape(array)[1:4],
                 -(-shape[1:4] // self.stride),
-                f"logits must have the sizes of the image divided by {self.stride}, rounded up",
+                f"{self.array} must have the sizes of the image divided by {self.stride}, rounded up",
             ),
             *(
                 tf.debugging.assert_equal(
                     tf.shape(tensor)[0], shape[0], f"{name} must be of as many volumes as the image"
                 )
-                for tensor, name in ((linear, "linear"), (logits, "logits"))
+                for tensor, name in ((linear, "linear"), (array, self.array))
             ),
         ]
         with tf.control_dependencies([*fitting, *self._size_checks(image, labels, ("image", "labels"))]):
-            checks = [finite(image, "image"), finite(linear, "linear"), finite(logits, "logits")]
+            checks = [finite(image, "image"), finite(linear, "linear"), finite(array, self.array)]
         with tf.control_dependencies(checks):
             checks = [
                 tf.debugging.Assert(
@@ -128,8 +140,8 @@ class Signatures(tf.Module):
         with tf.control_dependencies(checks):
             image = tf.identity(image)
         grid = None if self.linear_grid is None else self.linear_grid(linear, image)
-        if self.integration is not None:
-            grid = self.integration(self.gradients(logits, image), grid)
+        if self.deformed is not None:
+            grid = self.deformed(array, image, grid)
         places = tf.cast(tf.round(grid), tf.int32)
         last = tf.shape(labels)[1:4] - 1
         inside = tf.reduce_all((places >= 0) & (places <= last), axis=-1, keepdims=True)
@@ -156,6 +168,15 @@ class Signatures(tf.Module):
                 f"at most {self.max_voxels} voxels a request",
             ),
         ]
+
+
+def _deformable_part(model):
+    """How many channels the array of a deformation has, and the function of it, a volume and points that maps these."""
+    if model.head == "displacement":
+        displacement = ComposedDisplacement(model.stride)
+        return 4, lambda control, volume, points: displacement(control, volume, points)["grid"]
+    gradients, integration = GradientHead(model.stride), INTEGRATIONS[model.integration](model.anchor)
+    return 3, lambda logits, volume, points: integration(gradients(logits, volume), points)
 
 
 def finite(tensor: tf.Tensor, name: str) -> tf.Operation | None:
