@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+from keras import ops
 
 from tfreg.ops.composition import composed
 from tfreg.ops.limited_displacement import limited_displacement, values_and_slopes
@@ -67,8 +68,10 @@ class ComposedDisplacement(keras.layers.Layer):
 
     def call(self, control: Tensor, volume: Tensor, points: Tensor | None = None) -> dict[str, Tensor]:
         values, slopes = values_and_slopes(control, volume, stride=self.stride)
-        displacements = [limited_displacement(values[..., d : d + 1], slopes[..., d : d + 1], axis=d) for d in range(3)]
-        return {"grid": composed(displacements, points), "gradients": 1.0 + slopes, "log_error": values[..., 3:]}
+        *components, log_error = ops.split(values, 4, axis=-1)
+        parts = zip(components, ops.split(slopes, 3, axis=-1), strict=True)
+        displacements = [limited_displacement(component, slope, d) for d, (component, slope) in enumerate(parts)]
+        return {"grid": composed(displacements, points), "gradients": 1.0 + slopes, "log_error": log_error}
 
     def compute_output_shape(
         self, control_shape: Shape, volume_shape: Shape, points_shape: Shape | None = None
