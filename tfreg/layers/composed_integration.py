@@ -24,7 +24,6 @@ class ComposedIntegration(Integration):
         gradients: `(batch, i, j, k, 3)`, in (0, 2), voxels per voxel.
         points: `(batch or 1, ..., 3)` voxel coordinates at which the map is evaluated; None means at
             every voxel centre.
-        start: Without points: three indices of the first voxel at which it is evaluated.
 
     Returns:
         The map's values at the points, voxel coordinates in the moving volume, float32.
@@ -39,5 +38,5 @@ class ComposedIntegration(Integration):
         [[[0.5, 1.5, 2.5]]]
     """
 
-    def call(self, gradients: Tensor, points: Tensor | None = None, start: tuple[int, int, int] = (0, 0, 0)) -> Tensor:
-        return composed(self.displacements(gradients), points, start)
+    def call(self, gradients: Tensor, points: Tensor | None = None) -> Tensor:
+        return composed(self.displacements(gradients), points)

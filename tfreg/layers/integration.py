@@ -36,7 +36,7 @@ class Integration(keras.layers.Layer):
     def displacements(self, gradients: Tensor) -> list[Tensor]:
         """Three `(batch, i, j, k, 1)` displacements in voxels, one a component."""
         components = ops.split(gradients, 3, axis=-1)
-        return [integrated_displacement(component, d, self.anchor) for d, component in enumerate(components)]
+        return [integrated_displacement(component - 1.0, d, self.anchor) for d, component in enumerate(components)]
 
     def compute_output_shape(self, gradients_shape: Shape, points_shape: Shape | None = None) -> Shape:
         return (gradients_shape[0], *(points_shape or gradients_shape)[1:])

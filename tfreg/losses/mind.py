@@ -125,6 +125,8 @@ class MIND(Similarity):
         True
     """
 
+    compares_voxels = False
+
     def __init__(self, radius: int = 1, dilation: int = 2, stride: int = 1, name: str = "mind", **kwargs: Any) -> None:
         for argument, value in (("radius", radius), ("dilation", dilation), ("stride", stride)):
             if not isinstance(value, int) or value < 1:

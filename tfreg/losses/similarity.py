@@ -31,5 +31,8 @@ class Similarity(keras.losses.Loss):
     optional mask of the same shape, and returns `(batch,)`. Keras' `fit` calls it without a mask.
     """
 
+    # Whether every second voxel gives about what all give, because no differences between neighbours are compared.
+    compares_voxels = True
+
     def call(self, fixed: Tensor, warped: Tensor) -> Tensor:
         return self.compare(fixed, warped)

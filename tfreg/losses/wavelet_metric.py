@@ -67,6 +67,8 @@ class WaveletMetric(Similarity):
         (0.0, True)
     """
 
+    compares_voxels = False
+
     def __init__(self, levels: int = 3, name: str = "wavelet_metric", **kwargs: Any) -> None:
         if not isinstance(levels, int) or levels < 1:
             raise ValueError(f"`levels` must be a positive integer. Received: levels={levels!r}")

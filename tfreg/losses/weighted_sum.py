@@ -38,6 +38,7 @@ class WeightedSum(Similarity):
             )
         super().__init__(name=name, **kwargs)
         self.similarities = list(similarities)
+        self.compares_voxels = all(similarity.compares_voxels for similarity in similarities)
         self.weights = [float(weight) for weight in weights]
 
     def compare(self, fixed: Tensor, warped: Tensor, mask: Tensor | None = None) -> Tensor:

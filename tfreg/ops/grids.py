@@ -25,7 +25,19 @@ def identity_grid(shape: Sequence[int | Tensor]) -> Tensor:
     Returns:
         `(1, i, j, k, 3)` float32, grid[0, i, j, k] = (i, j, k).
     """
-    axes = [ops.cast(ops.arange(n), "float32") for n in shape]
+    return voxel_centres([ops.arange(n) for n in shape])
+
+
+def voxel_centres(planes: Sequence[Tensor]) -> Tensor:
+    """The coordinates of the voxels where some planes along each axis meet.
+
+    Args:
+        planes: Three tensors of indices, `(i,)`, `(j,)` and `(k,)`.
+
+    Returns:
+        `(1, i, j, k, 3)` float32.
+    """
+    axes = [ops.cast(index, "float32") for index in planes]
     return ops.expand_dims(ops.stack(ops.meshgrid(*axes, indexing="ij"), axis=-1), 0)
 
 

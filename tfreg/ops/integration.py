@@ -9,37 +9,43 @@ from tfreg.ops.tensor import Tensor
 ANCHORS = ("centre", "start")
 
 
-def integrated_displacement(gradient: Tensor, axis: int, anchor: str) -> Tensor:
-    """Running sum of one component of the gradients, minus one, along its own axis.
+def integrated_displacement(change: Tensor, axis: int, anchor: str, voxels: Tensor | None = None) -> Tensor:
+    """Running sum of one component of the gradients, less one, along its own axis.
 
-    Summing the gradients minus one, rather than the gradients, keeps the identity exact in float32 and
+    Summing the gradients less one, rather than the gradients, keeps the identity exact in float32 and
     gives the displacement: grid = index + displacement.
 
     Args:
-        gradient: `(batch, i, j, k, 1)`, the component, in (0, 2), voxels per voxel.
+        change: `(batch, i, j, k, 1)`, the component of the gradients less one, in (-1, 1), voxels per voxel.
         axis: 0, 1 or 2, the component's spatial axis.
         anchor: See `anchored`.
+        voxels: Indices `(n,)` of the voxels along the axis that are returned, or None for all.
 
     Returns:
-        `(batch, i, j, k, 1)` float32, voxels.
+        `(batch, i, j, k, 1)` float32, voxels; with `voxels`, n along the axis.
     """
-    return anchored(running_sum(gradient - 1.0, axis), axis, anchor)
+    total = running_sum(change, axis, voxels)
+    if voxels is None or anchor == "start":
+        return anchored(total, axis, anchor)
+    return total - ops.mean(running_sum(change, axis, _middle(change, axis)), axis=axis + 1, keepdims=True)
 
 
-def running_sum(volume: Tensor, axis: int) -> Tensor:
+def running_sum(volume: Tensor, axis: int, voxels: Tensor | None = None) -> Tensor:
     """The cumulative sum along a spatial axis.
 
     Args:
         volume: `(batch, i, j, k, 1)`.
         axis: 0, 1 or 2.
+        voxels: Indices `(n,)` of the voxels along the axis that are returned, or None for all.
 
     Returns:
-        `(batch, i, j, k, 1)`.
+        `(batch, i, j, k, 1)`; with `voxels`, n along the axis.
     """
     if not multiplies_lines(volume):
-        return ops.cumsum(volume, axis=axis + 1)
+        total = ops.cumsum(volume, axis=axis + 1)
+        return total if voxels is None else ops.take(total, voxels, axis=axis + 1)
     index = ops.arange(ops.shape(volume)[axis + 1])
-    return along_lines(ops.expand_dims(index, 1) >= index, volume, axis)
+    return along_lines(ops.expand_dims(index if voxels is None else voxels, 1) >= index, volume, axis)
 
 
 def anchored(displacement: Tensor, axis: int, anchor: str) -> Tensor:
@@ -56,7 +62,11 @@ def anchored(displacement: Tensor, axis: int, anchor: str) -> Tensor:
     """
     if anchor == "start":
         return displacement
-    size = spatial_shape(displacement)[axis]
-    low = ops.take(displacement, ops.expand_dims((size - 1) // 2, 0), axis=axis + 1)
-    high = ops.take(displacement, ops.expand_dims(size // 2, 0), axis=axis + 1)
-    return displacement - 0.5 * (low + high)
+    middle = ops.take(displacement, _middle(displacement, axis), axis=axis + 1)
+    return displacement - ops.mean(middle, axis=axis + 1, keepdims=True)
+
+
+def _middle(volume, axis):
+    """The indices of the two middle samples along a spatial axis; of an odd number of them the middle one twice."""
+    size = spatial_shape(volume)[axis]
+    return ops.stack([(size - 1) // 2, size // 2])

@@ -9,7 +9,7 @@ from tfreg.ops.tensor import Tensor
 from tfreg.ops.trilinear_sampling import blended_with_slopes, follows, neighbours
 
 
-def sample_shifted(volume: Tensor, *coordinates: Tensor, start: tuple[int, int, int] = (0, 0, 0)) -> Tensor:
+def sample_shifted(volume: Tensor, *coordinates: Tensor) -> Tensor:
     """Trilinear interpolation where points keep their lattice index along the last axes.
 
     Two values are read for one moved axis, four for two, instead of eight. The gradient goes by the slopes found
@@ -20,7 +20,6 @@ def sample_shifted(volume: Tensor, *coordinates: Tensor, start: tuple[int, int, 
         coordinates: One to three tensors `(batch, x, y, z, 1)`, float32 voxel coordinates along axes 0, 1
             and 2 in this order; along an axis without one every point keeps its index. Points outside take
             the border's value.
-        start: Three indices at which the lattice of points begins in the volume.
 
     Returns:
         `(batch, x, y, z, 1)` float32.
@@ -28,11 +27,11 @@ def sample_shifted(volume: Tensor, *coordinates: Tensor, start: tuple[int, int, 
 
     @ops.custom_gradient
     def sampled(volume, *coordinates):
-        value, *slopes = _values_and_slopes(volume, *coordinates, start=start)
+        value, *slopes = _values_and_slopes(volume, *coordinates)
 
         def gradient(*arguments, upstream=None):
             upstream = arguments[0] if upstream is None else upstream
-            given_back = _given_back(upstream, volume, *coordinates, start=start)
+            given_back = _given_back(upstream, volume, *coordinates)
             return given_back, *[upstream * slope for slope in slopes]
 
         return value, gradient
@@ -41,10 +40,10 @@ def sample_shifted(volume: Tensor, *coordinates: Tensor, start: tuple[int, int, 
 
 
 @compiled
-def _values_and_slopes(volume, *coordinates, start):
+def _values_and_slopes(volume, *coordinates):
     """The values, and their slopes along every moved axis."""
     shape = ops.shape(volume)
-    indices, fractions = _what_is_read(shape, coordinates, start)
+    indices, fractions = _what_is_read(shape, coordinates)
     flat = ops.reshape(volume, (-1,))
     value, slopes = blended_with_slopes([ops.take(flat, index) for index in indices], fractions)
     moved = zip(slopes, coordinates, shape[1:4], strict=False)
@@ -52,10 +51,10 @@ def _values_and_slopes(volume, *coordinates, start):
 
 
 @compiled
-def _given_back(values, volume, *coordinates, start):
+def _given_back(values, volume, *coordinates):
     """The interpolation's transpose: values handed out to the voxels that were read, like the volume."""
     shape = ops.shape(volume)
-    indices, fractions = _what_is_read(shape, coordinates, start)
+    indices, fractions = _what_is_read(shape, coordinates)
     shares, result = [values], 0.0
     for fraction in fractions:
         shares = [part for share in shares for part in (share * (1.0 - fraction), share * fraction)]
@@ -64,7 +63,7 @@ def _given_back(values, volume, *coordinates, start):
     return ops.reshape(result, shape)
 
 
-def _what_is_read(shape, coordinates, start):
+def _what_is_read(shape, coordinates):
     """Flat indices into a volume, a list, and along every moved axis the share of the upper neighbours."""
     batch, *sizes = shape[:4]
     strides = (sizes[1] * sizes[2], sizes[2], 1)
@@ -72,8 +71,7 @@ def _what_is_read(shape, coordinates, start):
     for d in range(len(coordinates), 3):
         line = [1, 1, 1, 1, 1]
         line[d + 1] = -1
-        index = start[d] + ops.arange(ops.shape(coordinates[0])[d + 1])
-        base = base + ops.reshape(index * strides[d], line)
+        base = base + ops.reshape(ops.arange(sizes[d]) * strides[d], line)
     indices, fractions = [base], []
     for d, coordinate in enumerate(coordinates):
         indices, fraction = neighbours(indices, coordinate, sizes[d], strides[d])

@@ -3,17 +3,24 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 from tfreg.losses.regularisers import displacement_roughness
 from tfreg.losses.similarities import build_similarity
 from tfreg.models.registration_network import INTEGRATIONS
+from tfreg.ops.composition import composed_at_voxels
 from tfreg.ops.control_points import logits_from_displacement
 from tfreg.ops.gradients import gradients_from_logits
-from tfreg.ops.grids import identity_grid, linear_displacement, spatial_shape
+from tfreg.ops.grids import linear_displacement, spatial_shape, voxel_centres
 from tfreg.ops.integration import anchored
+from tfreg.ops.plane_displacements import displacements_on_planes
 from tfreg.ops.tensor import Tensor
 from tfreg.ops.trilinear_sampling import sample_trilinear
+
+# Of every two planes of voxels along each axis, the one that is taken: step after step, and from the first again. All
+# voxels have their turn, and two that follow each other lie apart.
+TURNS = np.array([(0, 0, 0), (1, 1, 1), (0, 1, 1), (1, 0, 0), (1, 0, 1), (0, 1, 0), (1, 1, 0), (0, 0, 1)])
 
 
 class DeformableObjective:
@@ -32,6 +39,8 @@ class DeformableObjective:
         integration: "composed" or "axiswise".
         anchor: "start" or "centre".
         linear: True for a linear part that is not the identity, or changes.
+        every: 1 compares the images at every voxel; 2 at every second one along each axis, at others in every step, a
+            cheap estimate of the same loss for a similarity that `compares_voxels`.
 
     Call arguments:
         displacement: `(1, i', j', k', 3)`, of the control points, voxels.
@@ -39,6 +48,7 @@ class DeformableObjective:
         pair: Dictionary: `fixed` and `fixed_weights`, `(1, i, j, k, 1)` in [0, 1] on the network grid without its
             leading margin; `moving` and `moving_weights`, the same on the network grid with its margin; `linear`,
             `(1, 3, 4)`, the matrix about the network grid's centre, in voxels.
+        number: Of the step, from 1 on.
 
     Returns:
         The loss, a scalar.
@@ -58,30 +68,43 @@ class DeformableObjective:
         integration: str = "composed",
         anchor: str = "start",
         linear: bool = False,
+        every: int = 1,
     ) -> None:
         self.leading_margin = tuple(leading_margin)
-        self.similarity = build_similarity(similarity, window)
+        self.similarity = build_similarity(similarity, window // every | 1)
+        if not self.similarity.compares_voxels:
+            every, self.similarity = 1, build_similarity(similarity, window)
+        self.turns = len(TURNS) if every > 1 else 1
         self.smoothness = smoothness
         self.stride = stride
         self.anchor = anchor
         self.moves_linear = linear
+        self.composes = integration == "composed"
         self.integration = INTEGRATIONS[integration](anchor)
 
-    def __call__(self, displacement: Tensor, change: Tensor, pair: dict[str, Tensor]) -> Tensor:
-        warped, counts = self.warped(displacement, change, pair)
-        loss = ops.sum(self.similarity.compare(pair["fixed"], warped, counts))
+    def __call__(
+        self, displacement: Tensor, change: Tensor, pair: dict[str, Tensor], number: Tensor | float = 1
+    ) -> Tensor:
+        fixed, warped, counts = self.compared(displacement, change, pair, number)
+        loss = ops.sum(self.similarity.compare(fixed, warped, counts))
         if self.smoothness:
             displacement = self.centred_displacement(displacement)
             loss = loss + self.smoothness * ops.sum(displacement_roughness(displacement, step=self.stride))
         return loss
 
-    def warped(self, displacement: Tensor, change: Tensor, pair: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The moving image on the fixed one, and how much each voxel counts, both `(1, i, j, k, 1)`."""
-        grid = self.grid(displacement, change, pair)
+    def compared(
+        self, displacement: Tensor, change: Tensor, pair: dict[str, Tensor], number: Tensor | float = 1
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The fixed image, the moving image on it, and how much each voxel counts, where they are compared."""
+        planes = self._planes(pair, number)
+        grid = self.grid(displacement, change, pair, planes)
+        fixed, weights = pair["fixed"], pair["fixed_weights"]
+        if self.turns > 1:
+            fixed, weights = (_on_planes(image, planes) for image in (fixed, weights))
         warped = sample_trilinear(pair["moving"], grid, constant=True)
         # Weights are data: leaving the moving image must not look like an improvement.
         seen = sample_trilinear(pair["moving_weights"], ops.stop_gradient(grid))
-        return warped, ops.stop_gradient(pair["fixed_weights"] * seen)
+        return fixed, warped, ops.stop_gradient(weights * seen)
 
     def shape(self, pair: dict[str, Tensor]) -> list[Any]:
         """The network grid's three sizes, integers or scalar tensors."""
@@ -92,20 +115,27 @@ class DeformableObjective:
         total = ops.cast(sum(self.shape(pair)), "float32")
         return pair["linear"] + ops.concatenate([change[..., :3] * (4.0 / total), change[..., 3:]], axis=-1)
 
-    def grid(self, displacement: Tensor, change: Tensor, pair: dict[str, Tensor]) -> Tensor:
-        """Where the fixed image's voxels lie in the moving image, `(1, i, j, k, 3)` voxel coordinates."""
+    def grid(self, displacement: Tensor, change: Tensor, pair: dict[str, Tensor], planes: Sequence[Tensor]) -> Tensor:
+        """Where voxels of the fixed image lie in the moving image.
+
+        Args:
+            displacement, change, pair: As for a call.
+            planes: Three tensors of indices, the planes of the fixed image along each axis where its voxels lie.
+
+        Returns:
+            `(1, i, j, k, 3)` voxel coordinates.
+        """
         shape = self.shape(pair)
         logits = logits_from_displacement(displacement, self.stride)
-        gradients = gradients_from_logits(logits, ops.zeros((1, *shape, 1), "float32"), self.stride)
-        if self.moves_linear:
-            inside = (slice(None), *(slice(n, None) for n in self.leading_margin))
-            points = identity_grid(shape)[inside]
-            points = points + linear_displacement(self.linear(change, pair), points, shape)
-            grid = self.integration(gradients, points)
-        elif any(self.leading_margin):
-            grid = self.integration(gradients, start=self.leading_margin)
+        planes = [index + before for index, before in zip(planes, self.leading_margin, strict=True)]
+        points = voxel_centres(planes)
+        if self.composes and not self.moves_linear:
+            grid = composed_at_voxels(displacements_on_planes(logits, shape, self.stride, self.anchor, planes), points)
         else:
-            grid = self.integration(gradients)
+            gradients = gradients_from_logits(logits, ops.zeros((1, *shape, 1), "float32"), self.stride)
+            if self.moves_linear:
+                points = points + linear_displacement(self.linear(change, pair), points, shape)
+            grid = self.integration(gradients, points)
         margin = [(wide - n) // 2 for wide, n in zip(spatial_shape(pair["moving"]), shape, strict=True)]
         return grid + ops.stack([ops.cast(n, "float32") for n in margin])
 
@@ -113,3 +143,18 @@ class DeformableObjective:
         """The control points' displacements, without the part of each line that the anchor takes away."""
         components = ops.split(displacement, 3, axis=-1)
         return ops.concatenate([anchored(c, d, self.anchor) for d, c in enumerate(components)], axis=-1)
+
+    def _planes(self, pair, number):
+        """The planes of the fixed image along each axis at whose voxels the images are compared in a step."""
+        sizes = spatial_shape(pair["fixed"])
+        if self.turns == 1:
+            return [ops.arange(size) for size in sizes]
+        turn = ops.take(TURNS.astype("int32"), (ops.cast(number, "int32") - 1) % len(TURNS), axis=0)
+        return [ops.minimum(2 * ops.arange((n + 1) // 2) + turn[d], n - 1) for d, n in enumerate(sizes)]
+
+
+def _on_planes(image, planes):
+    """The voxels of `(1, i, j, k, 1)` where planes meet."""
+    for axis, index in enumerate(planes):
+        image = ops.take(image, index, axis=axis + 1)
+    return image

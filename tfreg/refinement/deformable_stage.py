@@ -25,6 +25,9 @@ from tfreg.volumes.resampling import sample
 # Share of the network grid's size by which the moving image surrounds it.
 MARGIN = 0.1
 
+# From so many voxels on, every second one along each axis is enough for a step of the finest level.
+MANY_VOXELS = 200_000
+
 # The directions between the images, fixed to moving and moving to fixed, as report.json names them.
 FORWARD, BACKWARD = "forward", "backward"
 
@@ -198,7 +201,8 @@ def levels_of(start: Transform, leading_margin: Sequence[int], settings: Refinem
     """The levels from coarse to fine, each a `_Level`."""
     *coarse, finest = level_factors(start.lattice, len(settings.steps))
     levels = [_Level(start, factors, leading_margin, settings, settings.coarse_similarity) for factors in coarse]
-    return [*levels, _Level(start, finest, leading_margin, settings, settings.similarity)]
+    every = 2 if np.prod(start.lattice.shape) >= MANY_VOXELS else 1
+    return [*levels, _Level(start, finest, leading_margin, settings, settings.similarity, every)]
 
 
 class _Level:
@@ -210,9 +214,10 @@ class _Level:
         leading_margin: Voxels by which the transform's lattice begins before the fixed image, three numbers.
         settings: `tfreg.config.Refinement`.
         similarity: What `build_similarity` takes.
+        every: What `DeformableObjective` takes.
     """
 
-    def __init__(self, start, factors, leading_margin, settings, similarity):
+    def __init__(self, start, factors, leading_margin, settings, similarity, every=1):
         self.factors, self.settings = np.array(factors), settings
         self.lattice = coarsened(start.lattice, factors)
         self.leading_margin = tuple(int(n // f) for n, f in zip(leading_margin, factors, strict=True))
@@ -225,6 +230,7 @@ class _Level:
             "stride": deformation.stride,
             "integration": deformation.integration,
             "anchor": deformation.anchor,
+            "every": every,
             "linear": not np.array_equal(start.linear, np.eye(3, 4)),
         }
 

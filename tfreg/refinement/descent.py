@@ -88,7 +88,7 @@ class Step:
 
         def objective(*changed):
             with compiling(math.prod(self._sizes.shape) if self._sizes else 0):
-                return self.objective(*changed, *still, pair)
+                return self.objective(*changed, *still, pair, number)
 
         # What gathers gradients gains from XLA for volumes of any size, once that is known.
         with compiling(np.inf if self._sizes else 0):
@@ -123,7 +123,7 @@ refinement_steps = CompiledFunctions(Step, chosen_paths)
 
 @keeping_graphs()
 def minimise(
-    step: Callable[[State, dict[str, Tensor], float, int], tuple[Tensor, State]],
+    step: Step,
     state: State,
     pair: dict[str, Any],
     steps: int,
@@ -134,15 +134,16 @@ def minimise(
     """Takes steps on one pair until they no longer help.
 
     The learning rate falls to zero over the second half of the steps. Where the steps made it no better the result is
-    the beginning: steps of one length move what lies right already, too.
+    the beginning: steps of one length move what lies right already, too. Losses that are of other voxels in every step
+    are compared over whole turns.
 
     Args:
-        step: A `Step`.
+        step: For pairs of these sizes.
         state: The `State` to begin from.
         pair: What the step is called with.
         steps: Most steps to take.
         learning_rate: In the units of the variables.
-        tolerance: Stops when the mean loss of the last five steps lies less than this below that of the five
+        tolerance: Stops when the mean loss of the last steps, five or a turn, lies less than this below that of as many
             before; 0 takes all steps.
         progress: Called with 1 after every step, or None.
 
@@ -153,7 +154,8 @@ def minimise(
         FloatingPointError: If the loss is not finite.
     """
     pair = {name: ops.convert_to_tensor(value, "float32") for name, value in pair.items()}
-    start, losses = state.variables, []
+    start, losses, turns = state, [], step.objective.turns
+    window = max(WINDOW, turns)
     for number in range(steps):
         loss, state = step(state, pair, learning_rate * min(1.0, 2.0 * (steps - number) / steps), number + 1)
         losses.append(float(loss))
@@ -161,7 +163,10 @@ def minimise(
             raise FloatingPointError("the similarity is not finite")
         if progress is not None:
             progress(1)
-        recent, earlier = losses[-WINDOW:], losses[-2 * WINDOW : -WINDOW]
-        if tolerance and len(earlier) == WINDOW and sum(earlier) - sum(recent) < tolerance * WINDOW:
+        recent, earlier = losses[-window:], losses[-2 * window : -window]
+        if tolerance and len(earlier) == window and sum(earlier) - sum(recent) < tolerance * window:
             break
-    return (start if losses[-1] >= losses[0] else state.variables), losses
+    first = losses[0]
+    if (len(losses) - 1) % turns:
+        first = float(step(start, pair, 0.0, len(losses))[0])
+    return (start if losses[-1] >= first else state).variables, losses
