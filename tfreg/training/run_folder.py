@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from tfreg.config import Config, dump_config
+from tfreg.config import Config, dump_config, load_written_config
 from tfreg.errors import InputWarning, UserError
 from tfreg.io.digests import pairs_digest
 from tfreg.io.folders.result_folder import Kind, claim_folder
@@ -56,11 +56,19 @@ def check_run(run: Path, config: Config) -> None:
     earlier = (run / CONFIG).read_text(encoding="utf-8", errors="replace")
     if not earlier.strip("\0 \n"):
         raise UserError(f"{run / CONFIG}: is empty, as after a power loss; name another folder, or delete this one")
-    if earlier != dump_config(config):
+    if not _is_of(run / CONFIG, config):
         raise UserError(f"{run}: is a run with another config; name another folder, or delete this one")
     if (run / REPORT).exists():
         TrainingReport.read(run / REPORT)
         raise UserError(f"{run}: is a finished run; name another folder, or delete this one")
+
+
+def _is_of(file, config):
+    """Whether a file holds a config; an option that the version that wrote it did not know has its default."""
+    try:
+        return dump_config(load_written_config(file)) == dump_config(config)
+    except UserError:
+        return False
 
 
 def check_inputs(run: Path, training: Sequence[PairFiles], validation: Sequence[PairFiles]) -> TrainingInputs:
