@@ -6,6 +6,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.resampling import sample
 
 
@@ -16,6 +17,14 @@ def blobs(seed=4, scales=(2.0, 5.0)):
     noise = sum(ndimage.gaussian_filter(rng.normal(size=(90, 90, 90)), s) * s**1.5 for s in scales)
     noise = (noise - noise.min()) / np.ptp(noise)
     return lambda points: sample(noise, np.asarray(points) / 1.5 + 45)
+
+
+def lattice_about(matrix, shape, centre):
+    """A lattice of voxels `matrix`, `(3, 3)`, that has its centre at a world point."""
+    affine = np.eye(4)
+    affine[:3, :3] = matrix
+    affine[:3, 3] = centre - matrix @ ((np.array(shape) - 1) / 2)
+    return Lattice(shape, affine)
 
 
 def rigid_about_centre(lattice, degrees, shift_mm, axis=(1, -1, 1)):

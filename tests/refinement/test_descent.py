@@ -183,7 +183,7 @@ def test_every_voxel_has_its_turn(rng, shape):
     pair = a_pair(rng, (0, 1, -1), shape)
     moved = rng.normal(0, 0.5, still(shape).shape).astype("float32")
     everywhere = DeformableObjective(LEADING_MARGIN, similarity="mse")
-    some = DeformableObjective(LEADING_MARGIN, similarity="mse", every=2)
+    some = DeformableObjective(LEADING_MARGIN, similarity="mse", sparse=True)
     images = [np.array(image)[0, ..., 0] for image in everywhere.compared(moved, NOTHING, pair)]
     times = np.zeros(images[0].shape)
     for number in range(1, some.turns + 1):
@@ -200,7 +200,7 @@ def test_every_voxel_has_its_turn(rng, shape):
 
 @pytest.mark.parametrize(("similarity", "turns"), [("lncc", 8), ("ncc+mse", 8), ("lncc+30*mind", 1), ("dwm", 1)])
 def test_what_goes_by_neighbours_sees_every_voxel(similarity, turns):
-    assert DeformableObjective(similarity=similarity, every=2).turns == turns
+    assert DeformableObjective(similarity=similarity, sparse=True).turns == turns
 
 
 @pytest.mark.parametrize("steps", [8, 9])
@@ -208,7 +208,7 @@ def test_what_lies_right_stays_at_every_second_voxel_too(step, rng, steps):
     """Losses of other voxels say nothing of whether a step helped: of noise alone, none does."""
     pair = a_pair(rng)
     pair["fixed"] = pair["fixed"] + rng.normal(0, 0.02, pair["fixed"].shape).astype("float32")
-    taken = step(similarity="mse", every=2, smoothness=1.0)
+    taken = step(similarity="mse", sparse=True, smoothness=1.0)
     start = State.at(still(), NOTHING)
     (found, _), losses = minimise(taken, start, pair, steps, 0.3)
     first = float(taken(start, pair, 0.0, steps)[0])

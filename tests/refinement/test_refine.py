@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scenes import lattice_about
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from tfreg.config import PRESETS, Refinement
 from tfreg.errors import UserError
 from tfreg.preprocessing.aligned_pair import AlignedPair
-from tfreg.preprocessing.pyramid import coarsened, cube_lattice, level_factors, onto_level
+from tfreg.preprocessing.pyramid import cube_lattice, level_factors
 from tfreg.refinement.deformable_stage import DeformableStage
 from tfreg.refinement.linear_stage import refine_linear
 from tfreg.refinement.refine import LEADING_MARGIN, identity_start, projected_start, refine_pair, steps_of
@@ -20,23 +21,14 @@ from tfreg.transforms.certificate import certify, folding_fraction
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.displacement_deformation import DisplacementDeformation
 from tfreg.transforms.transform import Transform
-from tfreg.volumes.lattice import Lattice
-from tfreg.volumes.resampling import sample
 from tfreg.volumes.volume import Volume
 
 QUICK = Refinement(steps=(30, 15), tolerance=0)
 
 
-def lattice(matrix, shape, centre):
-    affine = np.eye(4)
-    affine[:3, :3] = matrix
-    affine[:3, 3] = centre - matrix @ ((np.array(shape) - 1) / 2)
-    return Lattice(shape, affine)
-
-
 OBLIQUE = Rotation.from_euler("xyz", [20, -35, 50], degrees=True).as_matrix()
-FIXED = lattice(OBLIQUE @ np.diag([2.0, 1.5, 3.5]), (28, 36, 16), np.array([-30.0, 20, 100]))
-MOVING = lattice(np.diag([-1.8, -2.1, 2.4]), (34, 32, 30), np.array([-30.0, 20, 100]))
+FIXED = lattice_about(OBLIQUE @ np.diag([2.0, 1.5, 3.5]), (28, 36, 16), np.array([-30.0, 20, 100]))
+MOVING = lattice_about(np.diag([-1.8, -2.1, 2.4]), (34, 32, 30), np.array([-30.0, 20, 100]))
 
 
 def body(points, seed=0):
@@ -221,7 +213,7 @@ def test_without_steps_a_start_is_kept(rng, integration, anchor):
 
 def displaced(scale, shift=(0.0, 0.0, 0.0)):
     """What a network with the displacement head may predict, on a grid of its own: a shift and smooth waves, voxels."""
-    grid = lattice(np.diag([-3.0, 3.0, -2.5]), (24, 22, 28), np.array([-30.0, 20, 100]))
+    grid = lattice_about(np.diag([-3.0, 3.0, -2.5]), (24, 22, 28), np.array([-30.0, 20, 100]))
     control = ndimage.gaussian_filter(np.random.default_rng(3).normal(size=(12, 11, 14, 4)), (2, 2, 2, 0))
     control = scale * control / control.std()
     control[..., :3] += shift
@@ -345,52 +337,6 @@ def test_folds_are_smoothed_away(rng):
     np.testing.assert_array_equal(healed.deformation.logits[:4], rough.deformation.logits[:4])
     assert certify(healed, FIXED, smooth=True)[2].smoothing_rounds == 0
     assert certify(rough, FIXED)[2].damping < 1
-
-
-def test_cubes_level_thick_slices():
-    thick = lattice(np.diag([1.5, 1.5, 10.0]), (120, 110, 9), np.zeros(3))
-    cubes = cube_lattice(thick, 10**7)
-    np.testing.assert_allclose(cubes.spacing, np.cbrt(22.5))
-    assert np.all(np.array(cubes.shape) % 8 == 0)
-    np.testing.assert_allclose(cubes.centre_world, thick.centre_world, atol=1e-9)
-    assert np.all(np.array(cubes.shape) * cubes.spacing >= np.array(thick.shape) * thick.spacing - 1e-6)
-    assert np.prod(cube_lattice(thick, 3000).shape) < 4 * 3000
-
-
-def test_levels_even_out_spacing_first():
-    thick = lattice(np.diag([1.0, 1.0, 4.0]), (96, 96, 16), np.zeros(3))
-    assert level_factors(thick, 3) == [(4, 4, 1), (2, 2, 1), (1, 1, 1)]
-    cubes = lattice(np.eye(3), (96, 96, 48), np.zeros(3))
-    assert level_factors(cubes, 4) == [(4, 4, 4), (2, 2, 2), (1, 1, 1)]
-    coarse = coarsened(cubes, (4, 2, 1))
-    np.testing.assert_allclose(coarse.to_world([0, 0, 0]), cubes.to_world([1.5, 0.5, 0]))
-    wide = cubes.extended((1, 2, 3), 4)
-    assert wide.shape == (101, 102, 55)
-    np.testing.assert_allclose(wide.to_world([1, 2, 3]), cubes.to_world([0, 0, 0]), atol=1e-9)
-
-
-def test_level_volumes_are_sampled_where_they_lie():
-    volume = Volume(sample(MOVING.points()[..., 0], MOVING.voxels()), MOVING.affine)  # a ramp in x
-    inner = coarsened(MOVING, (2, 2, 2)).extended(-2, -2)
-    values, weights = onto_level(volume, inner)
-    np.testing.assert_allclose(values, inner.points()[..., 0], atol=1e-3)
-    np.testing.assert_array_equal(weights, 1)
-    values, weights = onto_level(volume, MOVING.extended(3, 0))
-    np.testing.assert_array_equal(weights[:3], 0)
-    np.testing.assert_array_equal(weights[3:, 3:, 3:], 1)
-    np.testing.assert_allclose(values[:3, 5, 5], values[3, 5, 5])
-
-
-def test_what_a_mask_leaves_out_does_not_blur_into_the_rest():
-    array, mask = np.full(MOVING.shape, 0.5, np.float32), np.ones(MOVING.shape, np.uint8)
-    array[:9], mask[:9] = 1.0, 0
-    values, weights = onto_level(
-        Volume(array, MOVING.affine), coarsened(MOVING, (4, 4, 4)), None, Volume(mask, MOVING.affine)
-    )
-    np.testing.assert_allclose(values[weights > 0.01], 0.5, atol=1e-4)
-    assert weights[0].max() < 0.01
-    assert weights[-1].min() > 0.99
-    assert onto_level(Volume(array, MOVING.affine), coarsened(MOVING, (4, 4, 4)))[0][2].mean() > 0.55
 
 
 def test_the_leading_margin_lets_the_border_move():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfreg.errors import UserError
+from tfreg.io.npz import read_arrays
 
 if TYPE_CHECKING:
     import keras
@@ -29,8 +30,7 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise UserError(f"{path}: does not exist; name a file of weights")
     try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            weights = dict(file)
+        weights = read_arrays(path)
         finite = all(np.isfinite(array).all() for array in weights.values())
     # Whatever a garbage file makes NumPy and zipfile raise, the file is what is wrong.
     except Exception as error:

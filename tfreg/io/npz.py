@@ -29,6 +29,12 @@ def write_archive(path: str | Path, version: int, header: Mapping[str, Any], arr
                 np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
 
 
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """Reads all arrays of an .npz file; of one that is none, whatever NumPy and zipfile make of it is raised."""
+    with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+        return dict(file)
+
+
 @contextlib.contextmanager
 def read_archive(
     path: str | Path, versions: Sequence[int], damaged: str
@@ -47,8 +53,7 @@ def read_archive(
         UserError: If the file has another version or cannot be read, or the block makes nothing of it.
     """
     try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = dict(file)
+        arrays = read_arrays(path)
         header = json.loads(str(arrays.pop("header")))
         if header["format"] not in versions:
             raise UserError(f"{path}: has format {header['format']}, this tfreg reads {versions[-1]}; update tfreg")

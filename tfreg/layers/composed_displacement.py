@@ -5,13 +5,14 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfreg.layers.strided import Strided
 from tfreg.ops.composition import composed
 from tfreg.ops.limited_displacement import limited_displacement, values_and_slopes
 from tfreg.ops.tensor import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="tfreg")
-class ComposedDisplacement(keras.layers.Layer):
+class ComposedDisplacement(Strided):
     """The map T_k ∘ T_j ∘ T_i of predicted displacements, with the logarithm of the error that is expected of it.
 
     The control values are up-sampled trilinearly, with half-pixel centres. T_d adds to coordinate d the trilinear
@@ -53,11 +54,8 @@ class ComposedDisplacement(keras.layers.Layer):
     """
 
     def __init__(self, stride: int = 2, **kwargs: Any) -> None:
-        if not isinstance(stride, int) or stride < 1:
-            raise ValueError(f"`stride` must be a positive integer. Received: stride={stride!r}")
         kwargs.setdefault("dtype", "float32")
-        super().__init__(**kwargs)
-        self.stride = stride
+        super().__init__(stride, **kwargs)
 
     def build(self, control_shape: Shape, volume_shape: Shape, points_shape: Shape | None = None) -> None:
         if control_shape[-1] != 4:
@@ -79,6 +77,3 @@ class ComposedDisplacement(keras.layers.Layer):
         voxels = volume_shape[:-1]
         grid = (volume_shape[0], *points_shape[1:]) if points_shape else (*voxels, 3)
         return {"grid": grid, "gradients": (*voxels, 3), "log_error": (*voxels, 1)}
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "stride": self.stride}

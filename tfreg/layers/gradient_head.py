@@ -4,12 +4,13 @@ from typing import Any
 
 import keras
 
+from tfreg.layers.strided import Strided
 from tfreg.ops.gradients import gradients_from_logits
 from tfreg.ops.tensor import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="tfreg")
-class GradientHead(keras.layers.Layer):
+class GradientHead(Strided):
     """Up-samples logits, clips them to ±7 and maps them to (0, 2) by twice the sigmoid.
 
     A logit of 0 gives a gradient of exactly 1, the identity. The clipping keeps gradients above 0.0018,
@@ -39,11 +40,8 @@ class GradientHead(keras.layers.Layer):
     """
 
     def __init__(self, stride: int = 2, **kwargs: Any) -> None:
-        if not isinstance(stride, int) or stride < 1:
-            raise ValueError(f"`stride` must be a positive integer. Received: stride={stride!r}")
         kwargs.setdefault("dtype", "float32")
-        super().__init__(**kwargs)
-        self.stride = stride
+        super().__init__(stride, **kwargs)
 
     def build(self, logits_shape: Shape, volume_shape: Shape) -> None:
         if logits_shape[-1] != 3:
@@ -55,6 +53,3 @@ class GradientHead(keras.layers.Layer):
 
     def compute_output_shape(self, logits_shape: Shape, volume_shape: Shape) -> Shape:
         return (*volume_shape[:-1], 3)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "stride": self.stride}

@@ -1,15 +1,14 @@
 """Joins the two images into the network's input at trunk resolution."""
 
-from typing import Any
-
 import keras
 from keras import ops
 
+from tfreg.layers.strided import Strided
 from tfreg.ops.tensor import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="tfreg")
-class PooledPair(keras.layers.Layer):
+class PooledPair(Strided):
     """Concatenates moving and fixed, replicates the high edges up to a whole number of strides, and averages.
 
     Args:
@@ -30,12 +29,6 @@ class PooledPair(keras.layers.Layer):
         (1, 3, 3, 4, 2)
     """
 
-    def __init__(self, stride: int = 2, **kwargs: Any) -> None:
-        if not isinstance(stride, int) or stride < 1:
-            raise ValueError(f"`stride` must be a positive integer. Received: stride={stride!r}")
-        super().__init__(**kwargs)
-        self.stride = stride
-
     def call(self, moving: Tensor, fixed: Tensor) -> Tensor:
         pair = ops.concatenate([moving, fixed], axis=-1)
         if self.stride == 1:
@@ -50,6 +43,3 @@ class PooledPair(keras.layers.Layer):
     def compute_output_shape(self, moving_shape: Shape, fixed_shape: Shape) -> Shape:
         trunk = [None if n is None else -(-n // self.stride) for n in moving_shape[1:4]]
         return (moving_shape[0], *trunk, 2)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "stride": self.stride}

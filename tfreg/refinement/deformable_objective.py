@@ -20,7 +20,7 @@ from tfreg.ops.trilinear_sampling import sample_trilinear
 
 # Of every two planes of voxels along each axis, the one that is taken: step after step, and from the first again. All
 # voxels have their turn, and two that follow each other lie apart.
-TURNS = np.array([(0, 0, 0), (1, 1, 1), (0, 1, 1), (1, 0, 0), (1, 0, 1), (0, 1, 0), (1, 1, 0), (0, 0, 1)])
+TURNS = np.array([(0, 0, 0), (1, 1, 1), (0, 1, 1), (1, 0, 0), (1, 0, 1), (0, 1, 0), (1, 1, 0), (0, 0, 1)], np.int32)
 
 
 class DeformableObjective:
@@ -39,8 +39,8 @@ class DeformableObjective:
         integration: "composed" or "axiswise".
         anchor: "start" or "centre".
         linear: True for a linear part that is not the identity, or changes.
-        every: 1 compares the images at every voxel; 2 at every second one along each axis, at others in every step, a
-            cheap estimate of the same loss for a similarity that `compares_voxels`.
+        sparse: True compares the images at every second voxel along each axis, at others in every step: a cheap
+            estimate of the same loss, for a similarity that `compares_voxels`.
 
     Call arguments:
         displacement: `(1, i', j', k', 3)`, of the control points, voxels.
@@ -68,13 +68,12 @@ class DeformableObjective:
         integration: str = "composed",
         anchor: str = "start",
         linear: bool = False,
-        every: int = 1,
+        sparse: bool = False,
     ) -> None:
         self.leading_margin = tuple(leading_margin)
-        self.similarity = build_similarity(similarity, window // every | 1)
-        if not self.similarity.compares_voxels:
-            every, self.similarity = 1, build_similarity(similarity, window)
-        self.turns = len(TURNS) if every > 1 else 1
+        self.similarity, self.turns = build_similarity(similarity, window), 1
+        if sparse and self.similarity.compares_voxels:
+            self.similarity, self.turns = build_similarity(similarity, window // 2 | 1), len(TURNS)
         self.smoothness = smoothness
         self.stride = stride
         self.anchor = anchor
@@ -149,7 +148,7 @@ class DeformableObjective:
         sizes = spatial_shape(pair["fixed"])
         if self.turns == 1:
             return [ops.arange(size) for size in sizes]
-        turn = ops.take(TURNS.astype("int32"), (ops.cast(number, "int32") - 1) % len(TURNS), axis=0)
+        turn = ops.take(TURNS, (ops.cast(number, "int32") - 1) % len(TURNS), axis=0)
         return [ops.minimum(2 * ops.arange((n + 1) // 2) + turn[d], n - 1) for d, n in enumerate(sizes)]
 
 

@@ -201,8 +201,8 @@ def levels_of(start: Transform, leading_margin: Sequence[int], settings: Refinem
     """The levels from coarse to fine, each a `_Level`."""
     *coarse, finest = level_factors(start.lattice, len(settings.steps))
     levels = [_Level(start, factors, leading_margin, settings, settings.coarse_similarity) for factors in coarse]
-    every = 2 if np.prod(start.lattice.shape) >= MANY_VOXELS else 1
-    return [*levels, _Level(start, finest, leading_margin, settings, settings.similarity, every)]
+    sparse = bool(np.prod(start.lattice.shape) >= MANY_VOXELS)
+    return [*levels, _Level(start, finest, leading_margin, settings, settings.similarity, sparse)]
 
 
 class _Level:
@@ -214,10 +214,10 @@ class _Level:
         leading_margin: Voxels by which the transform's lattice begins before the fixed image, three numbers.
         settings: `tfreg.config.Refinement`.
         similarity: What `build_similarity` takes.
-        every: What `DeformableObjective` takes.
+        sparse: What `DeformableObjective` takes.
     """
 
-    def __init__(self, start, factors, leading_margin, settings, similarity, every=1):
+    def __init__(self, start, factors, leading_margin, settings, similarity, sparse=False):
         self.factors, self.settings = np.array(factors), settings
         self.lattice = coarsened(start.lattice, factors)
         self.leading_margin = tuple(int(n // f) for n, f in zip(leading_margin, factors, strict=True))
@@ -230,7 +230,7 @@ class _Level:
             "stride": deformation.stride,
             "integration": deformation.integration,
             "anchor": deformation.anchor,
-            "every": every,
+            "sparse": sparse,
             "linear": not np.array_equal(start.linear, np.eye(3, 4)),
         }
 

@@ -13,6 +13,7 @@ from tfreg.ops.tensor import Tensor
 from tfreg.refinement.compiled_functions import CompiledFunctions
 from tfreg.refinement.deformable_objective import DeformableObjective
 from tfreg.refinement.field_adam import FieldAdam
+from tfreg.transforms.voxel_map import control_shape
 
 # The mean loss of this many steps is compared with that of as many before.
 WINDOW = 5
@@ -108,7 +109,7 @@ class Step:
         images = {"fixed": fixed, "fixed_weights": fixed, "moving": moving, "moving_weights": moving}
         pair = {name: ops.ones((1, *sizes, 1), "float32") for name, sizes in images.items()}
         pair["linear"] = ops.eye(3, 4, dtype="float32")[None]
-        displacement = np.zeros((1, *(-(-n // self.objective.stride) for n in shape), 3))
+        displacement = np.zeros((1, *control_shape(shape, self.objective.stride), 3))
         return State.at(displacement, np.zeros((1, 3, 4))), pair, np.float32(0), np.float32(1)
 
 

@@ -15,8 +15,9 @@ from tfreg.refinement.linear_stage import STEPS, refine_linear
 from tfreg.refinement.starts import DISCRETE, LINEAR, Likeness
 from tfreg.runtime.keras_settings import own_keras_settings
 from tfreg.transforms.deformation import Deformation
-from tfreg.transforms.projection import control_centres, nearest_deformation
+from tfreg.transforms.projection import composed_deformation, control_centres, nearest_deformation
 from tfreg.transforms.transform import Transform
+from tfreg.transforms.voxel_map import control_shape
 from tfreg.volumes.lattice import Lattice
 
 # Voxels before the fixed image at the low end of each axis: a line's first voxels can hardly move.
@@ -168,8 +169,8 @@ def identity_start(fixed: Lattice, init: np.ndarray, settings: Refinement) -> tu
         A `Transform`, and the leading margin, three numbers of voxels.
     """
     lattice = cube_lattice(fixed, settings.most_voxels).extended(LEADING_MARGIN, 0)
-    logits = np.zeros((*(-(-n // STRIDE) for n in lattice.shape), 3))
-    deformation = Deformation(logits, lattice.shape, STRIDE, "composed", "start")
+    still = np.zeros((*control_shape(lattice.shape, STRIDE), 3))
+    deformation = composed_deformation(still, lattice.shape, STRIDE)
     return Transform(lattice, np.eye(3, 4), deformation, init), (LEADING_MARGIN,) * 3
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfreg.transforms.deformation import Deformation, logits_from_displacement
+from tfreg.transforms.voxel_map import control_shape
 
 # Largest change of a component along its own axis, voxels per voxel: gradients keep away from 0 and 2.
 STEEPEST = 0.9
@@ -20,7 +21,7 @@ def control_centres(shape: Sequence[int], stride: int) -> np.ndarray:
     Returns:
         `(ceil(i/stride), ceil(j/stride), ceil(k/stride), 3)` float64 voxel coordinates.
     """
-    lines = [stride * np.arange(-(-n // stride)) + (stride - 1) / 2 for n in shape]
+    lines = [stride * np.arange(n) + (stride - 1) / 2 for n in control_shape(shape, stride)]
     return np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1)
 
 
