@@ -198,8 +198,8 @@ def test_every_voxel_has_its_turn(rng, shape):
     np.testing.assert_array_equal(times, 1)
 
 
-@pytest.mark.parametrize(("similarity", "turns"), [("lncc", 8), ("ncc+mse", 8), ("lncc+30*mind", 1), ("dwm", 1)])
-def test_what_goes_by_neighbours_sees_every_voxel(similarity, turns):
+@pytest.mark.parametrize(("similarity", "turns"), [("lncc", 8), ("lncc+30*mind", 8), ("dwm", 1), ("mse+dwm", 1)])
+def test_differences_of_neighbours_want_every_voxel(similarity, turns):
     assert DeformableObjective(similarity=similarity, sparse=True).turns == turns
 
 

@@ -92,5 +92,9 @@ class LocalNCC(Similarity):
         correlation = ops.square(ops.abs(covariance) + VARIANCE_FLOOR) / (fixed_variance * warped_variance)
         return 1.0 - weighted_mean(correlation, mask)
 
+    def on_every_second_voxel(self) -> "LocalNCC":
+        """With a window about as wide."""
+        return LocalNCC(self.window // 2 | 1)
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "window": self.window}

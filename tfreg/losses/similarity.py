@@ -31,8 +31,12 @@ class Similarity(keras.losses.Loss):
     optional mask of the same shape, and returns `(batch,)`. Keras' `fit` calls it without a mask.
     """
 
-    # Whether every second voxel gives about what all give, because no differences between neighbours are compared.
-    compares_voxels = True
-
     def call(self, fixed: Tensor, warped: Tensor) -> Tensor:
         return self.compare(fixed, warped)
+
+    def on_every_second_voxel(self) -> "Similarity | None":
+        """What of every second voxel along each axis gives about the same; None if that cannot be.
+
+        A subclass that looks at the surroundings of a voxel overrides it.
+        """
+        return self

@@ -67,8 +67,6 @@ class WaveletMetric(Similarity):
         (0.0, True)
     """
 
-    compares_voxels = False
-
     def __init__(self, levels: int = 3, name: str = "wavelet_metric", **kwargs: Any) -> None:
         if not isinstance(levels, int) or levels < 1:
             raise ValueError(f"`levels` must be a positive integer. Received: levels={levels!r}")
@@ -88,6 +86,9 @@ class WaveletMetric(Similarity):
             count = count + ops.sum(weights, axis=(1, 2, 3, 4)) * counted.shape[-1]
             low = bands[..., :1]
         return total / ops.maximum(count, 1e-6)
+
+    def on_every_second_voxel(self) -> None:
+        """None: wavelets are differences of neighbours."""
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "levels": self.levels}

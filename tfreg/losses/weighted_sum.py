@@ -38,12 +38,17 @@ class WeightedSum(Similarity):
             )
         super().__init__(name=name, **kwargs)
         self.similarities = list(similarities)
-        self.compares_voxels = all(similarity.compares_voxels for similarity in similarities)
         self.weights = [float(weight) for weight in weights]
 
     def compare(self, fixed: Tensor, warped: Tensor, mask: Tensor | None = None) -> Tensor:
         terms = zip(self.weights, self.similarities, strict=True)
         return sum(weight * similarity.compare(fixed, warped, mask) for weight, similarity in terms)
+
+    def on_every_second_voxel(self) -> "WeightedSum | None":
+        """The sum of what its terms have."""
+        terms = [similarity.on_every_second_voxel() for similarity in self.similarities]
+        kept = [term for term in terms if term is not None]
+        return WeightedSum(kept, self.weights) if len(kept) == len(terms) else None
 
     def get_config(self) -> dict[str, Any]:
         similarities = [keras.saving.serialize_keras_object(similarity) for similarity in self.similarities]

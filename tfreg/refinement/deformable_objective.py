@@ -40,7 +40,7 @@ class DeformableObjective:
         anchor: "start" or "centre".
         linear: True for a linear part that is not the identity, or changes.
         sparse: True compares the images at every second voxel along each axis, at others in every step: a cheap
-            estimate of the same loss, for a similarity that `compares_voxels`.
+            estimate of the same loss, for a similarity that can go by them.
 
     Call arguments:
         displacement: `(1, i', j', k', 3)`, of the control points, voxels.
@@ -72,8 +72,9 @@ class DeformableObjective:
     ) -> None:
         self.leading_margin = tuple(leading_margin)
         self.similarity, self.turns = build_similarity(similarity, window), 1
-        if sparse and self.similarity.compares_voxels:
-            self.similarity, self.turns = build_similarity(similarity, window // 2 | 1), len(TURNS)
+        of_every_second = self.similarity.on_every_second_voxel() if sparse else None
+        if of_every_second is not None:
+            self.similarity, self.turns = of_every_second, len(TURNS)
         self.smoothness = smoothness
         self.stride = stride
         self.anchor = anchor

@@ -25,7 +25,7 @@ from tfreg.volumes.resampling import sample
 # Share of the network grid's size by which the moving image surrounds it.
 MARGIN = 0.1
 
-# From so many voxels on, every second one along each axis is enough for a step of the finest level.
+# From so many voxels on, every second one along each axis is enough for a step of a level.
 MANY_VOXELS = 200_000
 
 # The directions between the images, fixed to moving and moving to fixed, as report.json names them.
@@ -199,10 +199,12 @@ def is_identity(start: Transform) -> bool:
 
 def levels_of(start: Transform, leading_margin: Sequence[int], settings: Refinement) -> list[Any]:
     """The levels from coarse to fine, each a `_Level`."""
-    *coarse, finest = level_factors(start.lattice, len(settings.steps))
-    levels = [_Level(start, factors, leading_margin, settings, settings.coarse_similarity) for factors in coarse]
-    sparse = bool(np.prod(start.lattice.shape) >= MANY_VOXELS)
-    return [*levels, _Level(start, finest, leading_margin, settings, settings.similarity, sparse)]
+    factors = level_factors(start.lattice, len(settings.steps))
+    similarities = [settings.coarse_similarity] * (len(factors) - 1) + [settings.similarity]
+    return [
+        _Level(start, blocks, leading_margin, settings, similarity)
+        for blocks, similarity in zip(factors, similarities, strict=True)
+    ]
 
 
 class _Level:
@@ -214,10 +216,9 @@ class _Level:
         leading_margin: Voxels by which the transform's lattice begins before the fixed image, three numbers.
         settings: `tfreg.config.Refinement`.
         similarity: What `build_similarity` takes.
-        sparse: What `DeformableObjective` takes.
     """
 
-    def __init__(self, start, factors, leading_margin, settings, similarity, sparse=False):
+    def __init__(self, start, factors, leading_margin, settings, similarity):
         self.factors, self.settings = np.array(factors), settings
         self.lattice = coarsened(start.lattice, factors)
         self.leading_margin = tuple(int(n // f) for n, f in zip(leading_margin, factors, strict=True))
@@ -230,7 +231,7 @@ class _Level:
             "stride": deformation.stride,
             "integration": deformation.integration,
             "anchor": deformation.anchor,
-            "sparse": sparse,
+            "sparse": bool(np.prod(self.lattice.shape) >= MANY_VOXELS),
             "linear": not np.array_equal(start.linear, np.eye(3, 4)),
         }
 

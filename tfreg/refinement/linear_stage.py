@@ -36,7 +36,7 @@ START_ITERATIONS, ITERATIONS = 8, 40
 MAX_STARTS = 3
 
 # A fit ends where an iteration improves the objective by less.
-TOLERANCE = 1e-8
+TOLERANCE = 1e-6
 
 # Two alignments further apart than this share of the field of view's size, on average, are different ones.
 DIFFERENT = 0.1
