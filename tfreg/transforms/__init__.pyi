@@ -1,4 +1,6 @@
 from .certificate import Certificate, certify, digital_jacobian, folding_fraction
+from .composed_passes import ComposedPasses
+from .composition import compose_passes
 from .deformation import Deformation
 from .displacement_deformation import DisplacementDeformation
 from .jacobian import jacobian_determinant, log_jacobian
@@ -6,11 +8,13 @@ from .transform import InverseTransform, Transform
 
 __all__ = [
     "Certificate",
+    "ComposedPasses",
     "Deformation",
     "DisplacementDeformation",
     "InverseTransform",
     "Transform",
     "certify",
+    "compose_passes",
     "digital_jacobian",
     "folding_fraction",
     "jacobian_determinant",
