@@ -32,6 +32,7 @@ from tfreg.config.training_run import (
     Model,
     NetworkGrid,
     PhasePair,
+    Prediction,
     Preprocessing,
     Training,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "NetworkGrid",
     "PairRegistration",
     "PhasePair",
+    "Prediction",
     "PredictionOptions",
     "Preprocessing",
     "Processing",

@@ -14,7 +14,8 @@ from tfreg.config.refinement import (
     check_refinement_options,
     refinement_settings,
 )
-from tfreg.config.sections import NotNegative, Number, Section, Similarity
+from tfreg.config.sections import Count, NotNegative, Number, Section, Similarity
+from tfreg.errors import UserError
 
 Parts = Annotated[str, words("linear", "deformable", "both")]
 Start = Annotated[str, words("header", "centre", "moments")]
@@ -50,6 +51,9 @@ class RegistrationOptions(Section):
     linear: Annotated[str, words(*LINEARS)] = Field(
         "affine", description="rigid, similarity or affine: what the refinement's linear part may change."
     )
+    passes: Count | None = Field(
+        None, description="How often the model is run on its own grid; without it, as the model's config says."
+    )
     check: bool = Field(False, description="Register the other way round too, and see whether both agree.")
     parts: Parts = Field("both", description="linear, deformable or both: the parts to use.")
     init: Start | None = Field(
@@ -83,6 +87,8 @@ class RegistrationOptions(Section):
         Raises:
             UserError: If an option then takes no effect.
         """
+        if self.passes is not None and not predicted:
+            raise UserError(f"--passes {self.passes}: there is no model; name one with --model, or leave it out")
         refine = not predicted if self.refine is None else self.refine
         return checked(RegistrationOptions, **dict(self) | {"refine": refine})
 

@@ -26,8 +26,15 @@ class NetworkGrid(Section):
     orientation: str | None = None  # three letters such as RAS; None: the fixed volume's
     spacing: Positive | tuple[Positive, Positive, Positive] | None = None  # mm; None: the fixed volume's
     shape: tuple[Count, Count, Count] | None = None  # voxels; None: covers the fixed field of view
+    voxels: Count | None = None  # cubes over the fixed field of view instead, about so many at most
 
     _three_axes = field_validator("orientation")(three_letters)
+
+    @model_validator(mode="after")
+    def _one_rule(self):
+        if self.voxels is not None and (self.spacing, self.shape) != (None, None):
+            raise ValueError("give `voxels`, or `spacing` and `shape`; the cubes' size follows from their number")
+        return self
 
 
 class Intensity(Section):
@@ -114,6 +121,21 @@ class Loss(Section):
         return window
 
 
+class Prediction(Section):
+    """How often the network is run for one pair, each time on the moving image as warped so far."""
+
+    passes: Count = 1  # on the network grid itself
+    coarser: tuple[Count, ...] = ()  # factors of coarser grids that come first, such as [4, 2]
+    least_size: Count = 28  # voxels along each axis: coarser grids with fewer are left out
+
+    @field_validator("coarser")
+    @classmethod
+    def _falling(cls, coarser):
+        if list(coarser) != sorted({*coarser} - {1}, reverse=True):
+            raise ValueError("give falling numbers above 1, such as [4, 2]")
+        return coarser
+
+
 class PhasePair(Section):
     """Pairs within each subject: the phase that moves and the phase that is kept."""
 
@@ -170,6 +192,7 @@ class Config(Section):
     loss: Loss = Loss()
     augmentation: Augmentation = Augmentation()
     training: Training = Training()
+    prediction: Prediction = Prediction()
     seed: Seed = 0
     search: SearchSpace = Field(DEFAULT_SEARCH, exclude=True)  # only for `tfreg tune`: no run's config holds it
 

@@ -10,7 +10,7 @@ from tfreg.errors import UserError
 from tfreg.io.formats import read_volume
 from tfreg.io.tables.manifest import PairFiles
 from tfreg.preprocessing.aligned_pair import normalised
-from tfreg.preprocessing.network_grid import network_grid
+from tfreg.preprocessing.network_grid import configured_grid
 from tfreg.volumes.lattice import difference
 from tfreg.volumes.volume import Volume
 
@@ -65,10 +65,7 @@ def label_values(pairs: Sequence[PairFiles], labels: Mapping[Path, Volume]) -> l
 def _check_shapes(pairs, images, config):
     """Refuses pairs that cannot be stacked into batches."""
     grid = config.preprocessing.network_grid
-    shapes = {
-        pair.fixed: network_grid(images[pair.fixed].lattice, grid.orientation, grid.spacing, grid.shape).shape
-        for pair in pairs
-    }
+    shapes = {pair.fixed: configured_grid(images[pair.fixed].lattice, grid).shape for pair in pairs}
     first, *others = shapes
     for other in others:
         if shapes[other] != shapes[first]:

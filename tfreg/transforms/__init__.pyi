@@ -1,6 +1,5 @@
 from .certificate import Certificate, certify, digital_jacobian, folding_fraction
 from .composed_passes import ComposedPasses
-from .composition import compose_passes
 from .deformation import Deformation
 from .displacement_deformation import DisplacementDeformation
 from .jacobian import jacobian_determinant, log_jacobian
@@ -14,7 +13,6 @@ __all__ = [
     "InverseTransform",
     "Transform",
     "certify",
-    "compose_passes",
     "digital_jacobian",
     "folding_fraction",
     "jacobian_determinant",
