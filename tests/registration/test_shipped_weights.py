@@ -5,15 +5,21 @@ import importlib.resources
 import numpy as np
 import pytest
 from pairs import registered_files, textured
+from scenes import blobs, lattice_about
 
+from tfreg.config import EvaluationOptions
 from tfreg.errors import UserError
+from tfreg.evaluation.evaluate import evaluate
 from tfreg.io.digests import file_digest
 from tfreg.io.formats import write_volume
 from tfreg.io.network_weights import read_weights
-from tfreg.preprocessing.aligned_pair import NetworkInput
+from tfreg.preprocessing.aligned_pair import AlignedPair, NetworkInput
+from tfreg.preprocessing.initial_alignment import initial_alignment
+from tfreg.registration.best_alignment import best_alignment
 from tfreg.registration.register_volumes import register
 from tfreg.registration.trained_run import SHIPPED, find_run, load_run, load_weights
 from tfreg.volumes.lattice import Lattice
+from tfreg.volumes.volume import Volume
 
 TOLERANCE = 0.02  # voxels, of half the bytes
 
@@ -86,6 +92,54 @@ def test_a_folder_called_weights_is_named_by_its_path(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="holds no trained model"):
         find_run("./weights")
     assert find_run("weights")[0] == SHIPPED
+
+
+def test_without_an_initial_alignment_the_best_is_taken(pair):
+    fixed, moving = pair
+    affine = np.array(moving.affine)
+    affine[:3, 3] += [300, -200, 150]  # the headers have nothing in common
+    moving = Volume(moving.array, affine)
+    report = register(fixed, moving, model="weights", refine=False).report
+    assert set(report.init_likeness) == {"header", "centre", "moments"}
+    assert report.preprocessing["init"] == max(report.init_likeness, key=report.init_likeness.get) != "header"
+    named = register(fixed, moving, model="weights", refine=False, init=report.preprocessing["init"]).report
+    assert named.init_likeness is None
+    np.testing.assert_array_equal(named.init, report.init)
+    given = register(fixed, moving, model="weights", refine=False, initial_transform=np.array(report.init)).report
+    np.testing.assert_array_equal(given.init, report.init)
+    assert given.init_likeness is None
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_the_best_alignment_is_the_most_alike(inverted):
+    """One scene in two fields of view, of which the headers, the centres or none but the masses lie on each other."""
+    scene = blobs()
+    fixed_lattice = lattice_about(np.diag([2.0, 2.5, 3.0]), (24, 21, 17), np.array([60.0, 65, 70]))
+    fixed = Volume(scene(fixed_lattice.points()).astype(np.float32), fixed_lattice.affine)
+    shifted = np.array(fixed_lattice.affine)
+    shifted[:3, 3] += [40, -30, 20]
+    window = np.array(fixed_lattice.affine)
+    window[:3, 3] += [4, 5, -6]
+    for kind, moving in (
+        ("centre", Volume(fixed.array, shifted)),
+        ("header", Volume(scene(Lattice(fixed.shape, window).points()).astype(np.float32), window)),
+    ):
+        if inverted:
+            moving = moving.with_array(1 - moving.array)
+        best, matrix, likeness = best_alignment(AlignedPair(fixed, moving, np.eye(4)))
+        assert best == kind
+        np.testing.assert_array_equal(matrix, initial_alignment(kind, fixed, moving))
+        assert likeness[kind] == max(likeness.values())
+
+
+def test_an_evaluation_takes_them_by_name(tmp_path, pair):
+    for name, volume in zip(("fixed", "moving"), pair, strict=True):
+        write_volume(tmp_path / f"{name}.nii.gz", volume)
+    (tmp_path / "pairs.csv").write_text("id,fixed,moving\none,fixed.nii.gz,moving.nii.gz\n")
+    summary = evaluate(tmp_path / "pairs.csv", tmp_path / "out", EvaluationOptions(models=("weights",)))
+    assert list(summary.methods) == ["initial", "weights"]
+    assert summary.init == "best"
+    assert (summary.failures, summary.measured) == (0, 2)
 
 
 def test_weights_of_another_network(tmp_path):

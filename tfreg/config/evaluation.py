@@ -53,7 +53,9 @@ class EvaluationOptions(Section):
     smoothness: NotNegative | None = Field(None, description="Of the refinement, as in `tfreg register`.")
     search: Annotated[str, words(*SEARCHES)] = Field("none", description="Of the refinement, as in `tfreg register`.")
     linear: Annotated[str, words(*LINEARS)] = Field("affine", description="Of the refinement, as in `tfreg register`.")
-    init: Start | None = Field(None, description="header, centre or moments for all methods; without it, the model's.")
+    init: Start | None = Field(
+        None, description="header, centre, moments or best for all methods; without it, the model's."
+    )
     pairs: tuple[str, ...] = Field(
         ("all",),
         description="Pairs made of subjects: MOVING:FIXED phases, all, all:PHASE or images; may be repeated.",

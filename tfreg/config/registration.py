@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from tfreg.config.models import BEST
 from tfreg.config.options import checked, words
 from tfreg.config.refinement import (
     LINEARS,
@@ -18,7 +19,7 @@ from tfreg.config.sections import Count, NotNegative, Number, Section, Similarit
 from tfreg.errors import UserError
 
 Parts = Annotated[str, words("linear", "deformable", "both")]
-Start = Annotated[str, words("header", "centre", "moments")]
+Start = Annotated[str, words("header", "centre", "moments", BEST)]
 
 
 class RegistrationOptions(Section):
@@ -58,7 +59,8 @@ class RegistrationOptions(Section):
     parts: Parts = Field("both", description="linear, deformable or both: the parts to use.")
     init: Start | None = Field(
         None,
-        description="header, centre or moments: the initial alignment; without it, the model's, or the header's.",
+        description="header, centre or moments: the initial alignment, or best: the one of them that makes the images "
+        "most alike; without it, the model's, or the header's.",
     )
     interpolation: Annotated[str, words("linear", "cubic")] = Field(
         "linear", description="linear or cubic, of the warped image."

@@ -63,7 +63,7 @@ class Preprocessing(Section):
     network_grid: NetworkGrid = NetworkGrid()
     intensity: Intensity = Intensity()
     interpolation: Literal["linear", "cubic"] = "linear"
-    init: Literal["header", "centre", "moments"] = "header"
+    init: Literal["header", "centre", "moments", "best"] = "header"  # best: whichever makes a pair most alike
 
 
 class Model(Section):

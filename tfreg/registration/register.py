@@ -1,10 +1,11 @@
 """`register_pair`: the registration of one pair."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 
-from tfreg.config import Preprocessing, RegistrationOptions
+from tfreg.config import BEST, Preprocessing, RegistrationOptions
 from tfreg.errors import UserError, WorkError
 from tfreg.metrics.volume_change import log_jacobian_summary
 from tfreg.preprocessing.aligned_pair import align_pair
@@ -12,6 +13,7 @@ from tfreg.preprocessing.network_grid import network_grid
 from tfreg.preprocessing.pyramid import cube_lattice, onto_level
 from tfreg.refinement.refine import refine_pair, steps_of
 from tfreg.registration.agreement import agreement
+from tfreg.registration.best_alignment import best_alignment
 from tfreg.registration.image_pair import ImagePair, landmark_doubts, notes_beside
 from tfreg.registration.passes import predict_in_passes, schedule_of, separates_linear
 from tfreg.registration.predictor import Predictor
@@ -66,7 +68,7 @@ def register_pair(
         preprocessing = preprocessing.model_copy(update={"init": options.init})
     settings = options.settings() if options.refine else None
     with _timed(seconds, "prepare"):
-        aligned = _aligned(pair, preprocessing)
+        aligned, preprocessing, likeness = _aligned(pair, preprocessing)
     warnings.extend((*aligned.notes, *notes_beside(pair), *landmark_doubts(pair)))
     search = _Search(predictor, preprocessing, settings, options, progress)
     transform, passes, refinement = search.transform_of(aligned, seconds, "refining")
@@ -103,6 +105,7 @@ def register_pair(
         background=background,
         network_grid={"shape": transform.lattice.shape, "affine": transform.lattice.affine.tolist()},
         init=aligned.init.tolist(),
+        init_likeness=likeness,
         linear=transform.linear_world.tolist(),
         passes=passes,
         refinement=refinement,
@@ -147,12 +150,19 @@ def _check_predictor(predictor, options):
 
 
 def _aligned(pair, preprocessing):
-    """The `AlignedPair`, refused where nothing of the moving image is seen."""
-    names = pair.names
+    """The `AlignedPair`, refused where nothing of the moving image is seen; with which preprocessing, and why that."""
+    names, likeness = pair.names, None
+    chosen = preprocessing.init == BEST
+    if chosen:
+        preprocessing = preprocessing.model_copy(update={"init": "header"})
     try:
         aligned = align_pair(
             pair.fixed, pair.moving, preprocessing, pair.initial_transform, pair.fixed_mask, pair.moving_mask
         )
+        if chosen and pair.initial_transform is None:
+            kind, matrix, likeness = best_alignment(aligned)
+            aligned = replace(aligned, init=matrix)
+            preprocessing = preprocessing.model_copy(update={"init": kind})
     except ValueError as error:
         reason = str(error).rstrip(".")
         raise UserError(f"{names['fixed']} and {names['moving']}: {reason}; use another --init or mask") from error
@@ -162,7 +172,7 @@ def _aligned(pair, preprocessing):
             f"{names['moving']}: does not reach the field of view of {names['fixed']}; "
             "the scanner coordinates differ, try --init centre"
         )
-    return aligned
+    return aligned, preprocessing, likeness
 
 
 class _Search:

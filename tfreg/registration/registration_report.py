@@ -128,6 +128,7 @@ class RegistrationReport(Record):
         parts, interpolation, background: See `tfreg.config.RegistrationOptions`.
         network_grid: The transform's own lattice.
         init: `(4, 4)`, the initial alignment, fixed world to moving world, RAS+ mm.
+        init_likeness: How alike each kind of initial alignment makes the images, where the best was taken, or None.
         linear: `(4, 4)`, the whole linear transform, likewise.
         passes: How the network was run, in the order of the passes.
         refinement: How the transform was optimised, or None.
@@ -168,6 +169,7 @@ class RegistrationReport(Record):
     log_jacobian: dict[str, VolumeChange]
     seconds: dict[str, float]
     passes: tuple[PassReport, ...] = ()
+    init_likeness: dict[str, Measured] | None = None
     warnings: tuple[str, ...] = ()
     seed: int | None = None
     paths: dict[str, str] | None = None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfreg.config import Config
+from tfreg.config import BEST, Config
 from tfreg.errors import UserError
 from tfreg.io.formats import read_volume
 from tfreg.io.tables.manifest import PairFiles
@@ -26,8 +26,11 @@ def read_volumes(pairs: Sequence[PairFiles], config: Config) -> tuple[dict[Path,
         Normalised images, and labels on the images' lattices, each by the image's file.
 
     Raises:
-        UserError: If a file cannot be read, does not fit its image, or the network grids differ in shape.
+        UserError: If no initial alignment is named, a file cannot be read or does not fit its image, or the network
+            grids differ in shape.
     """
+    if config.preprocessing.init == BEST:
+        raise UserError("preprocessing.init: best is for registering alone; set header, centre or moments")
     files = {}
     for pair in pairs:
         files[pair.fixed] = pair.fixed_labels
