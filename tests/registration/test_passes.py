@@ -213,6 +213,8 @@ def test_cubes_by_their_number():
     assert turned.orientation == "LPS"
     np.testing.assert_allclose(turned.centre_world, fixed.centre_world)
     assert np.ptp(turned.spacing) < 1e-9
+    with pytest.raises(ValueError, match="min_size"):
+        NetworkGrid(min_size=28)
     for other in ({"spacing": 2.0}, {"shape": (8, 8, 8)}):
         with pytest.raises(ValueError, match="voxels"):
             NetworkGrid(voxels=9000, **other)

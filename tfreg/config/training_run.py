@@ -27,6 +27,7 @@ class NetworkGrid(Section):
     spacing: Positive | tuple[Positive, Positive, Positive] | None = None  # mm; None: the fixed volume's
     shape: tuple[Count, Count, Count] | None = None  # voxels; None: covers the fixed field of view
     voxels: Count | None = None  # cubes over the fixed field of view instead, about so many at most
+    min_size: Count = 1  # with `voxels`: a thinner field of view is divided into so many voxels along an axis
 
     _three_axes = field_validator("orientation")(three_letters)
 
@@ -34,6 +35,8 @@ class NetworkGrid(Section):
     def _one_rule(self):
         if self.voxels is not None and (self.spacing, self.shape) != (None, None):
             raise ValueError("give `voxels`, or `spacing` and `shape`; the cubes' size follows from their number")
+        if self.voxels is None and self.min_size != 1:
+            raise ValueError("`min_size` goes with `voxels`; set these, or leave it out")
         return self
 
 

@@ -25,7 +25,7 @@ def configured_grid(fixed: Lattice, grid: NetworkGrid) -> Lattice:
         That of `cube_lattice` where the config counts voxels, else that of `network_grid`.
     """
     if grid.voxels is not None:
-        return cube_lattice(fixed, grid.voxels, grid.orientation)
+        return cube_lattice(fixed, grid.voxels, grid.orientation, grid.min_size)
     return network_grid(fixed, grid.orientation, grid.spacing, grid.shape)
 
 
@@ -73,7 +73,7 @@ def network_grid(
     return Lattice(tuple(shape), affine)
 
 
-def cube_lattice(fixed: Lattice, max_voxels: float, orientation: str | None = None) -> Lattice:
+def cube_lattice(fixed: Lattice, max_voxels: float, orientation: str | None = None, min_size: int = 1) -> Lattice:
     """The lattice of cubes over a field of view that has as many voxels as the volume itself.
 
     Cubes even out anisotropic spacing: thick slices are divided, fine pixels merged. The sizes are rounded up.
@@ -82,6 +82,8 @@ def cube_lattice(fixed: Lattice, max_voxels: float, orientation: str | None = No
         fixed: The fixed volume's `Lattice`.
         max_voxels: Beyond this number the cubes are made larger.
         orientation: As of `network_grid`.
+        min_size: A field of view that is too thin for so many cubes along an axis is divided into as many thinner
+            voxels, and along the other axes into larger ones.
 
     Returns:
         A `Lattice`.
@@ -89,8 +91,21 @@ def cube_lattice(fixed: Lattice, max_voxels: float, orientation: str | None = No
     volume_mm3 = abs(np.linalg.det(fixed.affine[:3, :3]))
     share = max(1.0, np.prod(fixed.shape) / max_voxels)
     spacing = float(np.cbrt(volume_mm3 * share))
-    shape = -(-np.array(network_grid(fixed, orientation, spacing).shape) // SIZE_STEP) * SIZE_STEP
-    return network_grid(fixed, orientation, spacing, tuple(int(n) for n in shape))
+    own = network_grid(fixed, orientation)
+    spacings = _with_thin_axes(own.spacing * own.shape, spacing, max_voxels, min_size)
+    shape = -(-np.array(network_grid(fixed, orientation, spacings).shape) // SIZE_STEP) * SIZE_STEP
+    return network_grid(fixed, orientation, spacings, tuple(int(n) for n in shape))
+
+
+def _with_thin_axes(extent_mm, spacing, max_voxels, min_size):
+    """Three spacings: one for all axes; those of fewer than `min_size` voxels are divided into as many."""
+    thin = extent_mm / spacing < min_size - ROUNDING
+    for _ in range(2):  # larger voxels along the others can make another axis thin
+        if thin.any() and not thin.all():
+            per_slice = max_voxels / min_size ** thin.sum()
+            spacing = max(spacing, (extent_mm[~thin].prod() / per_slice) ** (1 / (~thin).sum()))
+            thin = extent_mm / spacing < min_size - ROUNDING
+    return np.where(thin, extent_mm / min_size, spacing)
 
 
 def _axes(fixed):
