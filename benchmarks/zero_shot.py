@@ -19,7 +19,7 @@ import numpy as np
 from csv_rows import read_csv
 from data_sets import STARTS, data_folder
 
-from tfreg.config import EvaluationOptions, Prediction, RegistrationOptions
+from tfreg.config import EvaluationOptions, RegistrationOptions
 from tfreg.evaluation.experiments import plan_experiments
 
 OUT = Path("benchmarks/results/zero_shot")
@@ -33,11 +33,10 @@ SETS = {
     "brain_slabs": ("subjects.csv", {"count": 10}),
 }
 DEFAULT, INVERTED = "default", "default, contrast inverted"
-# What is changed of the config that ships: coarser grids, passes on the network grid, and its voxels.
+# What is changed of the config that ships: the passes in all, and the voxels of the network grid.
 SCHEDULES = {
-    f"{'coarse, ' if coarser else ''}{passes} pass{'es' * (passes > 1)}, {voxels:,} voxels": (coarser, passes, voxels)
+    f"{passes} pass{'es' * (passes > 1)}, {voxels:,} voxels": (passes, voxels)
     for voxels in (400_000, 1_500_000)
-    for coarser in ((), (4, 2))
     for passes in (1, 2, 3, 4)
 }
 TEXTS = ("data", "pair", "schedule", "init")
@@ -56,13 +55,13 @@ def run_of(weights, schedule):
     """The weights with a schedule."""
     if schedule not in SCHEDULES:
         return weights
-    coarser, passes, voxels = SCHEDULES[schedule]
+    passes, voxels = SCHEDULES[schedule]
     config = weights.config
     grid = config.preprocessing.network_grid.model_copy(update={"voxels": voxels})
     config = config.model_copy(
         update={
             "preprocessing": config.preprocessing.model_copy(update={"network_grid": grid}),
-            "prediction": Prediction(passes=passes, coarser=coarser),
+            "prediction": config.prediction.model_copy(update={"passes": passes}),
         }
     )
     return dataclasses.replace(weights, config=config)

@@ -56,7 +56,7 @@ BAD_REGISTER = {
     "apart": ({"--moving": "far.nii.gz"}, r"far\.nii\.gz: does not reach .* fixed\.nii\.gz; .* try --init centre"),
     "init": (
         {"--init": "center"},
-        r"--init center: choose header, centre, moments, best, or give an ITK transform file",
+        r"--init center: choose header, centre, moments, best, or give an ITK transform",
     ),
     "passes": ({"--passes": 2}, r"--passes 2: there is no model; name one with --model"),
     "init file": ({"--init": "field.h5"}, r"field\.h5: is not linear; give a rigid or affine transform"),

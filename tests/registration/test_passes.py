@@ -61,7 +61,7 @@ def test_every_pass_sees_the_moving_image_as_warped_so_far(aligned, interpolatio
     """Read once, where the maps lead: an interpolated displacement or an image warped twice gives other values."""
     preprocessing = Preprocessing(network_grid={"spacing": 2.2}, interpolation=interpolation)
     run = DisplacedRun()
-    schedule = Prediction(passes=2, coarser=(2,), least_size=4)
+    schedule = Prediction(passes=3, coarser=(2,), least_size=4)
     predict_in_passes(run, aligned, preprocessing, schedule)
     fine = configured_grid(aligned.fixed.lattice, preprocessing.network_grid)
     shapes = [tuple(-(-n // 2) for n in fine.shape), fine.shape, fine.shape]
@@ -88,7 +88,7 @@ def test_every_pass_sees_the_moving_image_as_warped_so_far(aligned, interpolatio
         assert not seen.moving[outside].any()
 
 
-@pytest.mark.parametrize("schedule", [{}, {"passes": 3}, {"passes": 2, "coarser": (3, 2), "least_size": 4}], ids=str)
+@pytest.mark.parametrize("schedule", [{}, {"passes": 3}, {"passes": 4, "coarser": (3, 2), "least_size": 4}], ids=str)
 def test_the_whole_is_the_passes_one_after_the_other(aligned, rng, schedule):
     run = DisplacedRun()
     transform, reports = predict_in_passes(run, aligned, Preprocessing(), Prediction(**schedule))
@@ -97,7 +97,8 @@ def test_the_whole_is_the_passes_one_after_the_other(aligned, rng, schedule):
     np.testing.assert_allclose(transform.inverse()(transform(points)), points, rtol=0, atol=1e-6)
     np.testing.assert_array_equal(transform.init, aligned.init)
     assert transform.lattice.shape == run.inputs[-1].lattice.shape
-    assert [report.factor for report in reports] == [*schedule.get("coarser", ()), *[1] * schedule.get("passes", 1)]
+    expected = [3, 2, 1, 1] if "coarser" in schedule else [1] * schedule.get("passes", 1)
+    assert [report.factor for report in reports] == expected
     assert [report.shape for report in reports] == [seen.lattice.shape for seen in run.inputs]
 
 
@@ -155,13 +156,21 @@ def test_several_passes_of_a_linear_branch_multiply_its_matrices(aligned):
 
 def test_coarser_grids_come_first_where_enough_is_left():
     lattice = Lattice((60, 44, 58), np.diag([2.0, 1.5, 3.0, 1.0]))
-    schedule = Prediction(passes=2, coarser=(3, 2), least_size=22)
+    schedule = Prediction(passes=3, coarser=(3, 2), least_size=22)
     levels = levels_of(lattice, schedule)
     assert [factor for factor, _ in levels] == [2, 1, 1]
     assert levels[0][1].shape == (30, 22, 29)
     # Coarse voxels are blocks of fine ones.
     np.testing.assert_allclose(levels[0][1].to_world([0, 0, 0]), lattice.to_world([0.5, 0.5, 0.5]))
-    assert [factor for factor, _ in levels_of(lattice, Prediction(coarser=(3, 2), least_size=23))] == [1]
+    for passes, size, expected in (
+        (3, 23, [1, 1, 1]),
+        (4, 14, [3, 2, 1, 1]),
+        (3, 14, [3, 2, 1]),
+        (2, 14, [2, 1]),
+        (1, 14, [1]),
+    ):
+        levels = levels_of(lattice, Prediction(passes=passes, coarser=(3, 2), least_size=size))
+        assert [factor for factor, _ in levels] == expected
 
 
 @pytest.mark.parametrize("parts", ["linear", "deformable", "both"])

@@ -53,7 +53,7 @@ class RegistrationOptions(Section):
         "affine", description="rigid, similarity or affine: what the refinement's linear part may change."
     )
     passes: Count | None = Field(
-        None, description="How often the model is run on its own grid; without it, as the model's config says."
+        None, description="How often the model is run, coarser grids first; without it, as its config says."
     )
     check: bool = Field(False, description="Register the other way round too, and see whether both agree.")
     parts: Parts = Field("both", description="linear, deformable or both: the parts to use.")

@@ -127,8 +127,8 @@ class Loss(Section):
 class Prediction(Section):
     """How often the network is run for one pair, each time on the moving image as warped so far."""
 
-    passes: Count = 1  # on the network grid itself
-    coarser: tuple[Count, ...] = ()  # factors of coarser grids that come first, such as [4, 2]
+    passes: Count = 1  # in all
+    coarser: tuple[Count, ...] = ()  # factors of coarser grids, such as [4, 2]: a pass on each, before those on its own
     least_size: Count = 28  # voxels along each axis: coarser grids with fewer are left out
 
     @field_validator("coarser")

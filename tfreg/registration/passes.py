@@ -32,7 +32,7 @@ def schedule_of(config: Config, passes: int | None = None) -> Prediction:
 
     Args:
         config: The network's `tfreg.config.Config`.
-        passes: On the network grid itself, or None for the config's.
+        passes: How many in all, or None for the config's.
 
     Returns:
         A `tfreg.config.Prediction`.
@@ -45,12 +45,14 @@ def separates_linear(config: Config, schedule: Prediction) -> bool:
 
     Of one pass of gradients none is: its deformation is what a refinement goes on from, on the network's own grid.
     """
-    several = schedule.passes > 1 or bool(schedule.coarser)
-    return config.model.transform == "deformable" and (several or config.model.head == "displacement")
+    return config.model.transform == "deformable" and (schedule.passes > 1 or config.model.head == "displacement")
 
 
 def levels_of(lattice: Lattice, schedule: Prediction) -> list[tuple[int, Lattice]]:
     """The grids of the passes, in their order.
+
+    Coarser grids take the place of the first passes, as far as they are large enough; the last pass is always on the
+    network grid itself. So a large volume is seen on several grids, and a small one as often on its own.
 
     Args:
         lattice: The network grid.
@@ -61,7 +63,8 @@ def levels_of(lattice: Lattice, schedule: Prediction) -> list[tuple[int, Lattice
     """
     coarser = [(factor, coarsened(lattice, (factor,) * 3)) for factor in schedule.coarser]
     enough = [level for level in coarser if min(lattice.shape) // level[0] >= schedule.least_size]
-    return enough + [(1, lattice)] * schedule.passes
+    coarse = enough[max(0, len(enough) - (schedule.passes - 1)) :]
+    return coarse + [(1, lattice)] * (schedule.passes - len(coarse))
 
 
 def predict_in_passes(
