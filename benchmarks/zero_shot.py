@@ -145,7 +145,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--schedules", action="store_true", help="Other schedules too, for choosing the default.")
-    parser.add_argument("--only", nargs="+", choices=SCHEDULES, help="Only these schedules.")
+    parser.add_argument("--only", nargs="+", choices=[DEFAULT, INVERTED, *SCHEDULES], help="Only these schedules.")
     parser.add_argument("--pairs", type=int, help="Only so many of each set.")
     parser.add_argument("--init", help="header, centre or moments; `set` is what suits each set; else none is named.")
     parser.add_argument("--out", type=Path, default=OUT, help="Without its suffix.")
