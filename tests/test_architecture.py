@@ -12,6 +12,7 @@ FILES = sorted((ROOT / "tfreg").rglob("*.py"))
 TABLE = {
     "errors": (),
     "spelling": (),
+    "weights": (),
     "config": ("errors", "spelling"),
     "runtime": ("config", "errors"),
     "ops": ("runtime",),

@@ -7,6 +7,7 @@ import yaml
 
 from tfreg.config import Classification, Config, config_with, dump_config, load_config, parse_config, parse_section
 from tfreg.errors import UserError
+from tfreg.training.run_folder import check_run
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
@@ -66,6 +67,18 @@ def test_a_config_from_before_the_heads_means_gradients():
     written = parse_config({}).model_dump(mode="json")
     del written["model"]["head"]
     assert parse_config(written).model.head == "gradients"
+
+
+def test_a_config_from_before_the_passes_means_one_pass(tmp_path):
+    written = parse_config({}).model_dump(mode="json")
+    del written["prediction"], written["preprocessing"]["network_grid"]["voxels"]
+    config = parse_config(written)
+    assert (config.prediction.passes, config.prediction.coarser) == (1, ())
+    # A training that such a version began goes on.
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(written, sort_keys=False))
+    check_run(tmp_path, config)
+    with pytest.raises(UserError, match="another config"):
+        check_run(tmp_path, parse_config({"prediction": {"passes": 2}}))
 
 
 def test_an_empty_file_is_all_defaults(tmp_path):

@@ -8,7 +8,7 @@ from .io.transform_archive import load_transform
 from .registration.image_pair import ImagePair
 from .registration.register_volumes import register
 from .registration.result import Registration
-from .registration.trained_run import TrainedRun, load_run
+from .registration.trained_run import TrainedRun, load_run, load_weights
 from .runtime.resources import Resources
 from .serving.client.client import Client
 from .serving.saved_model.export import export
@@ -44,6 +44,7 @@ __all__ = [
     "load_config",
     "load_run",
     "load_transform",
+    "load_weights",
     "losses",
     "metrics",
     "models",

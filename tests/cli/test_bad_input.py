@@ -54,7 +54,11 @@ BAD_REGISTER = {
         r"nan\.nii\.gz: 120 voxels of the labels are not finite.*; set",
     ),
     "apart": ({"--moving": "far.nii.gz"}, r"far\.nii\.gz: does not reach .* fixed\.nii\.gz; .* try --init centre"),
-    "init": ({"--init": "center"}, r"--init center: choose header, centre, moments, or give an ITK transform file"),
+    "init": (
+        {"--init": "center"},
+        r"--init center: choose header, centre, moments, best, or give an ITK transform",
+    ),
+    "passes": ({"--passes": 2}, r"--passes 2: there is no model; name one with --model"),
     "init file": ({"--init": "field.h5"}, r"field\.h5: is not linear; give a rigid or affine transform"),
     "broken init": ({"--init": "broken.h5"}, r"broken\.h5: cannot be read as an ITK transform; give"),
     "flirt": ({"--init": "flirt.mat"}, r"flirt\.mat: is a bare 4x4 matrix, as FSL's FLIRT writes, .*; convert"),

@@ -140,7 +140,7 @@ def test_numbers_that_are_not_finite(tmp_path, transform):
 
 def test_another_format_says_what_to_do(tmp_path):
     path = tmp_path / "transform.npz"
-    np.savez(path, header=np.array('{"format": 3}'))
+    np.savez(path, header=np.array('{"format": 4}'))
     assert "update tfreg" in refused(path)
 
 

@@ -54,3 +54,27 @@ def test_what_a_mask_leaves_out_does_not_blur_into_the_rest():
     assert weights[0].max() < 0.01
     assert weights[-1].min() > 0.99
     assert onto_level(Volume(array, MOVING.affine), coarsened(MOVING, (4, 4, 4)))[0][2].mean() > 0.55
+
+
+def test_thin_fields_of_view_are_divided_finer():
+    """Along a thin axis more voxels, along the others fewer; about as many in all."""
+    thin = lattice_about(np.diag([1.0, 2.0, 1.2]), (180, 9, 150), np.array([10.0, 20, -30]))
+    plain, finer = cube_lattice(thin, 100_000), cube_lattice(thin, 100_000, min_size=28)
+    assert plain.shape[1] < 28 <= finer.shape[1]
+    np.testing.assert_allclose(finer.spacing[1], 18 / 28)
+    np.testing.assert_allclose(finer.spacing[0], finer.spacing[2])
+    assert finer.spacing[0] > plain.spacing[0]
+    np.testing.assert_allclose(180 * 180 / finer.spacing[0] ** 2 * 28, 100_000)
+    np.testing.assert_allclose(finer.centre_world, thin.centre_world, atol=1e-9)
+    assert np.all(np.array(finer.shape) * finer.spacing >= np.array(thin.shape) * thin.spacing - 1e-6)
+
+
+def test_small_fields_of_view_are_divided_finer_along_all_axes():
+    small = lattice_about(np.diag([-1.0, 1.1, 1.2]), (17, 20, 19), np.zeros(3))
+    finer = cube_lattice(small, 400_000, min_size=28)
+    assert finer.shape == (32, 32, 32)
+    np.testing.assert_allclose(finer.spacing, np.array(small.shape) * small.spacing / 28)
+    # Where voxels are few, an axis that becomes thin is divided too.
+    assert min(cube_lattice(lattice_about(np.eye(3), (60, 40, 9), np.zeros(3)), 30_000, min_size=28).shape) >= 28
+    large = lattice_about(np.eye(3), (60, 40, 50), np.zeros(3))
+    assert cube_lattice(large, 400_000, min_size=28).same_as(cube_lattice(large, 400_000))

@@ -19,7 +19,7 @@ if keras.backend.backend() != "tensorflow":
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from tfreg.registration.trained_run import load_run
+from tfreg.registration.trained_run import load_run, load_weights
 from tfreg.serving.protocol.export_manifest import ExportedModel, ExportManifest, ModelManifest
 from tfreg.serving.saved_model import export as module
 from tfreg.serving.saved_model.checks import check_operations, difference_in_fresh_process
@@ -40,6 +40,18 @@ def test_what_an_earlier_version_exported_is_understood():
     answered = ModelManifest.parse(said_by(tf.saved_model.load(path).signatures), "the answer")
     assert {name: getattr(manifest, name) for name in ModelManifest.model_fields} == dict(answered)
     assert set(loaded_model.load(path, 1).signatures) >= set(manifest.signatures)
+
+
+def test_without_a_run_the_weights_that_ship_are_exported(tmp_path):
+    path, manifest = export(out=tmp_path / "models")
+    weights = load_weights()
+    assert manifest.model == ExportedModel("zero_shot_v0", weights.sha256, 1)
+    assert manifest.config == weights.config.model_dump(mode="json")
+    assert manifest.metrics is None
+    pair = volumes(shape=(1, 29, 34, 31, 1))
+    answered = answer(tf.saved_model.load(path).signatures["serving_default"], **pair)
+    own = weights.network(pair)
+    np.testing.assert_allclose(answered["displacement"], own["displacement"], atol=1e-3)
 
 
 def test_a_client_learns_what_it_must_know(exported):

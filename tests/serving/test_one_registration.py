@@ -28,7 +28,7 @@ FILES = {
 }
 OPTIONS = {"refine": True, "preset": "fast", "smoothness": 0.5}
 # What is not of the registration: what it took, and by whom it was asked for.
-ELSEWHERE = {"seconds", "seed", "paths", "model", "refinement"}
+ELSEWHERE = {"seconds", "seed", "paths", "model", "refinement", "passes"}
 
 
 def words_of(**options):
@@ -62,6 +62,11 @@ def check_same(report, expected, tolerance=0.0):
     """Every field of the registration is that of the other report, but for a relative difference of numbers."""
     for name in set(RegistrationReport.model_fields) - ELSEWHERE:
         check_near(getattr(report.model_copy(), name), getattr(expected, name), tolerance, name)
+    for ours, theirs in zip(report.passes, expected.passes, strict=True):
+        check_near(ours.model_dump(exclude={"seconds"}), theirs.model_dump(exclude={"seconds"}), 0.0, "passes")
+    if expected.refinement is None:
+        assert report.refinement is None
+        return
     for ours, theirs in zip(report.refinement.levels, expected.refinement.levels, strict=True):
         check_near(ours, theirs, tolerance, "refinement")
     check_near(report.refinement.settings, expected.refinement.settings, 0.0, "refinement")
@@ -103,6 +108,19 @@ def test_by_the_command_of_a_server(expected, address, tmp_path):
 def test_by_a_client_in_python(expected, address):
     with Client(address) as client:
         check_same(client.register(**FILES, **OPTIONS).report, expected, tolerance=0.02)
+
+
+def test_passes_are_as_many_requests(address):
+    """Each on the moving image as warped by the answers before."""
+    options = {"passes": 3, "refine": False}
+    one = register(**FILES, model=RUN, refine=False)
+    own = register(**FILES, model=RUN, **options)
+    assert abs(own.displacement_mm - one.displacement_mm).max() > 0.5
+    with Client(address) as client:
+        served = client.register(**FILES, **options)
+    assert len(served.report.passes) == 3
+    check_same(served.report, own.report, tolerance=0.02)
+    assert abs(served.displacement_mm - own.displacement_mm).max() < 0.02
 
 
 def test_as_a_method_of_an_evaluation(expected, tmp_path):

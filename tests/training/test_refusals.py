@@ -28,6 +28,7 @@ def test_a_run_in_use_is_refused(data, refusal, tmp_path):
         ("training: {epoch: 3}", (), "unknown key `training.epoch`"),
         ("training: {epochs: many}", (), "`training.epochs`"),
         ("pairs: all", ("loss.gamma=1",), "unknown key `loss.gamma`"),
+        ("preprocessing: {init: best}", (), "preprocessing.init: best is for registering alone"),
         ("pairs: {moving: inhale, fixed: hold}", (), "no volume has phase 'hold'"),
         ("phase: hold", (), "no volume has phase 'hold'"),
         ("preprocessing: {intensity: {window: [5000, 6000]}}", (), "give another intensity window"),

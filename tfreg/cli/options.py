@@ -42,7 +42,10 @@ class PairInputs:
     fixed_mask: Annotated[Path | None, typer.Option(help="Where the fixed image counts.")] = None
     moving_mask: Annotated[Path | None, typer.Option(help="Where the moving image counts.")] = None
     init: Annotated[
-        str | None, typer.Option(help="header, centre, moments, or an ITK transform file; without it, the model's.")
+        str | None,
+        typer.Option(
+            help="header, centre, moments, best of the three, or an ITK transform file; without it, the model's."
+        ),
     ] = None
 
     def resolved(self, options: RegistrationOptions, name: str) -> tuple[Any, RegistrationOptions]:

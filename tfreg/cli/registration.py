@@ -17,6 +17,7 @@ from tfreg.cli.options import (
     Registering,
     print_summary,
 )
+from tfreg.config import DEFAULT_MODEL, NO_NETWORK
 
 app = typer.Typer()
 
@@ -29,8 +30,11 @@ def register(
     options: Registering,
     machine: Machine,
     model: Annotated[
-        str, typer.Option(help="A run folder, a .keras file in one, or none: the refinement alone.")
-    ] = "none",
+        str,
+        typer.Option(
+            help="A run folder, a .keras file in one, weights: those that ship, or none: the refinement alone."
+        ),
+    ] = DEFAULT_MODEL,
     record_paths: RecordPaths = False,
     force: Force = False,
 ) -> None:
@@ -40,7 +44,7 @@ def register(
     from tfreg.runtime.resources import Resources
 
     files, options = pair.resolved(options, out.name)
-    source = None if model == "none" else model
+    source = None if model == NO_NETWORK else model
     output = Output(record_paths, force, ProgressBar())
     print_summary(register_files(files, out, options, source, Resources(**dict(machine)), output), out)
 

@@ -17,7 +17,7 @@ from tfreg.cli.options import (
     print_summary,
     size_of,
 )
-from tfreg.config import ExportOptions, RequestOptions, ServerOptions, checked
+from tfreg.config import SHIPPED_WEIGHTS, ExportOptions, RequestOptions, ServerOptions, checked
 
 app = typer.Typer()
 
@@ -25,7 +25,9 @@ app = typer.Typer()
 @app.command()
 @grouped
 def export(
-    run: Annotated[Path, typer.Option(help="A run folder, or a .keras file in one.")],
+    run: Annotated[
+        Path, typer.Option(help="A run folder, or a .keras file in one; without it, the weights that ship.")
+    ] = Path(SHIPPED_WEIGHTS),
     out: Annotated[Path, typer.Option(help="The model's folder; versions are numbered folders in it.")] = Path(
         "export/models/tfreg"
     ),

@@ -14,6 +14,7 @@ from tfreg.config.classification import (
 )
 from tfreg.config.evaluation import EvaluationOptions
 from tfreg.config.files import config_with, dump_config, load_config, load_written_config, parse_config, parse_section
+from tfreg.config.models import BEST, DEFAULT_MODEL, NO_NETWORK, SHIPPED_WEIGHTS
 from tfreg.config.options import (
     Processing,
     checked,
@@ -32,13 +33,18 @@ from tfreg.config.training_run import (
     Model,
     NetworkGrid,
     PhasePair,
+    Prediction,
     Preprocessing,
     Training,
 )
 
 __all__ = [
+    "BEST",
+    "DEFAULT_MODEL",
     "DEFAULT_SEARCH",
+    "NO_NETWORK",
     "PRESETS",
+    "SHIPPED_WEIGHTS",
     "SIMILARITIES",
     "Augmentation",
     "Classification",
@@ -54,6 +60,7 @@ __all__ = [
     "NetworkGrid",
     "PairRegistration",
     "PhasePair",
+    "Prediction",
     "PredictionOptions",
     "Preprocessing",
     "Processing",

@@ -33,6 +33,8 @@ class PairRegistration(RegistrationOptions):
     def _takes_effect(self):
         if self.model is None and not self.refine:
             raise ValueError("name a `model`, or say `refine: true`")
+        if self.model is None and self.passes is not None:
+            raise ValueError("`passes` are of a `model`; name one, or leave them out")
         if not self.refine and (self.similarity, self.smoothness) != (None, None):
             raise ValueError(
                 "`similarity` and `smoothness` are of the refinement; say `refine: true`, or leave them out"

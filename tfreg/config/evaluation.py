@@ -5,13 +5,11 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from tfreg.config.models import NO_NETWORK
 from tfreg.config.options import words
 from tfreg.config.refinement import LINEARS, PRESETS, SEARCHES, check_linear_stage, check_refinement_options
 from tfreg.config.registration import Parts, Start
 from tfreg.config.sections import Count, NotNegative, Section, Similarity
-
-# What stands for a model where no network is to predict anything.
-NO_NETWORK = Path("none")
 
 
 def _split(values: Any) -> Any:
@@ -35,7 +33,8 @@ class EvaluationOptions(Section):
     """
 
     models: tuple[Path, ...] = Field(
-        (), description="A run folder, or none: no network, the refinement alone; may be repeated."
+        (),
+        description="A run folder, weights: those that ship, or none: the refinement alone; may be repeated.",
     )
     refine: bool | None = Field(None, description="Add the refinement from nothing; with --model none, by itself.")
     refine_models: bool = Field(False, description="Add the refinement from each model's prediction.")
@@ -54,7 +53,9 @@ class EvaluationOptions(Section):
     smoothness: NotNegative | None = Field(None, description="Of the refinement, as in `tfreg register`.")
     search: Annotated[str, words(*SEARCHES)] = Field("none", description="Of the refinement, as in `tfreg register`.")
     linear: Annotated[str, words(*LINEARS)] = Field("affine", description="Of the refinement, as in `tfreg register`.")
-    init: Start | None = Field(None, description="header, centre or moments for all methods; without it, the model's.")
+    init: Start | None = Field(
+        None, description="header, centre, moments or best for all methods; without it, the model's."
+    )
     pairs: tuple[str, ...] = Field(
         ("all",),
         description="Pairs made of subjects: MOVING:FIXED phases, all, all:PHASE or images; may be repeated.",
@@ -70,12 +71,12 @@ class EvaluationOptions(Section):
     @property
     def networks(self) -> tuple[Path, ...]:
         """The models that are networks."""
-        return tuple(model for model in self.models if model != NO_NETWORK)
+        return tuple(model for model in self.models if str(model) != NO_NETWORK)
 
     @property
     def refines_from_nothing(self) -> bool:
         """Whether the refinement from nothing is one of the methods."""
-        return NO_NETWORK in self.models if self.refine is None else self.refine
+        return Path(NO_NETWORK) in self.models if self.refine is None else self.refine
 
     @model_validator(mode="after")
     def _takes_effect(self):

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from tfreg.config.models import BEST
 from tfreg.config.options import checked, words
 from tfreg.config.refinement import (
     LINEARS,
@@ -14,10 +15,11 @@ from tfreg.config.refinement import (
     check_refinement_options,
     refinement_settings,
 )
-from tfreg.config.sections import NotNegative, Number, Section, Similarity
+from tfreg.config.sections import Count, NotNegative, Number, Section, Similarity
+from tfreg.errors import UserError
 
 Parts = Annotated[str, words("linear", "deformable", "both")]
-Start = Annotated[str, words("header", "centre", "moments")]
+Start = Annotated[str, words("header", "centre", "moments", BEST)]
 
 
 class RegistrationOptions(Section):
@@ -50,11 +52,15 @@ class RegistrationOptions(Section):
     linear: Annotated[str, words(*LINEARS)] = Field(
         "affine", description="rigid, similarity or affine: what the refinement's linear part may change."
     )
+    passes: Count | None = Field(
+        None, description="How often the model is run, coarser grids first; without it, as its config says."
+    )
     check: bool = Field(False, description="Register the other way round too, and see whether both agree.")
     parts: Parts = Field("both", description="linear, deformable or both: the parts to use.")
     init: Start | None = Field(
         None,
-        description="header, centre or moments: the initial alignment; without it, the model's, or the header's.",
+        description="header, centre or moments: the initial alignment, or best: the one of them that makes the images "
+        "most alike; without it, the model's, or the header's.",
     )
     interpolation: Annotated[str, words("linear", "cubic")] = Field(
         "linear", description="linear or cubic, of the warped image."
@@ -83,6 +89,8 @@ class RegistrationOptions(Section):
         Raises:
             UserError: If an option then takes no effect.
         """
+        if self.passes is not None and not predicted:
+            raise UserError(f"--passes {self.passes}: there is no model; name one with --model, or leave it out")
         refine = not predicted if self.refine is None else self.refine
         return checked(RegistrationOptions, **dict(self) | {"refine": refine})
 

@@ -26,8 +26,18 @@ class NetworkGrid(Section):
     orientation: str | None = None  # three letters such as RAS; None: the fixed volume's
     spacing: Positive | tuple[Positive, Positive, Positive] | None = None  # mm; None: the fixed volume's
     shape: tuple[Count, Count, Count] | None = None  # voxels; None: covers the fixed field of view
+    voxels: Count | None = None  # cubes over the fixed field of view instead, about so many at most
+    min_size: Count = 1  # with `voxels`: a thinner field of view is divided into so many voxels along an axis
 
     _three_axes = field_validator("orientation")(three_letters)
+
+    @model_validator(mode="after")
+    def _one_rule(self):
+        if self.voxels is not None and (self.spacing, self.shape) != (None, None):
+            raise ValueError("give `voxels`, or `spacing` and `shape`; the cubes' size follows from their number")
+        if self.voxels is None and self.min_size != 1:
+            raise ValueError("`min_size` goes with `voxels`; set these, or leave it out")
+        return self
 
 
 class Intensity(Section):
@@ -56,7 +66,7 @@ class Preprocessing(Section):
     network_grid: NetworkGrid = NetworkGrid()
     intensity: Intensity = Intensity()
     interpolation: Literal["linear", "cubic"] = "linear"
-    init: Literal["header", "centre", "moments"] = "header"
+    init: Literal["header", "centre", "moments", "best"] = "header"  # best: whichever makes a pair most alike
 
 
 class Model(Section):
@@ -112,6 +122,21 @@ class Loss(Section):
         if window % 2 == 0:
             raise ValueError("give an odd number")
         return window
+
+
+class Prediction(Section):
+    """How often the network is run for one pair, each time on the moving image as warped so far."""
+
+    passes: Count = 1  # in all
+    coarser: tuple[Count, ...] = ()  # factors of coarser grids, such as [4, 2]: a pass on each, before those on its own
+    least_size: Count = 28  # voxels along each axis: coarser grids with fewer are left out
+
+    @field_validator("coarser")
+    @classmethod
+    def _falling(cls, coarser):
+        if list(coarser) != sorted({*coarser} - {1}, reverse=True):
+            raise ValueError("give falling numbers above 1, such as [4, 2]")
+        return coarser
 
 
 class PhasePair(Section):
@@ -170,6 +195,7 @@ class Config(Section):
     loss: Loss = Loss()
     augmentation: Augmentation = Augmentation()
     training: Training = Training()
+    prediction: Prediction = Prediction()
     seed: Seed = 0
     search: SearchSpace = Field(DEFAULT_SEARCH, exclude=True)  # only for `tfreg tune`: no run's config holds it
 

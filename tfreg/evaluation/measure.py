@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tfreg.config import BEST, Preprocessing
 from tfreg.errors import UserError
 from tfreg.evaluation.baselines.registry import BASELINES
 from tfreg.evaluation.commands import COMMANDS
@@ -21,7 +22,9 @@ from tfreg.io.formats import read_points, read_volume
 from tfreg.io.tables.manifest import PairFiles
 from tfreg.metrics.landmarks import summary_of_errors
 from tfreg.metrics.quality import Quality, displacement_quality
+from tfreg.preprocessing.aligned_pair import align_pair
 from tfreg.preprocessing.initial_alignment import initial_alignment
+from tfreg.registration.best_alignment import best_alignment
 from tfreg.registration.image_pair import ImagePair, check_landmark_order, landmark_doubts
 from tfreg.registration.trained_run import run_once
 from tfreg.report.drawing import optional_picture
@@ -117,8 +120,11 @@ def _measured(task, resources):
     if method.kind == "observers":
         return {"quality": Quality(landmarks=_between_observers(task.pair))}
     pair = ImagePair.read(task.pair, _read_volume)
+    if method.options.init == BEST:
+        aligned = align_pair(pair.fixed, pair.moving, Preprocessing())
+        method = replace(method, options=method.options.model_copy(update={"init": best_alignment(aligned)[0]}))
     if method.kind == "tfreg":
-        displacement_mm, values = _by_tfreg(pair, task, resources)
+        displacement_mm, values = _by_tfreg(pair, replace(task, method=method), resources)
     elif method.kind == "baseline":
         # Other tools would take padding for dark tissue, and stumble over values that are not finite.
         images = (image.with_array(filled(image.array)[0]) for image in (pair.fixed, pair.moving))

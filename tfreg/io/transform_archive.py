@@ -8,16 +8,19 @@ import numpy as np
 
 from tfreg.errors import UserError
 from tfreg.io.npz import read_archive, write_archive
+from tfreg.transforms.composed_passes import ComposedPasses
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.displacement_deformation import DisplacementDeformation
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.lattice import Lattice
 
 # By format what a deformation is made of: the array, the class, and its options. Linear transforms have format 1.
-FORMATS: dict[int, tuple[str, type[Any], tuple[str, ...]]] = {
+KINDS: dict[int, tuple[str, type[Any], tuple[str, ...]]] = {
     1: ("logits", Deformation, ("stride", "integration", "anchor", "damping")),
     2: ("control", DisplacementDeformation, ("stride", "damping")),
 }
+# Several of these, one after the other.
+PASSES = 3
 
 
 def save_transform(
@@ -43,11 +46,18 @@ def save_transform(
         arrays[f"{name}_shape"] = np.array(lattice.shape)
         arrays[f"{name}_affine"] = lattice.affine
     version = 1
-    if deformation is not None:
-        version = next(number for number, (_, kind, _) in FORMATS.items() if isinstance(deformation, kind))
-        array, _, options = FORMATS[version]
-        arrays[array] = getattr(deformation, array)
-        header |= {name: getattr(deformation, name) for name in options}
+    if isinstance(deformation, ComposedPasses):
+        version = PASSES
+        header |= {"damping": deformation.damping, "maps": []}
+        for number, part in enumerate(deformation.maps):
+            kind, array, options = _parts(part)
+            header["maps"].append({"format": kind, "shape": list(part.shape), **options})
+            arrays[f"map_{number}"] = array
+        arrays["matrices"] = np.stack(deformation.matrices)
+    elif deformation is not None:
+        version, array, options = _parts(deformation)
+        arrays[KINDS[version][0]] = array
+        header |= options
     write_archive(path, version, header, arrays)
 
 
@@ -78,11 +88,7 @@ def load_transform(path: str | Path) -> tuple[Transform, Lattice, Lattice]:
             name: Lattice(tuple(arrays[f"{name}_shape"].tolist()), arrays[f"{name}_affine"])
             for name in ("network", "fixed", "moving")
         }
-        array, kind, options = FORMATS[header["format"]]
-        deformation = None
-        if array in arrays or header["format"] > 1:
-            chosen = {name: header[name] for name in options}
-            deformation = kind(arrays[array], lattices["network"].shape, **chosen)
+        deformation = _deformation(header, arrays, lattices["network"].shape)
         transform = Transform(lattices["network"], arrays["linear"], deformation, arrays["init"])
     return transform, lattices["fixed"], lattices["moving"]
 
@@ -104,6 +110,33 @@ def load_frames(path: str | Path) -> tuple[int, int]:
         return int(fixed), int(moving)
 
 
+def _parts(deformation):
+    """The format of a deformation on one lattice, its array, and its options."""
+    number = next(number for number, (_, kind, _) in KINDS.items() if isinstance(deformation, kind))
+    array, _, options = KINDS[number]
+    return number, getattr(deformation, array), {name: getattr(deformation, name) for name in options}
+
+
+def _deformation(header, arrays, shape):
+    """The deformation that an archive holds on a lattice of this shape, or None."""
+    if header["format"] == PASSES:
+        maps = [
+            _of_one_lattice(entry, arrays[f"map_{number}"], tuple(entry["shape"]))
+            for number, entry in enumerate(header["maps"])
+        ]
+        return ComposedPasses(tuple(maps), tuple(arrays["matrices"]), shape, header["damping"])
+    array, *_ = KINDS[header["format"]]
+    if array not in arrays and header["format"] == 1:
+        return None
+    return _of_one_lattice(header, arrays[array], shape)
+
+
+def _of_one_lattice(header, array, shape):
+    """The deformation of an array, with the options that stand beside its format."""
+    _, kind, options = KINDS[header["format"]]
+    return kind(array, shape, **{name: header[name] for name in options})
+
+
 def _archive(path):
     """The context of `read_archive` for a transform.npz, or for the folder that holds one."""
     path = Path(path)
@@ -113,4 +146,4 @@ def _archive(path):
         raise UserError(f"{path}: does not exist; name a folder that `tfreg register` wrote")
     if not zipfile.is_zipfile(path) and path.suffix.lower() != ".npz":
         raise UserError(f"{path}: is not a tfreg transform; give the folder of the result, or the transform.npz in it")
-    return read_archive(path, tuple(FORMATS), "is not a tfreg transform, or is damaged")
+    return read_archive(path, (*KINDS, PASSES), "is not a tfreg transform, or is damaged")

@@ -8,9 +8,9 @@ from tfreg.config import Intensity, Preprocessing
 from tfreg.errors import UserError
 from tfreg.preprocessing.initial_alignment import initial_alignment
 from tfreg.preprocessing.intensity import normalise
-from tfreg.preprocessing.network_grid import network_grid
+from tfreg.preprocessing.network_grid import configured_grid
 from tfreg.volumes.lattice import Lattice
-from tfreg.volumes.resampling import resample
+from tfreg.volumes.resampling import anti_aliased, resample, sample
 from tfreg.volumes.volume import Volume
 
 
@@ -123,6 +123,28 @@ def onto_network_grid(
     return np.clip(result, 0.0, 1.0)
 
 
+def warped_onto_network_grid(
+    volume: Volume, lattice: Lattice, points_world: np.ndarray, near: np.ndarray, interpolation: str = "linear"
+) -> np.ndarray:
+    """A normalised volume's values on the network grid where any map leads, zero outside the volume.
+
+    It is read once, at the map's own values: what a former pass made of it is not interpolated again.
+
+    Args:
+        volume: A `Volume` with intensities in [0, 1].
+        lattice: The network grid.
+        points_world: `(i, j, k, 3)`, where the map takes the grid's voxels, in the volume's world, mm.
+        near: `(4, 4)`, an affine map near to that one, by which the smoothing is chosen.
+        interpolation: "linear" or "cubic", after Gaussian smoothing where the grid is coarser.
+
+    Returns:
+        `(i, j, k)` float32 in [0, 1].
+    """
+    step = np.linalg.norm(voxel_map(volume, lattice, near)[:3, :3], axis=1)
+    points = volume.lattice.to_voxel(points_world)
+    return np.clip(sample(anti_aliased(volume.array, step), points, interpolation), 0.0, 1.0)
+
+
 def labels_onto_network_grid(labels: Volume, lattice: Lattice, world_map: np.ndarray | None = None) -> np.ndarray:
     """A segmentation's values on the network grid by nearest neighbour, `(i, j, k)` int32."""
     return _resample(labels, lattice, "nearest", world_map).astype(np.int32)
@@ -194,11 +216,24 @@ def on_network_grid(pair: AlignedPair, preprocessing: Preprocessing) -> NetworkI
     Returns:
         A `NetworkInput`.
     """
-    grid = preprocessing.network_grid
-    lattice = network_grid(pair.fixed.lattice, grid.orientation, grid.spacing, grid.shape)
+    lattice = configured_grid(pair.fixed.lattice, preprocessing.network_grid)
+    return on_lattice(pair, lattice, preprocessing.interpolation)
+
+
+def on_lattice(pair: AlignedPair, lattice: Lattice, interpolation: str = "linear") -> NetworkInput:
+    """Resamples an aligned pair onto a lattice.
+
+    Args:
+        pair: An `AlignedPair`.
+        lattice: The `Lattice`, in the fixed image's world.
+        interpolation: See `onto_network_grid`.
+
+    Returns:
+        A `NetworkInput`.
+    """
     return NetworkInput(
-        onto_network_grid(pair.fixed, lattice, interpolation=preprocessing.interpolation),
-        onto_network_grid(pair.moving, lattice, pair.init, preprocessing.interpolation),
+        onto_network_grid(pair.fixed, lattice, interpolation=interpolation),
+        onto_network_grid(pair.moving, lattice, pair.init, interpolation),
         lattice,
         pair.init,
         pair.notes,

@@ -4,10 +4,29 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tfreg.config import NetworkGrid
 from tfreg.volumes.lattice import Lattice, axis_change
 
 # A field of view this share of a voxel larger than a whole number of voxels is rounding noise.
 ROUNDING = 1e-4
+
+# Sizes of cubes are multiples of this, so that the volumes of a cohort share their compiled models.
+SIZE_STEP = 8
+
+
+def configured_grid(fixed: Lattice, grid: NetworkGrid) -> Lattice:
+    """The network grid that a config asks for.
+
+    Args:
+        fixed: The fixed volume's `Lattice`.
+        grid: `tfreg.config.NetworkGrid`.
+
+    Returns:
+        That of `cube_lattice` where the config counts voxels, else that of `network_grid`.
+    """
+    if grid.voxels is not None:
+        return cube_lattice(fixed, grid.voxels, grid.orientation, grid.min_size)
+    return network_grid(fixed, grid.orientation, grid.spacing, grid.shape)
 
 
 def network_grid(
@@ -52,6 +71,41 @@ def network_grid(
     affine[:3, :3] = directions * spacings
     affine[:3, 3] = fixed.centre_world - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     return Lattice(tuple(shape), affine)
+
+
+def cube_lattice(fixed: Lattice, max_voxels: float, orientation: str | None = None, min_size: int = 1) -> Lattice:
+    """The lattice of cubes over a field of view that has as many voxels as the volume itself.
+
+    Cubes even out anisotropic spacing: thick slices are divided, fine pixels merged. The sizes are rounded up.
+
+    Args:
+        fixed: The fixed volume's `Lattice`.
+        max_voxels: Beyond this number the cubes are made larger.
+        orientation: As of `network_grid`.
+        min_size: A field of view that is too thin for so many cubes along an axis is divided into as many thinner
+            voxels, and along the other axes into larger ones.
+
+    Returns:
+        A `Lattice`.
+    """
+    volume_mm3 = abs(np.linalg.det(fixed.affine[:3, :3]))
+    share = max(1.0, np.prod(fixed.shape) / max_voxels)
+    spacing = float(np.cbrt(volume_mm3 * share))
+    own = network_grid(fixed, orientation)
+    spacings = _with_thin_axes(own.spacing * own.shape, spacing, max_voxels, min_size)
+    shape = -(-np.array(network_grid(fixed, orientation, spacings).shape) // SIZE_STEP) * SIZE_STEP
+    return network_grid(fixed, orientation, spacings, tuple(int(n) for n in shape))
+
+
+def _with_thin_axes(extent_mm, spacing, max_voxels, min_size):
+    """Three spacings: one for all axes; those of fewer than `min_size` voxels are divided into as many."""
+    thin = extent_mm / spacing < min_size - ROUNDING
+    for _ in range(2):  # larger voxels along the others can make another axis thin
+        if thin.any() and not thin.all():
+            per_slice = max_voxels / min_size ** thin.sum()
+            spacing = max(spacing, (extent_mm[~thin].prod() / per_slice) ** (1 / (~thin).sum()))
+            thin = extent_mm / spacing < min_size - ROUNDING
+    return np.where(thin, extent_mm / min_size, spacing)
 
 
 def _axes(fixed):

@@ -6,13 +6,10 @@ import numpy as np
 from scipy import ndimage
 
 from tfreg.preprocessing.aligned_pair import voxel_map
-from tfreg.preprocessing.network_grid import network_grid
+from tfreg.preprocessing.network_grid import cube_lattice, network_grid
 from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.resampling import anti_aliased
 from tfreg.volumes.volume import Volume
-
-# Sizes are multiples of this, so that the volumes of a cohort share their compiled models.
-SIZE_STEP = 8
 
 # A voxel to which less than this share of masked voxels contributes takes its value from all of them.
 MIN_SHARE = 1e-3
@@ -22,25 +19,6 @@ STRUCTURE_VOXELS = 40_000
 
 # The coarsest level keeps this many voxels along the shortest axis.
 MIN_SIZE = 12
-
-
-def cube_lattice(fixed: Lattice, max_voxels: float) -> Lattice:
-    """The lattice of cubes over a field of view that has as many voxels as the volume itself.
-
-    Cubes even out anisotropic spacing: thick slices are divided, fine pixels merged. The sizes are rounded up.
-
-    Args:
-        fixed: The fixed volume's `Lattice`.
-        max_voxels: Beyond this number the cubes are made larger.
-
-    Returns:
-        A `Lattice`.
-    """
-    volume_mm3 = abs(np.linalg.det(fixed.affine[:3, :3]))
-    share = max(1.0, np.prod(fixed.shape) / max_voxels)
-    spacing = float(np.cbrt(volume_mm3 * share))
-    shape = -(-np.array(network_grid(fixed, spacing=spacing).shape) // SIZE_STEP) * SIZE_STEP
-    return network_grid(fixed, spacing=spacing, shape=tuple(int(n) for n in shape))
 
 
 def cubes(fixed: Lattice, voxels: float, size_step: int = 1) -> Lattice:

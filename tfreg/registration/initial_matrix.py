@@ -5,15 +5,18 @@ from typing import Any
 
 import numpy as np
 
+from tfreg.config import BEST
 from tfreg.errors import UserError
 from tfreg.io.input_files import path_kind
 from tfreg.io.itk_transforms import read_linear
 from tfreg.preprocessing.initial_alignment import KINDS
 from tfreg.spelling import is_meant
 
+RULES = (*KINDS, BEST)
+
 
 def matrix_from_file(name: str | Path) -> np.ndarray:
-    """Reads what `--init` names where it is none of `KINDS`.
+    """Reads what `--init` names where it is none of `RULES`.
 
     Args:
         name: A linear ITK transform file.
@@ -25,12 +28,12 @@ def matrix_from_file(name: str | Path) -> np.ndarray:
         UserError: If there is no such file, or it holds another transform.
     """
     if not isinstance(name, str | Path):
-        raise UserError(f"--init {name}: choose {', '.join(KINDS)}, or give an ITK transform file")
+        raise UserError(f"--init {name}: choose {', '.join(RULES)}, or give an ITK transform file")
     try:
         kind = path_kind(name)
     except UserError as error:
-        meant = is_meant(str(name), KINDS)
-        raise UserError(f"--init {name}: choose {', '.join(KINDS)}, or give an ITK transform file{meant}") from error
+        meant = is_meant(str(name), RULES)
+        raise UserError(f"--init {name}: choose {', '.join(RULES)}, or give an ITK transform file{meant}") from error
     if kind == "folder":
         raise UserError(f"--init {name}: is a folder; give an ITK transform file, such as the linear.tfm of a result")
     return read_linear(name)
@@ -40,12 +43,12 @@ def rule_or_file(init: str | Path | None) -> tuple[str | None, str | Path | None
     """What `--init` stands for: a rule and no file, or a file and no rule.
 
     Args:
-        init: One of `KINDS`, a file, or None.
+        init: One of `RULES`, a file, or None.
 
     Returns:
         A rule or None, and a file or None.
     """
-    return (init, None) if init is None or init in KINDS else (None, init)
+    return (init, None) if init is None or init in RULES else (None, init)
 
 
 def checked_matrix(matrix: Any) -> np.ndarray | None:

@@ -1,18 +1,21 @@
 """`register_pair`: the registration of one pair."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 
-from tfreg.config import Preprocessing, RegistrationOptions
+from tfreg.config import BEST, Preprocessing, RegistrationOptions
 from tfreg.errors import UserError, WorkError
 from tfreg.metrics.volume_change import log_jacobian_summary
-from tfreg.preprocessing.aligned_pair import align_pair, on_network_grid
+from tfreg.preprocessing.aligned_pair import align_pair
 from tfreg.preprocessing.network_grid import network_grid
 from tfreg.preprocessing.pyramid import cube_lattice, onto_level
 from tfreg.refinement.refine import refine_pair, steps_of
 from tfreg.registration.agreement import agreement
+from tfreg.registration.best_alignment import best_alignment
 from tfreg.registration.image_pair import ImagePair, landmark_doubts, notes_beside
+from tfreg.registration.passes import predict_in_passes, schedule_of, separates_linear
 from tfreg.registration.predictor import Predictor
 from tfreg.registration.registration_report import RegistrationReport
 from tfreg.registration.result import Registration
@@ -65,16 +68,17 @@ def register_pair(
         preprocessing = preprocessing.model_copy(update={"init": options.init})
     settings = options.settings() if options.refine else None
     with _timed(seconds, "prepare"):
-        aligned = _aligned(pair, preprocessing)
+        aligned, preprocessing, likeness = _aligned(pair, preprocessing)
     warnings.extend((*aligned.notes, *notes_beside(pair), *landmark_doubts(pair)))
-    search = _Search(predictor, preprocessing, settings, options.parts, progress)
-    transform, refinement = search.transform_of(aligned, seconds, "refining")
+    search = _Search(predictor, preprocessing, settings, options, progress)
+    transform, passes, refinement = search.transform_of(aligned, seconds, "refining")
+    warnings.extend(_grid_notes(predictor, transform))
     if predictor is None and not options.refine:
         warnings.append(NO_MODEL)
     backward = None
     if options.check:
         with _timed(seconds, "check"):
-            backward, _ = search.transform_of(aligned.reversed(), {}, "checking")
+            backward, *_ = search.transform_of(aligned.reversed(), {}, "checking")
     with _timed(seconds, "map"), progress.stage("mapping", int(np.prod(fixed.shape))) as advance:
         transform, displacement_mm, certificate = certify(
             transform, fixed.lattice, advance, smooth=bool(options.refine)
@@ -101,7 +105,9 @@ def register_pair(
         background=background,
         network_grid={"shape": transform.lattice.shape, "affine": transform.lattice.affine.tolist()},
         init=aligned.init.tolist(),
+        init_likeness=likeness,
         linear=transform.linear_world.tolist(),
+        passes=passes,
         refinement=refinement,
         metrics=stages.metrics,
         certificate=certificate,
@@ -135,6 +141,8 @@ def _check_predictor(predictor, options):
     if not isinstance(predictor, Predictor):
         raise UserError(f"model {predictor!r}: give what `tfreg.load_run` returns")
     parts = predictor.config.model.transform
+    if separates_linear(predictor.config, schedule_of(predictor.config, options.passes)):
+        return
     if not options.refine and options.parts != "both" and parts not in ("both", options.parts):
         raise UserError(
             f"--parts {options.parts}: the model predicts the {parts} part alone; leave the option out, or add --refine"
@@ -142,12 +150,19 @@ def _check_predictor(predictor, options):
 
 
 def _aligned(pair, preprocessing):
-    """The `AlignedPair`, refused where nothing of the moving image is seen."""
-    names = pair.names
+    """The `AlignedPair`, refused where nothing of the moving image is seen; with which preprocessing, and why that."""
+    names, likeness = pair.names, None
+    chosen = preprocessing.init == BEST
+    if chosen:
+        preprocessing = preprocessing.model_copy(update={"init": "header"})
     try:
         aligned = align_pair(
             pair.fixed, pair.moving, preprocessing, pair.initial_transform, pair.fixed_mask, pair.moving_mask
         )
+        if chosen and pair.initial_transform is None:
+            kind, matrix, likeness = best_alignment(aligned)
+            aligned = replace(aligned, init=matrix)
+            preprocessing = preprocessing.model_copy(update={"init": kind})
     except ValueError as error:
         reason = str(error).rstrip(".")
         raise UserError(f"{names['fixed']} and {names['moving']}: {reason}; use another --init or mask") from error
@@ -157,7 +172,7 @@ def _aligned(pair, preprocessing):
             f"{names['moving']}: does not reach the field of view of {names['fixed']}; "
             "the scanner coordinates differ, try --init centre"
         )
-    return aligned
+    return aligned, preprocessing, likeness
 
 
 class _Search:
@@ -167,28 +182,30 @@ class _Search:
         predictor: See `register_pair`.
         preprocessing: `tfreg.config.Preprocessing`.
         settings: The refinement's, or None without one.
-        parts: "linear", "deformable" or "both".
+        options: The `RegistrationOptions`.
         progress: Whom it tells how far it is.
     """
 
-    def __init__(self, predictor, preprocessing, settings, parts, progress):
+    def __init__(self, predictor, preprocessing, settings, options, progress):
         self.predictor, self.preprocessing = predictor, preprocessing
-        self.settings, self.parts, self.progress = settings, parts, progress
+        self.settings, self.options, self.progress = settings, options, progress
 
     def transform_of(self, aligned, seconds, stage):
-        """The transform of an `AlignedPair`, and what the refinement reports; `seconds` is added to."""
+        """The transform of an `AlignedPair`, and what passes and refinement report; `seconds` is added to."""
         transform = refinement = None
+        passes, parts = (), self.options.parts
         if self.predictor is not None:
             with _timed(seconds, "predict"):
-                prediction = self.predictor.predict(on_network_grid(aligned, self.preprocessing))
-                transform = _only(self.parts, prediction)
+                schedule = schedule_of(self.predictor.config, self.options.passes)
+                prediction, passes = predict_in_passes(self.predictor, aligned, self.preprocessing, schedule)
+                transform = _only(parts, prediction)
         if self.settings is not None:
-            max_steps = steps_of(self.settings, self.parts, transform)
+            max_steps = steps_of(self.settings, parts, transform)
             with _timed(seconds, "refine"), self.progress.stage(stage, max_steps) as advance:
-                transform, refinement = refine_pair(aligned, self.settings, self.parts, transform, advance)
+                transform, refinement = refine_pair(aligned, self.settings, parts, transform, advance)
         if transform is None:
             transform = Transform.identity(network_grid(aligned.fixed.lattice), aligned.init)
-        return transform, refinement
+        return transform, passes, refinement
 
 
 def _only(parts, transform):
@@ -198,6 +215,15 @@ def _only(parts, transform):
     linear = np.eye(3, 4) if parts == "deformable" else transform.linear
     deformation = None if parts == "linear" else transform.deformation
     return Transform(transform.lattice, linear, deformation, transform.init)
+
+
+def _grid_notes(predictor, transform):
+    """Says that a network chosen for volumes of any size saw a small one, where it did."""
+    if predictor is None or predictor.config.preprocessing.network_grid.voxels is None:
+        return
+    smallest, least = min(transform.lattice.shape), predictor.config.prediction.least_size
+    if smallest < least:
+        yield f"The network saw {smallest} voxels along an axis, but learned from {least} and more: look at it."
 
 
 def _certificate_notes(certificate):

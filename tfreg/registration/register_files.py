@@ -16,7 +16,7 @@ from tfreg.registration.image_pair import INPUTS, ImagePair
 from tfreg.registration.predictor import Predictor
 from tfreg.registration.register import register_pair
 from tfreg.registration.result import REGISTRATION, Registration
-from tfreg.registration.trained_run import find_run, load_run
+from tfreg.registration.trained_run import find_model, find_run, load_run
 from tfreg.runtime.progress import NO_PROGRESS, Progress
 from tfreg.runtime.resources import Resources
 
@@ -52,7 +52,7 @@ def register_files(
             linear.tfm, transform.h5, transform.npz, jacobian.nii.gz, report.json and report.png. It
             appears whole or not at all.
         options: A `tfreg.config.RegistrationOptions`, or None for the defaults.
-        source: Where the prediction comes from: a run folder or .keras file; a function without arguments that gives
+        source: Where the prediction comes from: what `find_run` takes; a function without arguments that gives
             what predicts, such as a server's model (see `register_pair`); or None.
         resources: A `Resources`, or None for the defaults.
         output: An `Output`, or None for the defaults.
@@ -69,7 +69,7 @@ def register_files(
     started = time.perf_counter()
     options = (options or RegistrationOptions()).resolved(source is not None)
     paths = {name: getattr(files, name) for name in INPUTS if getattr(files, name) is not None}
-    model = None if callable(source) else source
+    model = None if callable(source) or source is None else find_model(source)
     inputs = [*paths.values(), files.init, model]
     with resources.limited(), claimed_result(out, REGISTRATION, output.force, inputs) as written:
         # Whatever can be wrong is found before the seconds that Keras takes to load.

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from tfreg.config import RegistrationOptions, checked
+from tfreg.config import DEFAULT_MODEL, NO_NETWORK, RegistrationOptions, checked
 from tfreg.errors import UserError
 from tfreg.registration.image_pair import INPUTS, ImagePair, read_input
 from tfreg.registration.initial_matrix import matrix_from_file, rule_or_file
@@ -20,7 +20,7 @@ def register(
     fixed: Volume | str | Path,
     moving: Volume | str | Path,
     *,
-    model: Predictor | str | Path | None = None,
+    model: Predictor | str | Path | None = DEFAULT_MODEL,
     progress: bool = False,
     seed: int | None = None,
     threads: int | None = None,
@@ -31,8 +31,8 @@ def register(
 
     Args:
         fixed, moving: Image `Volume`s, or files.
-        model: A run folder or .keras file, what `tfreg.load_run` returned, or None to begin from the initial alignment
-            alone.
+        model: A run folder or .keras file, "weights" for those that ship, what `tfreg.load_run` or `tfreg.load_weights`
+            returned, or None or "none" to begin from the initial alignment alone.
         progress: Shows a progress bar on a terminal.
         seed, threads, device: See `tfreg.runtime.resources.Resources`; None leaves the process as it is.
         options: What else is known of the pair, as volumes, arrays or files: `fixed_labels`, `moving_labels`,
@@ -84,6 +84,7 @@ def register(
         if file is not None and matrix is not None:
             raise UserError(f"init {file} and initial_transform: give one of the two")
         matrix = matrix if file is None else matrix_from_file(file)
+    model = None if str(model) == NO_NETWORK else model
     asked = checked(RegistrationOptions, **options).resolved(model is not None)
     resources = Resources(seed, threads, device)
     with resources.limited():

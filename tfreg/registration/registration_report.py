@@ -94,6 +94,15 @@ class ModelProvenance(Block):
     encoding: str | None = None
 
 
+class PassReport(Block):
+    """One pass of a network: voxels of the network grid to one of its grid, that grid, and the seconds it took."""
+
+    factor: int
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    seconds: float
+
+
 class GridReport(Block):
     """A lattice: its shape, and its affine, voxel to world RAS+ mm."""
 
@@ -119,7 +128,9 @@ class RegistrationReport(Record):
         parts, interpolation, background: See `tfreg.config.RegistrationOptions`.
         network_grid: The transform's own lattice.
         init: `(4, 4)`, the initial alignment, fixed world to moving world, RAS+ mm.
+        init_likeness: How alike each kind of initial alignment makes the images, where the best was taken, or None.
         linear: `(4, 4)`, the whole linear transform, likewise.
+        passes: How the network was run, in the order of the passes.
         refinement: How the transform was optimised, or None.
         metrics: How well the pair agrees before and after.
         certificate: Whether the written field folds.
@@ -157,6 +168,8 @@ class RegistrationReport(Record):
     quality_indicators: QualityIndicators
     log_jacobian: dict[str, VolumeChange]
     seconds: dict[str, float]
+    passes: tuple[PassReport, ...] = ()
+    init_likeness: dict[str, Measured] | None = None
     warnings: tuple[str, ...] = ()
     seed: int | None = None
     paths: dict[str, str] | None = None

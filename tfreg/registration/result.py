@@ -122,7 +122,7 @@ def _write_inverse(file, transform, moving):
     inverse = transform.inverse()
     inverse_mm = inverse.displacement_mm(moving.lattice)
     write_displacement(file, inverse_mm, moving.affine, moving.frame)
-    if transform.deformation is None or transform.deformation.integration == "composed":
+    if transform.deformation is None or transform.deformation.is_exactly_invertible:
         return None
     places = moving.lattice.points()
     residual = inverse.residual_voxels(places, places + inverse_mm)

@@ -9,14 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from tfreg.config import Config, Model, load_written_config
+from tfreg.config import SHIPPED_WEIGHTS, Config, Model, load_written_config
 from tfreg.errors import UserError
 from tfreg.io.digests import file_digest
+from tfreg.io.network_weights import assign_weights, read_weights
 from tfreg.preprocessing.aligned_pair import NetworkInput
 from tfreg.runtime.keras_settings import own_keras_settings
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.displacement_deformation import DisplacementDeformation
 from tfreg.transforms.transform import Transform
+
+# The weights that ship, with their config beside them.
+SHIPPED = Path(__file__).parents[1] / "weights" / "zero_shot_v0.npz"
+WEIGHTS_SUFFIX = ".npz"
 
 # What a .keras file holds.
 MODEL_PARTS = {"config.json", "metadata.json", "model.weights.h5"}
@@ -121,11 +126,17 @@ def _deformation(values, shape, model):
     return Deformation(values, shape, model.stride, model.integration, model.anchor)
 
 
+def find_model(path: str | Path) -> Path:
+    """The path that a model's name means: the file of the weights that ship for "weights", else the name itself."""
+    return SHIPPED if str(path) == SHIPPED_WEIGHTS else Path(path)
+
+
 def find_run(path: str | Path) -> tuple[Path, Config]:
-    """Finds a run's model file and reads its config, without loading Keras.
+    """Finds a model's file and reads its config, without loading Keras.
 
     Args:
-        path: A run folder, or a .keras file beside a config.yaml.
+        path: A run folder, a .keras file or an .npz file of weights beside a config.yaml, or "weights": those that
+            ship with the package. (./weights is a folder of that name.)
 
     Returns:
         The `Path` of the model file and the `Config`.
@@ -133,7 +144,9 @@ def find_run(path: str | Path) -> tuple[Path, Config]:
     Raises:
         UserError: If there is no model, it is damaged, or its config does not fit.
     """
-    path = Path(path)
+    path = find_model(path)
+    if path.suffix == WEIGHTS_SUFFIX and path.is_file():
+        return path, load_written_config(path.with_name("config.yaml"))
     file = path / "model.keras" if path.is_dir() else path
     if not file.is_file():
         raise UserError(f"{path}: holds no trained model; give a run folder that `tfreg train` wrote, or none")
@@ -150,10 +163,10 @@ def find_run(path: str | Path) -> tuple[Path, Config]:
 
 @own_keras_settings()
 def load_run(path: str | Path) -> TrainedRun:
-    """Loads a run folder's best model, or a .keras file that lies in a run folder.
+    """Loads a run folder's best model, a model's file, or the weights that ship.
 
     Args:
-        path: The folder, or a .keras file beside a config.yaml.
+        path: See `find_run`.
 
     Returns:
         A `TrainedRun`.
@@ -168,6 +181,10 @@ def load_run(path: str | Path) -> TrainedRun:
         >>> registration = tfreg.register("exhale.nii.gz", "inhale.nii.gz", model=run)
     """
     file, config = find_run(path)
+    if file == SHIPPED:
+        return load_weights()
+    if file.suffix == WEIGHTS_SUFFIX:
+        return _weights_run(file, config)
 
     import keras
 
@@ -191,6 +208,37 @@ def load_run(path: str | Path) -> TrainedRun:
     if file_digest(file) != digest:
         raise UserError(f"{file}: changed while it was read, as where it is trained; wait for its end")
     return TrainedRun(file.absolute().parent.name, digest, config, network)
+
+
+@lru_cache(maxsize=1)
+def load_weights() -> TrainedRun:
+    """Loads the weights that ship with the package, once in a process.
+
+    They were trained on simulated volumes alone, and take volumes of any kind and size; their model card lies beside
+    them, in tfreg/weights/.
+
+    Returns:
+        A `TrainedRun`.
+
+    Example:
+        >>> weights = tfreg.load_weights()
+        >>> weights.name, weights.config.model.head
+        ('zero_shot_v0', 'displacement')
+        >>> tfreg.register("exhale.nii.gz", "inhale.nii.gz", model=weights, refine=False).report.model.name
+        'zero_shot_v0'
+    """
+    return _weights_run(*find_run(SHIPPED))
+
+
+@own_keras_settings()
+def _weights_run(file, config):
+    """The `TrainedRun` of a file of weights: the network is built from its config, for volumes of any size."""
+    from tfreg.models.registration_network import build_registration_network
+
+    digest, weights = file_digest(file), read_weights(file)
+    network = build_registration_network(**config.model.model_dump())
+    assign_weights(network, {name: array.astype(np.float32) for name, array in weights.items()}, file)
+    return TrainedRun(file.stem, digest, config, network)
 
 
 @lru_cache(maxsize=4)

@@ -14,7 +14,7 @@ from tfreg.config import Augmentation, Preprocessing
 from tfreg.io.tables.manifest import PairFiles
 from tfreg.preprocessing.aligned_pair import labels_onto_network_grid, onto_network_grid, voxel_map
 from tfreg.preprocessing.initial_alignment import initial_alignment
-from tfreg.preprocessing.network_grid import network_grid
+from tfreg.preprocessing.network_grid import configured_grid
 from tfreg.volumes.volume import Volume
 
 CACHE_BYTES = 2 * 2**30
@@ -54,8 +54,7 @@ class PairSource:
 
         Labels are 0 where one of the two has none: there is nothing to compare.
         """
-        grid = self.preprocessing.network_grid
-        lattice = network_grid(self.images[fixed].lattice, grid.orientation, grid.spacing, grid.shape)
+        lattice = configured_grid(self.images[fixed].lattice, self.preprocessing.network_grid)
         if (fixed, moving) not in self._inits:
             self._inits[fixed, moving] = initial_alignment(
                 self.preprocessing.init, self.images[fixed], self.images[moving]

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tfreg.config import Config
+from tfreg.config import BEST, Config
 from tfreg.errors import UserError
 from tfreg.io.formats import read_volume
 from tfreg.io.tables.manifest import PairFiles
 from tfreg.preprocessing.aligned_pair import normalised
-from tfreg.preprocessing.network_grid import network_grid
+from tfreg.preprocessing.network_grid import configured_grid
 from tfreg.volumes.lattice import difference
 from tfreg.volumes.volume import Volume
 
@@ -26,8 +26,11 @@ def read_volumes(pairs: Sequence[PairFiles], config: Config) -> tuple[dict[Path,
         Normalised images, and labels on the images' lattices, each by the image's file.
 
     Raises:
-        UserError: If a file cannot be read, does not fit its image, or the network grids differ in shape.
+        UserError: If no initial alignment is named, a file cannot be read or does not fit its image, or the network
+            grids differ in shape.
     """
+    if config.preprocessing.init == BEST:
+        raise UserError("preprocessing.init: best is for registering alone; set header, centre or moments")
     files = {}
     for pair in pairs:
         files[pair.fixed] = pair.fixed_labels
@@ -65,10 +68,7 @@ def label_values(pairs: Sequence[PairFiles], labels: Mapping[Path, Volume]) -> l
 def _check_shapes(pairs, images, config):
     """Refuses pairs that cannot be stacked into batches."""
     grid = config.preprocessing.network_grid
-    shapes = {
-        pair.fixed: network_grid(images[pair.fixed].lattice, grid.orientation, grid.spacing, grid.shape).shape
-        for pair in pairs
-    }
+    shapes = {pair.fixed: configured_grid(images[pair.fixed].lattice, grid).shape for pair in pairs}
     first, *others = shapes
     for other in others:
         if shapes[other] != shapes[first]:

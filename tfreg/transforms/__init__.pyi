@@ -1,4 +1,5 @@
 from .certificate import Certificate, certify, digital_jacobian, folding_fraction
+from .composed_passes import ComposedPasses
 from .deformation import Deformation
 from .displacement_deformation import DisplacementDeformation
 from .jacobian import jacobian_determinant, log_jacobian
@@ -6,6 +7,7 @@ from .transform import InverseTransform, Transform
 
 __all__ = [
     "Certificate",
+    "ComposedPasses",
     "Deformation",
     "DisplacementDeformation",
     "InverseTransform",

@@ -8,7 +8,7 @@ from scipy.special import expit
 
 from tfreg.runtime.threads import in_threads
 from tfreg.transforms.interpolation import upsampled
-from tfreg.transforms.voxel_map import VoxelMap, check_control
+from tfreg.transforms.voxel_map import AxisMap, check_control
 
 LOGIT_LIMIT = 7.0
 
@@ -33,7 +33,7 @@ def logits_from_displacement(displacement: np.ndarray, stride: int) -> np.ndarra
 
 
 @dataclass(frozen=True, eq=False)
-class Deformation(VoxelMap):
+class Deformation(AxisMap):
     """Spatial gradients on a lattice, integrated to a map of voxel coordinates.
 
     Args:

@@ -7,13 +7,13 @@ import numpy as np
 
 from tfreg.runtime.threads import in_threads
 from tfreg.transforms.interpolation import upsampled
-from tfreg.transforms.voxel_map import VoxelMap, check_control
+from tfreg.transforms.voxel_map import AxisMap, check_control
 
 SLOPE_LIMIT = 3.5
 
 
 @dataclass(frozen=True, eq=False)
-class DisplacementDeformation(VoxelMap):
+class DisplacementDeformation(AxisMap):
     """Displacements of control points, limited so that the map of voxel coordinates cannot fold.
 
     The same map as `tfreg.layers.ComposedDisplacement` makes, where it is defined.

@@ -7,14 +7,19 @@ from scipy import ndimage
 
 from tfreg.transforms.interpolation import sampled
 from tfreg.transforms.transform import Transform
+from tfreg.transforms.voxel_map import AxisMap
 
 # Control points around a fold that are smoothed, and the smoothing in control points.
 AROUND, SIGMA = 2.0, 1.0
 
 
 def can_be_smoothed(transform: Transform) -> bool:
-    """True for deformations made of control points' displacements, by a refinement or by the displacement head."""
-    return transform.deformation is not None and transform.deformation.control_displacement is not None
+    """True for deformations made of control points' displacements, by a refinement or by the displacement head.
+
+    Not for several passes together: which of them makes a fold is not known.
+    """
+    deformation = transform.deformation
+    return isinstance(deformation, AxisMap) and deformation.control_displacement is not None
 
 
 def smoothed_near(transform: Transform, points_world: np.ndarray) -> Transform:

@@ -5,7 +5,8 @@ from numpy.typing import ArrayLike
 from scipy.spatial import KDTree
 
 from tfreg.runtime.threads import PART_SIZE
-from tfreg.transforms.voxel_map import VoxelMap
+from tfreg.transforms.composed_passes import ComposedPasses, applied
+from tfreg.transforms.voxel_map import AxisMap, VoxelMap
 
 # An iterated point is found when its image is this near to where it should be, in voxels.
 CONVERGED_VOXELS = 1e-9
@@ -23,14 +24,21 @@ def inverted(deformation: VoxelMap, points_voxel: ArrayLike) -> np.ndarray:
 
     Returns:
         `(..., 3)` float64 voxel coordinates that the deformation maps to `points_voxel`: exact for composed
-        integration, the best that was found for axiswise.
+        integration, the best that was found for axiswise. Of several passes the inverses in reverse order.
     """
+    if isinstance(deformation, ComposedPasses):
+        points = applied(np.linalg.inv(deformation.matrices[-1]), np.asarray(points_voxel, np.float64))
+        for matrix, part in reversed(deformation.steps):
+            points = applied(np.linalg.inv(matrix), inverted(part, points))
+        return points
+    if not isinstance(deformation, AxisMap):
+        raise TypeError(f"`deformation` must be an `AxisMap` or `ComposedPasses`. Received: {type(deformation)}")
     if deformation.integration == "axiswise":
         return inverse_axiswise(deformation, points_voxel)[0]
     return inverse_composed(deformation, points_voxel)
 
 
-def inverse_composed(deformation: VoxelMap, points_voxel: ArrayLike) -> np.ndarray:
+def inverse_composed(deformation: AxisMap, points_voxel: ArrayLike) -> np.ndarray:
     """Undoes a composed deformation: T_i⁻¹ ∘ T_j⁻¹ ∘ T_k⁻¹.
 
     Along its own axis each T_d is strictly increasing and linear between voxel centres (slope 1 outside), so
@@ -39,7 +47,7 @@ def inverse_composed(deformation: VoxelMap, points_voxel: ArrayLike) -> np.ndarr
     itself is so steep that rounding `points_voxel` moves the result by up to 1e-5 voxels.
 
     Args:
-        deformation: A `VoxelMap` with composed integration.
+        deformation: An `AxisMap` with composed integration.
         points_voxel: `(..., 3)` voxel coordinates, anywhere.
 
     Returns:
@@ -54,14 +62,14 @@ def inverse_composed(deformation: VoxelMap, points_voxel: ArrayLike) -> np.ndarr
     return _all_points(points_voxel, result)
 
 
-def inverse_axiswise(deformation: VoxelMap, points_voxel: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def inverse_axiswise(deformation: AxisMap, points_voxel: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Undoes an axiswise deformation by Newton's method.
 
     Such a deformation may fold: a point then has several origins, of which one is found, or none is. A step
     that brings no gain is halved; a point that stalls starts once more from the voxel whose image is nearest.
 
     Args:
-        deformation: A `VoxelMap` with axiswise integration.
+        deformation: An `AxisMap` with axiswise integration.
         points_voxel: `(..., 3)` voxel coordinates, anywhere.
 
     Returns:

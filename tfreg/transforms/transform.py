@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tfreg.runtime.threads import in_slabs
+from tfreg.transforms.composed_passes import applied
 from tfreg.transforms.inverse import inverted
 from tfreg.transforms.voxel_map import VoxelMap
 from tfreg.volumes.lattice import Lattice
@@ -113,7 +114,8 @@ class Transform(WorldMap):
     Args:
         lattice: The network grid, a `Lattice` in fixed world coordinates.
         linear: `(3, 4)`, the matrix A and translation in network voxels, about the lattice's centre.
-        deformation: A `Deformation` or `DisplacementDeformation` of the lattice, or None for a linear transform.
+        deformation: A `Deformation`, `DisplacementDeformation` or `ComposedPasses` of the lattice, or None for a linear
+            transform.
         init: `(4, 4)`, fixed world to moving world, mm.
 
     Raises:
@@ -179,10 +181,10 @@ class Transform(WorldMap):
             `(..., 3)` float64, moving world RAS+ mm.
         """
         if self.deformation is None:
-            return _apply(self.linear_world, points_world)
+            return applied(self.linear_world, points_world)
         points = self.lattice.to_voxel(points_world)
-        points = self.deformation(_apply(self.linear_voxel, points))
-        return _apply(self.init @ self.lattice.affine, points)
+        points = self.deformation(applied(self.linear_voxel, points))
+        return applied(self.init @ self.lattice.affine, points)
 
     def inverse(self) -> "InverseTransform":
         """The `InverseTransform`, from moving to fixed world coordinates."""
@@ -223,10 +225,10 @@ class InverseTransform(WorldMap):
         """
         forward = self.transform
         if forward.deformation is None:
-            return _apply(np.linalg.inv(forward.linear_world), points_world)
+            return applied(np.linalg.inv(forward.linear_world), points_world)
         affine = forward.lattice.affine
-        points = inverted(forward.deformation, _apply(np.linalg.inv(forward.init @ affine), points_world))
-        return _apply(affine @ np.linalg.inv(forward.linear_voxel), points)
+        points = inverted(forward.deformation, applied(np.linalg.inv(forward.init @ affine), points_world))
+        return applied(affine @ np.linalg.inv(forward.linear_voxel), points)
 
     def residual_voxels(self, points_world: ArrayLike, inverted_world: ArrayLike) -> np.ndarray:
         """How well points were inverted: zero up to rounding, unless axiswise integration folds.
@@ -259,7 +261,3 @@ def moving_positions(moving: Lattice, lattice: Lattice, displacement_mm: np.ndar
         `(i, j, k, 3)` float64, voxel coordinates of `moving`.
     """
     return np.concatenate(in_slabs(lambda slab, points: moving.to_voxel(points + displacement_mm[slab]), lattice))
-
-
-def _apply(matrix, points):
-    return np.asarray(points) @ matrix[:3, :3].T + matrix[:3, 3]

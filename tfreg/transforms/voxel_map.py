@@ -1,8 +1,9 @@
-"""What every deformation has in common: three displacements on a lattice, and the map that they make."""
+"""Maps of voxel coordinates: what a transform asks of its deformation, and those of three displacements."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,20 +12,51 @@ from tfreg.transforms.interpolation import sampled
 
 
 class VoxelMap(ABC):
-    """A map of voxel coordinates by three displacements, each along its own axis.
+    """A one-to-one map of a lattice's voxel coordinates, the deformable part of a `Transform`.
 
     Attributes:
         shape: The lattice's three sizes (i, j, k).
+        damping: λ in (0, 1]: the map tends to the identity with it.
+    """
+
+    shape: tuple[int, int, int]
+    damping: float
+
+    @property
+    @abstractmethod
+    def is_exactly_invertible(self) -> bool:
+        """Whether it is a homeomorphism with an inverse in closed form; one by iteration is not exact."""
+
+    @property
+    def expected_error(self) -> np.ndarray | None:
+        """`(i, j, k)` float64: how far from the truth the undamped map is expected to be, voxels; None if not known."""
+        return None
+
+    @abstractmethod
+    def __call__(self, points_voxel: ArrayLike) -> np.ndarray:
+        """Maps voxel coordinates `(..., 3)` of the lattice, exactly, wherever they lie.
+
+        Returns:
+            `(..., 3)` float64 voxel coordinates.
+        """
+
+    @abstractmethod
+    def damped(self, damping: float) -> Self:
+        """The same map with another damping."""
+
+
+class AxisMap(VoxelMap):
+    """A map by three displacements on one lattice, each along its own axis.
+
+    Attributes:
         stride: Voxels per control point along each axis.
         integration: "composed": T_k ∘ T_j ∘ T_i, where T_d adds the interpolant of displacement d to coordinate d and
             strictly increases along it; or "axiswise": all three are added at once.
         damping: λ in (0, 1], by which all displacements are multiplied.
     """
 
-    shape: tuple[int, int, int]
     stride: int
     integration: str
-    damping: float
 
     @property
     @abstractmethod
@@ -40,12 +72,13 @@ class VoxelMap(ABC):
         """
 
     @abstractmethod
-    def with_control_displacement(self, displacement: np.ndarray) -> "VoxelMap":
+    def with_control_displacement(self, displacement: np.ndarray) -> Self:
         """The map of other control points' displacements."""
 
-    @abstractmethod
-    def damped(self, damping: float) -> "VoxelMap":
-        """The same map with another damping."""
+    @property
+    def is_exactly_invertible(self) -> bool:
+        """True for composed integration."""
+        return self.integration == "composed"
 
     @cached_property
     def lines(self) -> tuple[np.ndarray, ...]:
@@ -66,7 +99,7 @@ class VoxelMap(ABC):
         return points
 
 
-def check_control(name: str, values: np.ndarray, channels: int, of: VoxelMap) -> None:
+def check_control(name: str, values: np.ndarray, channels: int, of: AxisMap) -> None:
     """Refuses a damping, a stride, or control points' values, with which there is no map.
 
     Args:

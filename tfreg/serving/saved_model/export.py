@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfreg.config import ExportOptions
+from tfreg.config import SHIPPED_WEIGHTS, ExportOptions
 from tfreg.errors import UserError, WorkError
 from tfreg.io.digests import bytes_digest
 from tfreg.io.folders.folder_lock import FolderInUse
@@ -40,12 +40,16 @@ CHECK_SHAPE = (24, 28, 20)
 
 
 def export(
-    run: str | Path, out: str | Path, options: ExportOptions | None = None, resources: Resources | None = None
+    run: str | Path = SHIPPED_WEIGHTS,
+    out: str | Path = "export/models/tfreg",
+    options: ExportOptions | None = None,
+    resources: Resources | None = None,
 ) -> tuple[Path, ExportManifest]:
     """Writes the next numbered version folder of a model; it appears whole or not at all.
 
     Args:
-        run: A run folder or a .keras file in one.
+        run: A run folder or a .keras file in one; "weights", the default, are those that ship with the package. A
+            request is one pass: the client asks for as many as the config says.
         out: The model's folder; versions are numbered folders in it.
         options: A `tfreg.config.ExportOptions`, or None for the defaults. Without a shape to warm up with, the run's
             own network grid is taken, where its config names one.
@@ -68,7 +72,7 @@ def export(
     if keras.backend.backend() != "tensorflow":
         raise UserError(f"KERAS_BACKEND={keras.backend.backend()}: export runs on TensorFlow; unset KERAS_BACKEND")
     options = options or ExportOptions()
-    _, config = find_run(run)
+    file, config = find_run(run)
     grid_shape = config.preprocessing.network_grid.shape
     _check_sizes(options, grid_shape)
     replace(resources or Resources(), seed=None).set_up()
@@ -80,7 +84,7 @@ def export(
     if grid_shape and not options.shape:
         options = options.model_copy(update={"shape": (grid_shape,)})
     with claimed_version(out) as (version, written):
-        return _export(trained, Path(out) / str(version), written, options, _metrics(run))
+        return _export(trained, Path(out) / str(version), written, options, _metrics(file))
 
 
 @contextlib.contextmanager
@@ -221,10 +225,9 @@ def _examples(signatures):
     return inputs, expected
 
 
-def _metrics(run):
-    """The metrics of the best epoch of a run's training; None where its report is missing or damaged."""
-    run = Path(run)
+def _metrics(file):
+    """The metrics of the best epoch of the training that a model's file is of; None without a report that is whole."""
     try:
-        return TrainingReport.read((run if run.is_dir() else run.parent) / REPORT).best
+        return TrainingReport.read(file.with_name(REPORT)).best
     except UserError:
         return None

@@ -1,0 +1,149 @@
+"""One network run several times for a pair: coarse to fine, each time on the moving image as warped so far."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from tfreg.config import Config, Prediction, Preprocessing
+from tfreg.preprocessing.aligned_pair import (
+    AlignedPair,
+    NetworkInput,
+    on_lattice,
+    onto_network_grid,
+    warped_onto_network_grid,
+)
+from tfreg.preprocessing.network_grid import configured_grid
+from tfreg.preprocessing.pyramid import coarsened
+from tfreg.registration.predictor import Predictor
+from tfreg.registration.registration_report import PassReport
+from tfreg.runtime.threads import in_slabs
+from tfreg.transforms.composition import compose_passes, nearest_affine
+from tfreg.transforms.transform import Transform
+from tfreg.volumes.lattice import Lattice
+
+# Every so many voxels along each axis the map is read to which an affine one is fitted.
+FIT_STRIDE = 2
+
+
+def schedule_of(config: Config, passes: int | None = None) -> Prediction:
+    """How often a network is run, as its config says or as was asked.
+
+    Args:
+        config: The network's `tfreg.config.Config`.
+        passes: How many in all, or None for the config's.
+
+    Returns:
+        A `tfreg.config.Prediction`.
+    """
+    return config.prediction if passes is None else config.prediction.model_copy(update={"passes": passes})
+
+
+def separates_linear(config: Config, schedule: Prediction) -> bool:
+    """Whether a linear part is taken from the displacement of a network that has no branch for one.
+
+    Of one pass of gradients none is: its deformation is what a refinement goes on from, on the network's own grid.
+    """
+    return config.model.transform == "deformable" and (schedule.passes > 1 or config.model.head == "displacement")
+
+
+def levels_of(lattice: Lattice, schedule: Prediction) -> list[tuple[int, Lattice]]:
+    """The grids of the passes, in their order.
+
+    Coarser grids take the place of the first passes, as far as they are large enough; the last pass is always on the
+    network grid itself. So a large volume is seen on several grids, and a small one as often on its own.
+
+    Args:
+        lattice: The network grid.
+        schedule: A `tfreg.config.Prediction`.
+
+    Returns:
+        A list of how many voxels of the network grid make one along each axis, and the `Lattice`.
+    """
+    coarser = [(factor, coarsened(lattice, (factor,) * 3)) for factor in schedule.coarser]
+    enough = [level for level in coarser if min(lattice.shape) // level[0] >= schedule.least_size]
+    coarse = enough[max(0, len(enough) - (schedule.passes - 1)) :]
+    return coarse + [(1, lattice)] * (schedule.passes - len(coarse))
+
+
+def predict_in_passes(
+    predictor: Predictor,
+    pair: AlignedPair,
+    preprocessing: Preprocessing,
+    schedule: Prediction,
+    progress: Callable[[], object] | None = None,
+) -> tuple[Transform, tuple[PassReport, ...]]:
+    """Predicts a pair's transform by one or several passes of a network.
+
+    The first pass leads from the fixed to the moving image. Each further one sees the moving image as warped so far,
+    read from the image itself at the map as it is, and leads from the fixed image to this warped one. The maps are
+    composed; what they have linear in common is the transform's linear part, also of a network that predicts none (see
+    `separates_linear`): then it is the affine map that follows the whole best over the fixed field of view, where
+    squared distances count the less the larger the expected error is.
+
+    Args:
+        predictor: What makes one pass, by one forward pass or one request.
+        pair: The `AlignedPair`.
+        preprocessing: `tfreg.config.Preprocessing`.
+        schedule: A `tfreg.config.Prediction`.
+        progress: Called after each pass, or None.
+
+    Returns:
+        The `Transform`, and a report a pass.
+
+    Raises:
+        UserError: See the predictor's `predict`.
+    """
+    grid = configured_grid(pair.fixed.lattice, preprocessing.network_grid)
+    passes: list[Transform] = []
+    reports = []
+
+    def mapped(points: np.ndarray) -> np.ndarray:
+        for part in reversed(passes):
+            points = part(points)
+        return points
+
+    for factor, lattice in levels_of(grid, schedule):
+        begun = time.perf_counter()
+        if not passes:
+            seen = on_lattice(pair, lattice, preprocessing.interpolation)
+        else:
+            if seen.lattice is not lattice:
+                fixed = onto_network_grid(pair.fixed, lattice, interpolation=preprocessing.interpolation)
+                seen = NetworkInput(fixed, seen.moving, lattice, np.eye(4))
+            points = np.concatenate(in_slabs(lambda _, points: mapped(points), lattice))
+            warped = warped_onto_network_grid(pair.moving, lattice, points, pair.init, preprocessing.interpolation)
+            seen = replace(seen, moving=warped, init=np.eye(4))
+        passes.append(predictor.predict(seen))
+        reports.append(
+            PassReport(
+                factor=factor,
+                shape=lattice.shape,
+                spacing_mm=tuple(lattice.spacing.tolist()),
+                seconds=round(time.perf_counter() - begun, 3),
+            )
+        )
+        if progress is not None:
+            progress()
+    if separates_linear(predictor.config, schedule):
+        return compose_passes(passes, _linear_part(passes, mapped, pair.fixed.lattice)), tuple(reports)
+    return passes[0] if len(passes) == 1 else compose_passes(passes), tuple(reports)
+
+
+def _linear_part(passes, mapped, fixed):
+    """The affine map `(4, 4)` of the fixed image's world that follows all passes without init best.
+
+    None that follows a map badly enough to mirror space is taken.
+    """
+    part = passes[-1]
+    every = (slice(None, None, FIT_STRIDE),) * 3
+    points = part.lattice.points()[every]
+    voxels = fixed.to_voxel(points)
+    inside = ((voxels >= -0.5) & (voxels <= np.array(fixed.shape) - 0.5)).all(axis=-1)
+    error = part.deformation.expected_error
+    weights = np.ones(inside.sum()) if error is None else error[every][inside] ** -2
+    points = points[inside]
+    init = np.linalg.inv(passes[0].init)
+    matrix = nearest_affine(points, mapped(points) @ init[:3, :3].T + init[:3, 3], weights)
+    return matrix if np.linalg.det(matrix[:3, :3]) > 0 else np.eye(4)
