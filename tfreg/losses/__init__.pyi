@@ -3,6 +3,7 @@ from .local_ncc import LocalNCC
 from .mean_squared_error import MeanSquaredError
 from .mind import MIND
 from .mutual_information import MutualInformation
+from .place_error import PlaceError
 from .regularisers import GradientPenalty, LinearPenalty
 from .similarities import build_similarity
 from .warped_dice import WarpedDice
@@ -17,6 +18,7 @@ __all__ = [
     "LocalNCC",
     "MeanSquaredError",
     "MutualInformation",
+    "PlaceError",
     "WarpedDice",
     "WaveletMetric",
     "WeightedSum",
