@@ -81,9 +81,7 @@ class RandomScanner(Section):
     slice_blur: NotNegative = 2.0  # further blur across thick slices, largest standard deviation, voxels
     bias: NotNegative = 0.25  # largest standard deviation of the logarithm of the bias field
     noise: NotNegative = 0.08  # largest standard deviation; intensities lie in [0, 1]
-    exponent: NotNegative = (
-        0.25  # standard deviation of the logarithm of gamma, the power of intensities
-    )
+    exponent: NotNegative = 0.25  # standard deviation of the logarithm of gamma, the power of intensities
     window: tuple[Part, Part] | None = (0.005, 0.995)  # shares of voxels between which intensities become [0, 1]
     not_scanned: Part = 0.25  # share of images that lack a slab at a border
     slab: BelowOne = 0.25  # its largest thickness, as a share of the side

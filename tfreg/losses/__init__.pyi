@@ -1,4 +1,5 @@
 from .cross_correlation import CrossCorrelation
+from .label_overlap import LabelOverlap
 from .local_ncc import LocalNCC
 from .mean_squared_error import MeanSquaredError
 from .mind import MIND
@@ -14,6 +15,7 @@ __all__ = [
     "MIND",
     "CrossCorrelation",
     "GradientPenalty",
+    "LabelOverlap",
     "LinearPenalty",
     "LocalNCC",
     "MeanSquaredError",
