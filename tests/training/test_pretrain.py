@@ -5,7 +5,6 @@ import itertools
 import keras
 import numpy as np
 import pytest
-from training_runs import history_of
 from typer.testing import CliRunner
 
 from tfreg.cli import app
@@ -14,6 +13,7 @@ from tfreg.errors import UserError
 from tfreg.io.network_weights import read_weights
 from tfreg.io.training_report import TrainingReport
 from tfreg.registration.trained_run import load_run
+from tfreg.training.build_model import create_state
 from tfreg.training.simulated_pairs import SimulatedDataset
 from tfreg.training.supervised_network import build_supervised
 from tfreg.training.train import train
@@ -49,19 +49,29 @@ def trained(tmp_path_factory):
     return run, train(simulated(), None, run)
 
 
-def test_the_command_and_the_error_falls(tmp_path):
-    """Of pairs that are only shifted a small network sees a part within seconds."""
+def test_the_error_falls():
+    """Of one batch that is shown again and again; of endless pairs it does after thousands of steps."""
+    config = simulated(PAIRS | {"sides": (16,), "batch_sizes": (2,)}, epochs=20, learning_rate=0.02)
+    keras.utils.set_random_seed(0)
+    _, model = build_supervised(config)
+    create_state(model)
+    images, target = SimulatedDataset(config.simulated, 1, config.seed)[0]
+    before = model.test_on_batch(images, target, return_dict=True)
+    assert before["mean_distance"] == pytest.approx(before["distance_before"], abs=1e-5)
+    for _ in range(59):
+        model.train_on_batch(images, target)
+    after = model.test_on_batch(images, target, return_dict=True)
+    assert after["mean_distance"] < 0.6 * before["mean_distance"]
+    # The expected error follows the error.
+    assert abs(after["log_error_bias"]) < 0.5
+
+
+def test_the_command(tmp_path):
     file, run = tmp_path / "config.yaml", tmp_path / "run"
-    pairs = PAIRS | {"sides": (16,), "batch_sizes": (8,)}
-    file.write_text(dump_config(simulated(pairs, steps_per_epoch=20, epochs=6, learning_rate=0.02)))
+    file.write_text(dump_config(simulated(epochs=1, steps_per_epoch=1)))
     result = CliRunner().invoke(app, ["train", str(file), "--run", str(run)], catch_exceptions=False)
     assert result.exit_code == 0
-    assert "6 epochs; best: epoch 5, val_mean_distance" in result.output
-    history, best = history_of(run), TrainingReport.read(run / "report.json").best
-    assert history["mean_distance"][0] > 0.9 * history["distance_before"][0]
-    assert best["val_mean_distance"] < 0.8 * best["val_distance_before"]
-    # The expected error follows the error.
-    assert abs(best["val_log_error_bias"]) < 1
+    assert "1 epochs; best: epoch 0, val_mean_distance" in result.output
 
 
 def test_the_run(trained):

@@ -48,7 +48,7 @@ class LabelOverlap(keras.losses.Loss):
 
     def call(self, pair_labels: Tensor, displacement: Tensor) -> Tensor:
         numbers = self._numbered(ops.cast(pair_labels, "int32"))
-        fixed, moving = numbers[..., :1], numbers[..., 1:]
+        fixed, moving = numbers[..., :1], numbers[..., 1:2]
         corners, shares = corner_values(moving, identity_grid(spatial_shape(fixed)) + displacement)
         fixed_sizes = self._sums(fixed, ops.ones_like(shares[0]))
         overlap, warped_sizes = 0.0, 0.0
@@ -63,7 +63,9 @@ class LabelOverlap(keras.losses.Loss):
     def _numbered(self, labels):
         """The place of each label among those that count, from 1 on; 0 for others."""
         values = ops.convert_to_tensor(self.labels, dtype="int32")
-        place = ops.minimum(ops.cast(ops.searchsorted(values, ops.reshape(labels, (-1,))), "int32"), len(values) - 1)
+        place = ops.minimum(
+            ops.cast(ops.searchsorted(values, ops.reshape(labels, (-1,))), "int32"), len(self.labels) - 1
+        )
         place = ops.reshape(place, ops.shape(labels))
         return ops.where(ops.take(values, place, axis=0) == labels, place + 1, 0)
 
