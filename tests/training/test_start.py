@@ -92,7 +92,7 @@ def test_what_does_not_fit_is_refused(first, data, tmp_path):
     with pytest.raises(UserError, match=r"first\.npz: lacks decoder_2/\S+, as weights of another network do"):
         train(deeper, data, run, start=first[0])
     for path in (tmp_path, tmp_path / "no.npz", tmp_path / "no"):
-        with pytest.raises(UserError, match="holds no weights to start from|does not exist"):
+        with pytest.raises(UserError, match=r"holds no weights to start from|does not exist"):
             train(tiny(model=QUICK), data, run, start=path)
     (tmp_path / "model.keras").write_text("nothing")
     with pytest.raises(UserError, match="is not a Keras model"):
