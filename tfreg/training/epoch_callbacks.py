@@ -62,27 +62,30 @@ class EpochHistory(keras.callbacks.CSVLogger):
 
 
 class TimeLimit(keras.callbacks.Callback):
-    """Ends a call of `fit` after the epoch in which a time is over, and counts the epochs that are done.
+    """Ends a call of `fit` after the epoch in which a time is over, unless that is the last one anyhow.
 
     List it after the training's state: the training itself has not ended then, and goes on in another call.
 
     Args:
         seconds: Since `fit` began, or None for any time.
+
+    Attributes:
+        over: Whether it has ended the call.
     """
 
     def __init__(self, seconds: float | None) -> None:
         super().__init__()
         self.seconds = seconds
-        self.epochs = 0
+        self.over = False
         self._began = 0.0
 
     def on_train_begin(self, logs=None):
         self._began = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
-        self.epochs = epoch + 1
-        if self.seconds is not None and time.monotonic() - self._began >= self.seconds:
-            self.model.stop_training = True
+        ended = self.model.stop_training or epoch + 1 == self.params["epochs"]
+        if self.seconds is not None and not ended and time.monotonic() - self._began >= self.seconds:
+            self.over = self.model.stop_training = True
 
 
 class EpochProgress(keras.callbacks.Callback):

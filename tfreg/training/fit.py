@@ -21,7 +21,7 @@ def fit(
     callbacks: "Sequence[keras.callbacks.Callback]",
     finished_epochs: int,
     progress: Progress,
-) -> int:
+) -> bool:
     """Trains until the last epoch, until a callback ends it, or until `training.seconds` are over.
 
     Args:
@@ -34,7 +34,7 @@ def fit(
         progress: Is told how many batches are done, and after each epoch its losses.
 
     Returns:
-        How many epochs are done.
+        Whether the time was over first: then another call goes on.
 
     Raises:
         WorkError: If a metric is not finite any more.
@@ -64,7 +64,7 @@ def fit(
                 f"{run}: the training {error}; {_best_until_now(run, config)}; train into another folder with a lower "
                 "training.learning_rate, or look for volumes with odd values"
             ) from error
-    return limit.epochs
+    return limit.over
 
 
 def _best_until_now(run, config):

@@ -57,24 +57,23 @@ def pretrain(
         finished_epochs = state.restore(model)
         if not finished_epochs and (run / START_WEIGHTS).is_file():
             assign_weights(network, read_weights(run / START_WEIGHTS), run / START_WEIGHTS)
-        epochs = finished_epochs
+        over = False
         if finished_epochs < settings.epochs:
             if reads_once(None):  # elsewhere Keras does it itself
                 create_state(model)
-            epochs = fit(run, config, model, (training_set, None), callbacks, finished_epochs, progress)
+            over = fit(run, config, model, (training_set, None), callbacks, finished_epochs, progress)
         model.optimizer.finalize_variable_values(model.trainable_variables)
-        counts = (_pairs(config, epochs * settings.steps_per_epoch), sum(options.batch_sizes))
         rows, seconds = read_rows(run), time.perf_counter() - began
+        counts = (_pairs(config, len(rows) * settings.steps_per_epoch), sum(options.batch_sizes))
         measured = dict(rows[-1])
-        if epochs == settings.epochs:
+        if not over:
             check()
             network.save(run / MODEL)
             write_weights(run / WEIGHTS, network)
             held_out = SimulatedDataset(options, len(options.sides), config.seed, HELD_OUT)
             values = model.evaluate(held_out, return_dict=True, verbose=0)
             measured |= {f"val_{name}": float(value) for name, value in values.items()}
-    finished = epochs == settings.epochs
-    return measured_report(run, config, network, counts, measured, seconds, finished_epochs or None, finished)
+    return measured_report(run, config, network, counts, measured, seconds, finished_epochs or None, not over)
 
 
 def _pairs(config, steps):

@@ -121,7 +121,7 @@ def _train(config, data, run, check, start, resources, devices, progress):
     start_run(run, config, inputs, start)
     TrainingPeople.of_pairs(*pairs).save(run)
     started = time.perf_counter()
-    epochs = None
+    over = False
     with own_keras_settings():
         callbacks, state = training_callbacks(run, config, training_set, check)
         with strategy.scope() if strategy else contextlib.nullcontext():
@@ -131,11 +131,10 @@ def _train(config, data, run, check, start, resources, devices, progress):
         if finished_epochs < config.training.epochs and not state.stopped:
             if reads_once(strategy):  # elsewhere Keras does it itself
                 create_state(model)
-            epochs = fit(run, config, model, (training_set, validation_set), callbacks, finished_epochs, progress)
+            over = fit(run, config, model, (training_set, validation_set), callbacks, finished_epochs, progress)
     check()
     model.save(run / LAST)
     report = report_of(run, config, model, pairs, time.perf_counter() - started, finished_epochs or None)
-    over = epochs is not None and epochs < config.training.epochs and not state.stopped
     return report.changed(finished=False) if over else report
 
 
