@@ -30,7 +30,7 @@ TABLE = {
 }
 # Files and settings, for whatever works with folders.
 FOLDERS = ("io", "volumes", "config", "runtime", "errors", "spelling")
-TABLE["training"] = (*FOLDERS, "preprocessing", "ops", "losses", "models")
+TABLE["training"] = (*FOLDERS, "preprocessing", "simulation", "ops", "losses", "models")
 TABLE["registration"] = (
     *("refinement", "models", "losses", "ops", "report", "metrics", "preprocessing", "transforms"),
     *FOLDERS,
@@ -57,8 +57,17 @@ KERAS_FILES = (
     "refinement/descent.py",
     "refinement/discrete_search.py",
     "refinement/field_adam.py",
+    "simulation/random_pairs/anatomy.py",
+    "simulation/random_pairs/appearance.py",
+    "simulation/random_pairs/displacement.py",
+    "simulation/random_pairs/draws.py",
+    "simulation/random_pairs/noise.py",
+    "simulation/random_pairs/pairs.py",
+    "simulation/random_pairs/scanner.py",
     "training/epoch_callbacks.py",
     "training/pair_dataset.py",
+    "training/simulated_pairs.py",
+    "training/supervised_network.py",
     "training/training_state.py",
 )
 DRAWING = ("chart", "charts", "drawing", "pair_picture", "registration_figure")

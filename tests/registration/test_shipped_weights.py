@@ -12,12 +12,13 @@ from tfreg.errors import UserError
 from tfreg.evaluation.evaluate import evaluate
 from tfreg.io.digests import file_digest
 from tfreg.io.formats import write_volume
-from tfreg.io.network_weights import read_weights
+from tfreg.io.network_weights import SHIPPED, read_weights
+from tfreg.io.npz import read_arrays
 from tfreg.preprocessing.aligned_pair import AlignedPair, NetworkInput
 from tfreg.preprocessing.initial_alignment import initial_alignment
 from tfreg.registration.best_alignment import best_alignment
 from tfreg.registration.register_volumes import register
-from tfreg.registration.trained_run import SHIPPED, find_run, load_run, load_weights
+from tfreg.registration.trained_run import find_run, load_run, load_weights
 from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.volume import Volume
 
@@ -57,7 +58,7 @@ def test_the_model_card_states_their_digest():
     assert f"{count:,} parameters" in card
     for word in ("simulated", "Apache-2.0", "not a medical device"):
         assert word in card
-    assert all(array.dtype == np.float16 for array in read_weights(SHIPPED).values())
+    assert all(array.dtype == np.float16 for array in read_arrays(SHIPPED).values())
 
 
 @pytest.mark.parametrize("shape", [(30, 41, 37), (45, 28, 33)], ids=str)

@@ -24,6 +24,7 @@ from tfreg.config.registration import RegistrationOptions
 from tfreg.config.search import DEFAULT_SEARCH, DrawOptions, SearchRange, SearchSpace, TuningOptions
 from tfreg.config.sections import SIMILARITIES
 from tfreg.config.serving import ExportOptions, RequestOptions, ServerOptions
+from tfreg.config.simulated_pairs import SimulatedPairs
 from tfreg.config.simulation import SimulationOptions
 from tfreg.config.training_run import (
     Augmentation,
@@ -71,6 +72,7 @@ __all__ = [
     "SearchRange",
     "SearchSpace",
     "ServerOptions",
+    "SimulatedPairs",
     "SimulationOptions",
     "SubjectOptions",
     "Training",

@@ -148,8 +148,9 @@ def parse_section(section: type[AnySection], content: Any, source: str | Path) -
 
 
 def dump_config(config: Section) -> str:
-    """The YAML text of a whole config, defaults included."""
-    return write_yaml(config.model_dump(mode="json"))
+    """The YAML text of a whole config, defaults included, but for how simulated pairs are made where none are."""
+    unused = {"simulated"} if getattr(config, "pairs", "simulated") != "simulated" else set()
+    return write_yaml(config.model_dump(mode="json", exclude=unused))
 
 
 def _is_kind(part):

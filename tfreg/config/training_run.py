@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tfreg.config.search import DEFAULT_SEARCH, SearchSpace
 from tfreg.config.sections import (
@@ -16,8 +16,13 @@ from tfreg.config.sections import (
     Seed,
     Share,
     Similarity,
+    not_a_truth_value,
     three_letters,
 )
+from tfreg.config.simulated_pairs import SimulatedPairs
+
+# A label's value; 0 is the background.
+Label = Annotated[int, Field(gt=0, lt=2**31), BeforeValidator(not_a_truth_value)]
 
 
 class NetworkGrid(Section):
@@ -108,10 +113,12 @@ class Model(Section):
 
 
 class Loss(Section):
-    """similarity + alpha |A - I| + beta |Φ - 1| + smoothness |∇Φ|², the L1 norms summed over a volume."""
+    """similarity + alpha |A - I| + beta |Φ - 1| + smoothness |∇Φ|² + dice (1 - Dice), L1 norms summed over a volume."""
 
     similarity: Similarity = "mse"
     window: Count = 9  # side of the window of lncc, voxels, odd
+    dice: NotNegative = 0.0  # weight of 1 - Dice of warped labels, of training pairs that have some
+    dice_labels: tuple[Label, ...] | None = None  # their values; None: all of the training pairs', but 0
     alpha: NotNegative = 1e-6
     beta: NotNegative = 1e-6
     smoothness: NotNegative = 0.0
@@ -175,6 +182,7 @@ class Training(Section):
     monitor: Literal["val_loss", "val_dice"] = "val_loss"
     validation_pairs: Count = 20
     workers: Count = 2
+    seconds: Positive | None = None  # a call ends after the epoch in which they are over; the next one goes on
 
 
 class Config(Section):
@@ -189,13 +197,14 @@ class Config(Section):
     """
 
     preprocessing: Preprocessing = Preprocessing()
-    pairs: PhasePair | Literal["all", "images"] = "all"
+    pairs: PhasePair | Literal["all", "images", "simulated"] = "all"
     phase: str | None = None  # with pairs `all`: only images of this phase
     model: Model = Model()
     loss: Loss = Loss()
     augmentation: Augmentation = Augmentation()
     training: Training = Training()
     prediction: Prediction = Prediction()
+    simulated: SimulatedPairs = SimulatedPairs()  # with pairs `simulated`
     seed: Seed = 0
     search: SearchSpace = Field(DEFAULT_SEARCH, exclude=True)  # only for `tfreg tune`: no run's config holds it
 
@@ -203,4 +212,12 @@ class Config(Section):
     def _phase_counts(self):
         if self.phase is not None and isinstance(self.pairs, PhasePair):
             raise ValueError("`phase` goes with pairs `all` or `images`; two phases are named in `pairs` already")
+        if self.phase is not None and self.pairs == "simulated":
+            raise ValueError("`phase` goes with pairs `all` or `images`; simulated ones have none")
+        return self
+
+    @model_validator(mode="after")
+    def _supervised_head(self):
+        if self.pairs == "simulated" and (self.model.head, self.model.transform) != ("displacement", "deformable"):
+            raise ValueError("pairs `simulated` need `model.head: displacement` and `model.transform: deformable`")
         return self

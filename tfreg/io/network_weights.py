@@ -1,16 +1,30 @@
 """A network's weights as an .npz file, named by the variables that they are of."""
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tfreg.config import SHIPPED_WEIGHTS
 from tfreg.errors import UserError
+from tfreg.io.folders.whole_file import whole_file
 from tfreg.io.npz import read_arrays
 
 if TYPE_CHECKING:
     import keras
+
+# Of a file of weights.
+SUFFIX = ".npz"
+
+# The weights that ship, with their config beside them.
+SHIPPED = Path(__file__).parents[1] / "weights" / "zero_shot_v0.npz"
+
+
+def find_model(path: str | Path) -> Path:
+    """The path that a model's name means: the file of the weights that ship for "weights", else the name itself."""
+    return SHIPPED if str(path) == SHIPPED_WEIGHTS else Path(path)
 
 
 def read_weights(path: str | Path) -> dict[str, np.ndarray]:
@@ -21,7 +35,7 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
             `encoder/block_1/convolution/kernel`.
 
     Returns:
-        Dictionary of path to array.
+        Dictionary of path to array, float32.
 
     Raises:
         UserError: If the file is missing or damaged, or holds numbers that are not finite.
@@ -30,7 +44,7 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise UserError(f"{path}: does not exist; name a file of weights")
     try:
-        weights = read_arrays(path)
+        weights = {name: array.astype(np.float32) for name, array in read_arrays(path).items()}
         finite = all(np.isfinite(array).all() for array in weights.values())
     # Whatever a garbage file makes NumPy and zipfile raise, the file is what is wrong.
     except Exception as error:
@@ -38,6 +52,27 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     if not finite:
         raise UserError(f"{path}: holds weights that are not finite; copy it again")
     return weights
+
+
+def write_weights(path: str | Path, network: "keras.Model") -> None:
+    """Writes the weights of a network, whole or not at all.
+
+    Args:
+        path: File ending in .npz.
+        network: A `keras.Model`, on any backend.
+    """
+    import keras
+
+    with whole_file(path, durable=True) as partial:
+        write_arrays(partial, {v.path: np.asarray(keras.ops.convert_to_numpy(v)) for v in network.variables})
+
+
+def write_arrays(path: str | Path, weights: Mapping[str, np.ndarray]) -> None:
+    """Writes weights by their names to an .npz file that `read_weights` reads."""
+    with zipfile.ZipFile(path, "w") as file:
+        for name, array in weights.items():
+            with file.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
 
 
 def assign_weights(network: "keras.Model", weights: Mapping[str, np.ndarray], source: str | Path) -> None:

@@ -23,6 +23,7 @@ class TrainingReport(Record):
         peak_memory_gib: Of the process.
         resumed_after_epoch: How many epochs were done before the last resume, or None.
         warnings: One line each.
+        finished: False where `training.seconds` were over before the last epoch; no such report is written.
     """
 
     CURE: ClassVar[str] = "delete it, and the end of the training is done again"
@@ -40,3 +41,4 @@ class TrainingReport(Record):
     peak_memory_gib: float
     resumed_after_epoch: int | None
     warnings: tuple[str, ...]
+    finished: bool = True

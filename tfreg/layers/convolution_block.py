@@ -5,25 +5,36 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfreg.ops.acceleration import has_native_dilation
+from tfreg.ops.acceleration import has_native_dilation, splits_dilations
+from tfreg.ops.space_to_batch import convolve_by_batches
 from tfreg.ops.tensor import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="tfreg")
 class DilatedConvolution(keras.layers.Conv3D):
-    """`keras.layers.Conv3D` that runs dilations natively where TensorFlow can.
+    """`keras.layers.Conv3D` that runs dilations natively where TensorFlow can, and by space to batch on JAX with a GPU.
 
-    Keras goes through space-to-batch for them.
+    Keras goes through space to batch on TensorFlow, and leaves dilations to XLA on JAX, whose gradient of them is slow
+    on a GPU.
     """
 
     def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
-        if max(self.dilation_rate) == 1 or self.data_format != "channels_last" or not _dilates_natively(inputs):
+        if max(self.dilation_rate) == 1 or self.data_format != "channels_last":
+            return super().convolution_op(inputs, kernel)
+        if splits_dilations() and self._keeps_size():
+            kernel = ops.cast(ops.convert_to_tensor(kernel), inputs.dtype)
+            return convolve_by_batches(inputs, kernel, self.dilation_rate[0])
+        if not _dilates_natively(inputs):
             return super().convolution_op(inputs, kernel)
         import tensorflow as tf
 
         return tf.nn.conv3d(
             inputs, kernel, [1, *self.strides, 1], self.padding.upper(), dilations=[1, *self.dilation_rate, 1]
         )
+
+    def _keeps_size(self):
+        """Whether it is one of those that `convolve_by_batches` computes."""
+        return self.padding == "same" and max(self.strides) == 1 and len(set(self.dilation_rate)) == 1
 
 
 def _dilates_natively(features):

@@ -1,8 +1,10 @@
 from .cross_correlation import CrossCorrelation
+from .label_overlap import LabelOverlap
 from .local_ncc import LocalNCC
 from .mean_squared_error import MeanSquaredError
 from .mind import MIND
 from .mutual_information import MutualInformation
+from .place_error import PlaceError
 from .regularisers import GradientPenalty, LinearPenalty
 from .similarities import build_similarity
 from .warped_dice import WarpedDice
@@ -13,10 +15,12 @@ __all__ = [
     "MIND",
     "CrossCorrelation",
     "GradientPenalty",
+    "LabelOverlap",
     "LinearPenalty",
     "LocalNCC",
     "MeanSquaredError",
     "MutualInformation",
+    "PlaceError",
     "WarpedDice",
     "WaveletMetric",
     "WeightedSum",

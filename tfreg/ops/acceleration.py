@@ -111,6 +111,18 @@ def has_native_dilation(dtype: str = "float32", device: str = "") -> bool:
     return dilates_natively(dtype, on_cpu="CPU" in device)
 
 
+def splits_dilations() -> bool:
+    """True where dilated convolutions are computed on every d-th voxel: JAX on a GPU.
+
+    XLA's weight gradient of a dilated convolution takes several times as long there.
+    """
+    if keras.backend.backend() != "jax":
+        return False
+    import jax
+
+    return jax.default_backend() == "gpu"
+
+
 def has_fast_products() -> bool:
     """True where TensorFlow's matrix products are exact and faster than its sums: on the CPU; a GPU may round them."""
     if not is_accelerated():

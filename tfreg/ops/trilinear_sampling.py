@@ -129,6 +129,24 @@ def _what_is_read(volume, points):
     return [ops.take(flat, index, axis=0) for index in indices], fractions
 
 
+def corner_values(volume: Tensor, points: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """The eight voxels about every point, and what each contributes to a trilinear interpolation there.
+
+    Args:
+        volume: `(batch, i, j, k, channels)`, of any type.
+        points: `(batch or 1, x, y, z, 3)` float32 voxel coordinates; outside they count as the border's.
+
+    Returns:
+        Two lists of eight: values `(batch, x, y, z, channels)`, and shares `(batch or 1, x, y, z, 1)`, which add up to
+        1 and are differentiable in the points.
+    """
+    values, fractions = _what_is_read(volume, points)
+    shares = [ops.ones_like(fractions[0])]
+    for fraction in fractions:
+        shares = [part for share in shares for part in (share * (1.0 - fraction), share * fraction)]
+    return values, shares
+
+
 def follows(coordinate: Tensor, size: int | Tensor) -> Tensor:
     """One where a value follows the coordinate, zero where that lies outside and counts as the border's."""
     return ops.cast(_beyond(coordinate, size) == 0.0, "float32")

@@ -11,12 +11,13 @@ from tfreg.errors import InputWarning
 from tfreg.io.folders.result_folder import claimed_result
 from tfreg.io.header_checks import shear_note
 from tfreg.io.input_files import itk_name
+from tfreg.io.network_weights import find_model
 from tfreg.io.tables.manifest import PairFiles
 from tfreg.registration.image_pair import INPUTS, ImagePair
 from tfreg.registration.predictor import Predictor
 from tfreg.registration.register import register_pair
 from tfreg.registration.result import REGISTRATION, Registration
-from tfreg.registration.trained_run import find_model, find_run, load_run
+from tfreg.registration.trained_run import find_run, load_run
 from tfreg.runtime.progress import NO_PROGRESS, Progress
 from tfreg.runtime.resources import Resources
 

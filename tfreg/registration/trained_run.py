@@ -9,19 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from tfreg.config import SHIPPED_WEIGHTS, Config, Model, load_written_config
+from tfreg.config import Config, Model, load_written_config
 from tfreg.errors import UserError
 from tfreg.io.digests import file_digest
-from tfreg.io.network_weights import assign_weights, read_weights
+from tfreg.io.network_weights import SHIPPED, SUFFIX, assign_weights, find_model, read_weights
 from tfreg.preprocessing.aligned_pair import NetworkInput
 from tfreg.runtime.keras_settings import own_keras_settings
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.displacement_deformation import DisplacementDeformation
 from tfreg.transforms.transform import Transform
-
-# The weights that ship, with their config beside them.
-SHIPPED = Path(__file__).parents[1] / "weights" / "zero_shot_v0.npz"
-WEIGHTS_SUFFIX = ".npz"
 
 # What a .keras file holds.
 MODEL_PARTS = {"config.json", "metadata.json", "model.weights.h5"}
@@ -126,11 +122,6 @@ def _deformation(values, shape, model):
     return Deformation(values, shape, model.stride, model.integration, model.anchor)
 
 
-def find_model(path: str | Path) -> Path:
-    """The path that a model's name means: the file of the weights that ship for "weights", else the name itself."""
-    return SHIPPED if str(path) == SHIPPED_WEIGHTS else Path(path)
-
-
 def find_run(path: str | Path) -> tuple[Path, Config]:
     """Finds a model's file and reads its config, without loading Keras.
 
@@ -145,7 +136,7 @@ def find_run(path: str | Path) -> tuple[Path, Config]:
         UserError: If there is no model, it is damaged, or its config does not fit.
     """
     path = find_model(path)
-    if path.suffix == WEIGHTS_SUFFIX and path.is_file():
+    if path.suffix == SUFFIX and path.is_file():
         return path, load_written_config(path.with_name("config.yaml"))
     file = path / "model.keras" if path.is_dir() else path
     if not file.is_file():
@@ -183,7 +174,7 @@ def load_run(path: str | Path) -> TrainedRun:
     file, config = find_run(path)
     if file == SHIPPED:
         return load_weights()
-    if file.suffix == WEIGHTS_SUFFIX:
+    if file.suffix == SUFFIX:
         return _weights_run(file, config)
 
     import keras
@@ -237,7 +228,7 @@ def _weights_run(file, config):
 
     digest, weights = file_digest(file), read_weights(file)
     network = build_registration_network(**config.model.model_dump())
-    assign_weights(network, {name: array.astype(np.float32) for name, array in weights.items()}, file)
+    assign_weights(network, weights, file)
     return TrainedRun(file.stem, digest, config, network)
 
 

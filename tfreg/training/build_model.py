@@ -18,18 +18,20 @@ BLANK_SIZE = 8
 
 
 @own_keras_settings()
-def build_model(config: Config, labels: Sequence[int] = ()) -> "keras.Model":
+def build_model(config: Config, labels: Sequence[int] = (), taught: Sequence[int] = ()) -> "keras.Model":
     """Builds and compiles the network that a config describes.
 
     Args:
         config: A `tfreg.config.Config`.
         labels: Label values whose overlap is measured, or none.
+        taught: Label values whose overlap counts in the loss, or none.
 
     Returns:
         A compiled `keras.Model`.
     """
     import keras
 
+    from tfreg.losses.label_overlap import LabelOverlap
     from tfreg.losses.regularisers import GradientPenalty, LinearPenalty
     from tfreg.losses.similarities import build_similarity
     from tfreg.losses.warped_dice import WarpedDice
@@ -42,6 +44,8 @@ def build_model(config: Config, labels: Sequence[int] = ()) -> "keras.Model":
         losses["linear"] = LinearPenalty(config.loss.alpha)
     if "gradients" in model.output:
         losses["gradients"] = GradientPenalty(config.loss.beta, config.loss.smoothness)
+    if taught:
+        losses["displacement"] = LabelOverlap(taught, config.loss.dice)
     model.compile(
         optimizer=keras.optimizers.Adam(config.training.learning_rate),
         loss=losses,
@@ -57,12 +61,14 @@ def create_state(model: "keras.Model") -> None:
     `fit` would create them in its first step, and TensorFlow traces a step that creates variables three times.
 
     Args:
-        model: What `build_model` returns.
+        model: What `build_model` or `build_supervised` returns.
     """
+    import keras
+
     model.optimizer.build(model.trainable_variables)
-    outputs = {
-        name: np.zeros([n or BLANK_SIZE for n in output.shape], np.float32) for name, output in model.output.items()
-    }
+    outputs = keras.tree.map_structure(
+        lambda output: np.zeros([n or BLANK_SIZE for n in output.shape], np.float32), model.output
+    )
     model.compute_loss(y=outputs, y_pred=outputs)
     model.compute_metrics(None, outputs, outputs)
     model.reset_metrics()

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import keras
 
     from tfreg.training.pair_dataset import PairDataset
+    from tfreg.training.simulated_pairs import SimulatedDataset
     from tfreg.training.training_state import TrainingState
 
 
@@ -59,3 +60,24 @@ def training_callbacks(
     callbacks.append(keras.callbacks.CSVLogger(str(run / HISTORY), append=True))
     callbacks.append(state)  # last: an epoch counts as done once everything above has been written
     return callbacks, state
+
+
+def supervised_callbacks(
+    run: Path, training_set: "SimulatedDataset", check: Callable[[], None]
+) -> "tuple[list[keras.callbacks.Callback], TrainingState]":
+    """The callbacks of a training on simulated pairs, whose learning rate follows a plan and whose last epoch counts.
+
+    Args:
+        run: Folder of the run.
+        training_set: Random pairs, a set of which each epoch has its own.
+        check: Called before a state is saved; raises where this process must not write any more.
+
+    Returns:
+        The callbacks, of which the last is the training state, and that state.
+    """
+    from tfreg.training.epoch_callbacks import EpochHistory, EpochOfData, FiniteMetrics
+    from tfreg.training.training_state import TrainingState
+
+    state = TrainingState(run / "state", {}, files=[run / HISTORY], check=check)
+    history = EpochHistory(str(run / HISTORY), append=True)
+    return [EpochOfData(training_set), FiniteMetrics(), history, state], state

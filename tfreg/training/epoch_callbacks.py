@@ -1,12 +1,14 @@
 """Small callbacks of training: which epoch the data is in, whether it diverged, and how far the work has come."""
 
 import math
+import time
 from collections.abc import Mapping
 
 import keras
 
 from tfreg.runtime.progress import Advance
 from tfreg.training.pair_dataset import PairDataset
+from tfreg.training.simulated_pairs import SimulatedDataset
 
 
 class Diverged(ArithmeticError):
@@ -37,18 +39,53 @@ class FiniteMetrics(keras.callbacks.Callback):
 
 
 class EpochOfData(keras.callbacks.Callback):
-    """Tells a `PairDataset` which epoch it draws its random pairs for.
+    """Tells a data set which epoch it draws its random pairs for.
 
     Args:
-        dataset: A `PairDataset`.
+        dataset: A `PairDataset` or a `SimulatedDataset`.
     """
 
-    def __init__(self, dataset: PairDataset) -> None:
+    def __init__(self, dataset: PairDataset | SimulatedDataset) -> None:
         super().__init__()
         self.dataset = dataset
 
     def on_epoch_begin(self, epoch, logs=None):
         self.dataset.epoch = epoch
+
+
+class EpochHistory(keras.callbacks.CSVLogger):
+    """`keras.callbacks.CSVLogger` without empty columns for a validation that there is not."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.keys = self.keys or sorted(logs)
+        super().on_epoch_end(epoch, logs)
+
+
+class TimeLimit(keras.callbacks.Callback):
+    """Ends a call of `fit` after the epoch in which a time is over, unless that is the last one anyhow.
+
+    List it after the training's state: the training itself has not ended then, and goes on in another call.
+
+    Args:
+        seconds: Since `fit` began, or None for any time.
+
+    Attributes:
+        over: Whether it has ended the call.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.over = False
+        self._began = 0.0
+
+    def on_train_begin(self, logs=None):
+        self._began = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        ended = self.model.stop_training or epoch + 1 == self.params["epochs"]
+        if self.seconds is not None and not ended and time.monotonic() - self._began >= self.seconds:
+            self.over = self.model.stop_training = True
 
 
 class EpochProgress(keras.callbacks.Callback):
@@ -69,5 +106,6 @@ class EpochProgress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         names = {"loss": "loss", "val_loss": "validation loss", "val_displacement_dice": "validation Dice"}
+        names |= {"mean_distance": "voxels", "distance_before": "of"}
         metrics = ", ".join(f"{text} {logs[key]:.4f}" for key, text in names.items() if key in logs)
         self.advance(0, f"epoch {epoch + 1}/{self.epochs}: {metrics}")

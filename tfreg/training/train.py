@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from tfreg.config import Config
-from tfreg.errors import UserError, WorkError
+from tfreg.errors import UserError
 from tfreg.io.folders.folder_lock import locked_folder
 from tfreg.io.folders.whole_file import whole_file
+from tfreg.io.network_weights import assign_weights, read_weights
 from tfreg.io.tables.training_people import TrainingPeople
 from tfreg.io.training_report import REPORT, TrainingReport
 from tfreg.runtime.keras_settings import own_keras_settings
@@ -18,36 +19,43 @@ from tfreg.runtime.progress import NO_PROGRESS, Progress
 from tfreg.runtime.resources import Resources
 from tfreg.training.build_model import build_model, create_state, reads_once, strategy_of
 from tfreg.training.callbacks import training_callbacks
-from tfreg.training.run_folder import check_inputs, check_run, start_run
-from tfreg.training.run_report import LAST, MODEL, read_history, report_of
+from tfreg.training.fit import fit
+from tfreg.training.pretrain import pretrain
+from tfreg.training.run_folder import START_WEIGHTS, check_inputs, check_run, start_run
+from tfreg.training.run_report import LAST, report_of
 from tfreg.training.splits import pairs_by_split
-from tfreg.training.volumes import label_values, read_volumes
+from tfreg.training.start import read_start
+from tfreg.training.volumes import label_values, read_volumes, taught_labels
 
 
 def train(
     config: Config,
-    data: str | Path,
+    data: str | Path | None,
     run: str | Path,
     *,
+    start: str | Path | None = None,
     resources: Resources | None = None,
     several_gpus: bool = False,
     devices: Sequence[str] | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> TrainingReport:
-    """Trains the registration network without ground truth; goes on where an interrupted run stopped.
+    """Trains the registration network, without ground truth or on simulated pairs; goes on where a run stopped.
 
     Args:
         config: A `tfreg.config.Config`; its seed counts.
         data: Subjects manifest (CSV). Its `split` column says "train" and "validation"; without one, a
-            fifth of the subjects is held out.
+            fifth of the subjects is held out. None with pairs `simulated`.
         run: Folder of the run, created; an unfinished run with the same config is resumed.
+        start: Weights to begin with: another run, or an .npz file; None begins with random ones. A run that is
+            resumed goes on from its own.
         resources: A `Resources`, or None for the defaults; its seed does not count.
         several_gpus: Splits every batch over all GPUs (TensorFlow's MirroredStrategy).
         devices: Names of the TensorFlow devices to split every batch over instead, such as "GPU:1".
         progress: Is told how many batches are done, and after each epoch its losses.
 
     Returns:
-        What report.json says, a `TrainingReport`.
+        What report.json says, a `TrainingReport`; where `training.seconds` were over before the last epoch, of the
+        epochs so far, `finished` is False, and the next call goes on.
 
     Raises:
         UserError: If config, manifest, volumes and run do not fit together.
@@ -62,16 +70,40 @@ def train(
         'trained'
     """
     run, resources = Path(run), replace(resources or Resources(), seed=config.seed)
+    _check_data(config, data, several_gpus or devices)
     check_run(run, config)
     with locked_folder(run) as check, resources.limited():
         check_run(run, config)  # what another process had begun until it was locked
-        return _train(config, data, run, check, resources, several_gpus, devices, progress)
+        weights = None if start is None else read_start(start)
+        if config.pairs == "simulated":
+            resources.set_up()
+            report = pretrain(config, run, check, weights, progress)
+        else:
+            report = _train(config, data, run, check, weights, resources, (several_gpus, devices), progress)
+        if report.finished:
+            # Its presence says that the run is finished.
+            with whole_file(run / REPORT, durable=True) as partial:
+                partial.write_text(report.text(), encoding="utf-8")
+            (run / START_WEIGHTS).unlink(missing_ok=True)
+    return report
 
 
-def _train(config, data, run, check, resources, several_gpus, devices, progress):
+def _check_data(config, data, several_devices):
+    """Refuses what simulated pairs do not need, and others lack."""
+    if config.pairs != "simulated":
+        if data is None:
+            raise UserError("--data: name a subjects manifest (CSV), or set pairs: simulated in the config")
+        return
+    if data is not None:
+        raise UserError("--data: pairs `simulated` in the config need none; leave it out")
+    if several_devices:
+        raise UserError("--several-gpus: simulated pairs are trained on one device; leave the option out")
+
+
+def _train(config, data, run, check, start, resources, devices, progress):
     """Trains in a folder that is locked."""
     pairs = pairs_by_split(config, data)
-    inputs = check_inputs(run, *pairs)
+    inputs = check_inputs(run, *pairs, start)
     resources.set_up()
 
     images, labels = read_volumes([*pairs[0], *pairs[1]], config)
@@ -79,29 +111,31 @@ def _train(config, data, run, check, resources, several_gpus, devices, progress)
     if config.training.monitor == "val_dice" and not values:
         raise UserError(f"{data}: training.monitor is val_dice, but no validation pair has labels; use val_loss")
 
-    strategy = strategy_of(config, several_gpus, devices)
+    strategy = strategy_of(config, *devices)
     with strategy.scope() if strategy else contextlib.nullcontext():
-        model = build_model(config, values)
+        model = build_model(config, values, taught_labels(config, pairs[0], labels, data))
+        if start is not None:
+            assign_weights(model, start.weights, start.name)
     training_set, validation_set = _data_sets(config, pairs, images, labels, list(model.output), strategy)
 
-    start_run(run, config, inputs)
+    start_run(run, config, inputs, start)
     TrainingPeople.of_pairs(*pairs).save(run)
     started = time.perf_counter()
+    over = False
     with own_keras_settings():
         callbacks, state = training_callbacks(run, config, training_set, check)
         with strategy.scope() if strategy else contextlib.nullcontext():
             finished_epochs = state.restore(model)
+            if not finished_epochs and (run / START_WEIGHTS).is_file():
+                assign_weights(model, read_weights(run / START_WEIGHTS), run / START_WEIGHTS)
         if finished_epochs < config.training.epochs and not state.stopped:
             if reads_once(strategy):  # elsewhere Keras does it itself
                 create_state(model)
-            _fit(run, config, model, training_set, validation_set, callbacks, finished_epochs, progress)
+            over = fit(run, config, model, (training_set, validation_set), callbacks, finished_epochs, progress)
     check()
     model.save(run / LAST)
     report = report_of(run, config, model, pairs, time.perf_counter() - started, finished_epochs or None)
-    # Its presence says that the run is finished.
-    with whole_file(run / REPORT, durable=True) as partial:
-        partial.write_text(report.text(), encoding="utf-8")
-    return report
+    return report.changed(finished=False) if over else report
 
 
 def _data_sets(config, pairs, images, labels, outputs, strategy):
@@ -123,39 +157,3 @@ def _data_sets(config, pairs, images, labels, outputs, strategy):
     replicas = strategy.num_replicas_in_sync if strategy else 1
     repeats = replicas // math.gcd(len(pairs[1]), replicas)
     return training_set, PairDataset(source, pairs[1] * repeats, replicas, None, outputs)
-
-
-def _fit(run, config, model, training_set, validation_set, callbacks, finished_epochs, progress):
-    """Goes through the epochs; metrics that are not finite end them with one line."""
-    from tfreg.training.epoch_callbacks import Diverged, EpochProgress
-
-    settings = config.training
-    with progress.stage("training", settings.epochs * settings.steps_per_epoch) as advance:
-        if finished_epochs:
-            advance(finished_epochs * settings.steps_per_epoch)
-        callbacks = [*callbacks, EpochProgress(advance, settings.epochs)]
-        try:
-            model.fit(
-                training_set,
-                validation_data=validation_set,
-                epochs=settings.epochs,
-                initial_epoch=finished_epochs,
-                callbacks=callbacks,
-                shuffle=False,  # the pairs are random already; Keras would shuffle the batches anew after a resume
-                verbose=0,
-            )
-        except Diverged as error:
-            for callback in callbacks:
-                callback.on_train_end()  # which closes what they write
-            raise WorkError(
-                f"{run}: the training {error}; {_best_until_now(run, config)}; train into another folder with a lower "
-                "training.learning_rate, or look for volumes with odd values"
-            ) from error
-
-
-def _best_until_now(run, config):
-    """What an unfinished run holds."""
-    if not (run / MODEL).is_file():
-        return "no epoch before it ended, and the run holds no model"
-    _, best = read_history(run, config)
-    return f"{run / MODEL} is the best model until then, of epoch {int(best['epoch']) + 1}"

@@ -65,6 +65,32 @@ def label_values(pairs: Sequence[PairFiles], labels: Mapping[Path, Volume]) -> l
     return sorted({int(value) for file in files for value in np.unique(labels[file].array)} - {0})
 
 
+def taught_labels(
+    config: Config, pairs: Sequence[PairFiles], labels: Mapping[Path, Volume], data: str | Path
+) -> Sequence[int]:
+    """The label values whose overlap the loss counts.
+
+    Args:
+        config: Of the run; its `loss.dice` and `loss.dice_labels` count.
+        pairs: Files of the pairs that are learned from.
+        labels: Labels by the image's file.
+        data: What error messages call the manifest.
+
+    Returns:
+        Rising values; none where the loss counts no overlap.
+
+    Raises:
+        UserError: If it does, and no pair has any of the labels.
+    """
+    if not config.loss.dice:
+        return ()
+    there = label_values(pairs, labels)
+    wanted = there if config.loss.dice_labels is None else sorted(set(config.loss.dice_labels))
+    if not set(wanted) & set(there):
+        raise UserError(f"{data}: loss.dice is set, but no training pair has such labels; set loss.dice to 0")
+    return wanted
+
+
 def _check_shapes(pairs, images, config):
     """Refuses pairs that cannot be stacked into batches."""
     grid = config.preprocessing.network_grid

@@ -1,0 +1,1 @@
+"""Endless random pairs with the true transform, made on the accelerator."""
