@@ -7,12 +7,12 @@ import pytest
 from pairs import registered_files, textured
 from scenes import blobs, lattice_about
 
-from tfreg.config import EvaluationOptions
+from tfreg.config import SHIPPED, EvaluationOptions
 from tfreg.errors import UserError
 from tfreg.evaluation.evaluate import evaluate
 from tfreg.io.digests import file_digest
 from tfreg.io.formats import write_volume
-from tfreg.io.network_weights import SHIPPED, read_weights
+from tfreg.io.network_weights import read_weights
 from tfreg.io.npz import read_arrays
 from tfreg.preprocessing.aligned_pair import AlignedPair, NetworkInput
 from tfreg.preprocessing.initial_alignment import initial_alignment

@@ -14,7 +14,7 @@ from tfreg.config.classification import (
 )
 from tfreg.config.evaluation import EvaluationOptions
 from tfreg.config.files import config_with, dump_config, load_config, load_written_config, parse_config, parse_section
-from tfreg.config.models import BEST, DEFAULT_MODEL, NO_NETWORK, SHIPPED_WEIGHTS
+from tfreg.config.models import BEST, DEFAULT_MODEL, NO_NETWORK, SHIPPED, SHIPPED_WEIGHTS, find_model
 from tfreg.config.options import (
     Processing,
     checked,
@@ -45,6 +45,7 @@ __all__ = [
     "DEFAULT_SEARCH",
     "NO_NETWORK",
     "PRESETS",
+    "SHIPPED",
     "SHIPPED_WEIGHTS",
     "SIMILARITIES",
     "Augmentation",
@@ -80,6 +81,7 @@ __all__ = [
     "checked",
     "config_with",
     "dump_config",
+    "find_model",
     "load_config",
     "load_written_config",
     "parse_config",

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfreg.config import SHIPPED_WEIGHTS
 from tfreg.errors import UserError
 from tfreg.io.folders.whole_file import whole_file
 from tfreg.io.npz import read_arrays
@@ -17,14 +16,6 @@ if TYPE_CHECKING:
 
 # Of a file of weights.
 SUFFIX = ".npz"
-
-# The weights that ship, with their config beside them.
-SHIPPED = Path(__file__).parents[1] / "weights" / "zero_shot_v0.npz"
-
-
-def find_model(path: str | Path) -> Path:
-    """The path that a model's name means: the file of the weights that ship for "weights", else the name itself."""
-    return SHIPPED if str(path) == SHIPPED_WEIGHTS else Path(path)
 
 
 def read_weights(path: str | Path) -> dict[str, np.ndarray]:

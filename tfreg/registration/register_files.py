@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from warnings import warn
 
-from tfreg.config import RegistrationOptions
+from tfreg.config import RegistrationOptions, find_model
 from tfreg.errors import InputWarning
 from tfreg.io.folders.result_folder import claimed_result
 from tfreg.io.header_checks import shear_note
 from tfreg.io.input_files import itk_name
-from tfreg.io.network_weights import find_model
 from tfreg.io.tables.manifest import PairFiles
 from tfreg.registration.image_pair import INPUTS, ImagePair
 from tfreg.registration.predictor import Predictor

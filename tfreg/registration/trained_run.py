@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tfreg.config import Config, Model, load_written_config
+from tfreg.config import SHIPPED, Config, Model, find_model, load_written_config
 from tfreg.errors import UserError
 from tfreg.io.digests import file_digest
-from tfreg.io.network_weights import SHIPPED, SUFFIX, assign_weights, find_model, read_weights
+from tfreg.io.network_weights import SUFFIX, assign_weights, read_weights
 from tfreg.preprocessing.aligned_pair import NetworkInput
 from tfreg.runtime.keras_settings import own_keras_settings
 from tfreg.transforms.deformation import Deformation

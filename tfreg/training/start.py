@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tfreg.config import find_model
 from tfreg.errors import UserError
 from tfreg.io.digests import file_digest
-from tfreg.io.network_weights import SUFFIX, find_model, read_weights
+from tfreg.io.network_weights import SUFFIX, read_weights
 from tfreg.runtime.keras_settings import own_keras_settings
 
 MODEL = "model.keras"
