@@ -20,6 +20,7 @@ from tfreg.registration.register_volumes import register
 from tfreg.transforms.certificate import certify, folding_fraction
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.displacement_deformation import DisplacementDeformation
+from tfreg.transforms.projection import control_centres
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.volume import Volume
 
@@ -241,18 +242,37 @@ def test_predicted_displacements_are_projected_onto_control_points(shift):
 
 @pytest.mark.parametrize("scale", [0.0, 0.5])
 def test_refinement_goes_on_from_predicted_displacements(scale):
-    """Zero is no other start than little: the levels go in one direction, and progress counts as many steps."""
+    """After the coarsest level the better of two goes on: what is predicted, or nothing, which is as good as zero."""
     fixed, moving = pair_of(smooth_map)
     pair = AlignedPair(_normal(fixed), _normal(moving), np.eye(4))
     start, done = displaced(scale), []
     settings = Refinement(steps=(15, 10), tolerance=0, similarity="mse", coarse_similarity="mse")
     refined, report = refine_pair(pair, settings, "deformable", start, done.append)
     assert sum(done) == steps_of(settings, "deformable", start)
-    assert [level["direction"] for level in report["levels"]] == ["forward"] * 2
+    assert [begin["name"] for begin in report["starts"]] == ["linear", "network"]
+    assert [level["direction"] for level in report["levels"]] == ["forward", "backward", "forward"]
     assert all(level["loss_last"] < level["loss_first"] for level in report["levels"])
     assert isinstance(refined.deformation, Deformation)
     assert errors_mm(refined, smooth_map, fixed).mean() < 0.8 * errors_mm(start, smooth_map, fixed).mean()
     assert np.array_equal(refine_pair(pair, settings, "linear", start)[0].linear, np.eye(3, 4))
+
+
+@pytest.mark.parametrize(("scale", "wins"), [(0.9, True), (-2.0, False)])
+def test_a_good_prediction_wins_and_a_bad_one_costs_nothing(scale, wins):
+    fixed, moving = pair_of(smooth_map)
+    pair = AlignedPair(_normal(fixed), _normal(moving), np.eye(4))
+    settings = Refinement(steps=(3, 2, 1), tolerance=0)
+    points = FIXED.to_world(control_centres(FIXED.shape, 2))
+    moved = scale * (smooth_map(points) - points) @ np.linalg.inv(FIXED.affine[:3, :3]).T
+    control = np.concatenate([moved, np.zeros((*moved.shape[:3], 1))], axis=-1)
+    predicted = Transform(FIXED, np.eye(3, 4), DisplacementDeformation(control, FIXED.shape, 2), np.eye(4))
+    refined, report = refine_pair(pair, settings, "deformable", predicted)
+    worth = {begin["name"]: begin["worth"] for begin in report["starts"]}
+    assert (worth["network"] > worth["linear"]) == wins
+    alone, _ = refine_pair(pair, settings, "deformable")
+    errors = [errors_mm(transform, smooth_map, fixed).mean() for transform in (refined, alone)]
+    assert errors[0] < 0.7 * errors[1] if wins else errors[0] == errors[1]
+    assert np.array_equal(refined.deformation.logits, alone.deformation.logits) != wins
 
 
 def test_fast_is_a_preset_and_unknown_ones_are_refused():

@@ -12,7 +12,7 @@ from tfreg.preprocessing.aligned_pair import AlignedPair
 from tfreg.preprocessing.pyramid import cube_lattice
 from tfreg.refinement.deformable_stage import DeformableStage, is_identity, levels_of
 from tfreg.refinement.linear_stage import STEPS, refine_linear
-from tfreg.refinement.starts import DISCRETE, LINEAR, Likeness
+from tfreg.refinement.starts import DISCRETE, LINEAR, NETWORK, Likeness
 from tfreg.runtime.keras_settings import own_keras_settings
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.projection import composed_deformation, control_centres, nearest_deformation
@@ -31,13 +31,26 @@ SEARCH_STEPS = 10
 
 def steps_of(settings: Refinement, parts: str, start: Transform | None) -> int:
     """How many optimiser steps `refine_pair` takes at most, with the same arguments."""
+    start, candidate = _begin_or_candidate(parts, start)
     steps = STEPS * _has_linear_stage(parts, start)
     if parts != "linear":
         both_directions = _begins_at_the_identity(start)
         steps += sum(settings.steps) + sum(settings.steps[:-1]) * both_directions
         if _searches(settings, start):
             steps += SEARCH_STEPS
+        if candidate is not None:
+            steps += 2 * sum(settings.steps[:1]) * (len(settings.steps) > 1)
     return steps
+
+
+def _begin_or_candidate(parts, start):
+    """What a refinement begins with, and what competes with what it makes of that; either may be None.
+
+    A network that predicts displacements knows nothing of the refinement's control points, and may be quite wrong.
+    """
+    if parts == "linear" or start is None or isinstance(start.deformation, Deformation | None):
+        return start, None
+    return None, start
 
 
 def _searches(settings, start):
@@ -69,10 +82,10 @@ def refine_pair(
         pair: A `tfreg.preprocessing.aligned_pair.AlignedPair`.
         settings: `tfreg.config.Refinement`.
         parts: "linear", "deformable" or "both": what to find.
-        start: The `Transform` that a network predicted, or None to begin from the initial alignment. A
-            network's linear part is refined together with its deformation, on the network's own grid. What the
-            displacement head predicts is projected onto the refinement's own grid and control points, and its linear
-            part is kept.
+        start: The `Transform` that a network predicted, or None to begin from the initial alignment. The
+            linear part of predicted gradients is refined together with their deformation, on the network's own grid.
+            Predicted displacements, projected onto the refinement's own control points, compete with what the linear
+            stage makes of the initial alignment: after the coarsest level the better of the two goes on.
         progress: Called with the number of optimiser steps done, or None.
 
     Returns:
@@ -88,14 +101,13 @@ def refine_pair(
         "directions_apart": None,
     }
     begun = time.perf_counter()
+    start, candidate = _begin_or_candidate(parts, start)
     has_linear_stage = _has_linear_stage(parts, start)
     far, searches, both_directions = start is None, _searches(settings, start), _begins_at_the_identity(start)
     init = pair.init if far else start.linear_world
     leading_margin = (0, 0, 0)
     if far or start.deformation is None:
         start, leading_margin = identity_start(pair.fixed.lattice, init, settings)
-    elif parts != "linear" and not isinstance(start.deformation, Deformation):
-        start, leading_margin = projected_start(pair.fixed.lattice, start, settings)
     with refinement_steps.compiler() as compiler:
         if parts != "linear":
             # The finest takes the longest: it comes first.
@@ -112,8 +124,8 @@ def refine_pair(
         if parts == "linear":
             return Transform.identity(pair.fixed.lattice, init), report
         stage = DeformableStage(pair, settings, compiler, leading_margin, progress)
-        if searches:
-            coarse, report["starts"] = _best_coarse(stage, start)
+        if searches or candidate is not None:
+            coarse, report["starts"] = _best_coarse(stage, start, searches, candidate)
         else:
             coarse = stage.coarse(start, both_directions).take().together()
         report["directions_apart"] = coarse.directions_apart
@@ -122,15 +134,17 @@ def refine_pair(
     return transform, report
 
 
-def _best_coarse(stage, linear):
-    """What the coarse levels make of the linear alignment, or of a search from it, whichever is worth more.
+def _best_coarse(stage, linear, searches, predicted):
+    """What the coarse levels make of the linear alignment, a search from it, or a prediction: what is worth most.
 
     The linear alignment is not judged before it has been bent a little: a search makes details alike that no linear
-    map can align, right or wrong. The levels that are left are for the better of the two alone.
+    map can align, right or wrong. The levels that are left are for the best alone.
 
     Args:
         stage: A `DeformableStage`.
         linear: The `Transform` after the linear stage, a deformation of which is the identity.
+        searches: Whether a search begins there.
+        predicted: The `Transform` that a network predicted, or None.
 
     Returns:
         A `Coarse`, and for the report a dictionary a candidate.
@@ -145,9 +159,14 @@ def _best_coarse(stage, linear):
     likeness = Likeness(stage.pair, stage.settings.similarity)
     *coarser, _ = levels_of(linear, stage.leading_margin, stage.settings)
     # A search leaves nothing to do for the coarsest of as many levels as there may be.
-    spared = max(0, len(coarser) + 2 - len(stage.settings.steps))
+    spared = min(len(coarser), max(0, len(coarser) + 2 - len(stage.settings.steps)))
+    makers = [(LINEAR, lambda: linear, 0)]
+    if searches:
+        makers.append((DISCRETE, searched, spared))
+    if predicted is not None:
+        makers.append((NETWORK, lambda: projected_start(stage.pair.fixed.lattice, predicted, stage.settings)[0], 0))
     candidates, reports = [], []
-    for name, made, first in ((LINEAR, lambda: linear, 0), (DISCRETE, searched, spared)):
+    for name, made, first in makers:
         begun = time.perf_counter()
         levels = stage.coarse(made(), first=first).take(spared or None)
         candidates.append((levels, levels.together()))

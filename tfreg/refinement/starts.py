@@ -15,7 +15,7 @@ JUDGED_VOXELS = 60_000
 # hearts are not moved far enough (measured).
 ROUGHNESS_COST = 0.28
 
-LINEAR, DISCRETE = "linear", "discrete"
+LINEAR, DISCRETE, NETWORK = "linear", "discrete", "network"
 
 
 class Likeness:
