@@ -128,13 +128,13 @@ def report(results):
     """The Markdown file's lines."""
     lines = [
         f"Seconds of the refinement from nothing beside classical tools, {THREADS} threads, on a machine with "
-        f"{results['cpus']} CPU cores. `python benchmarks/performance.py` made it.",
+        f"{results['cpus']} CPU cores. `{results['command']}` made it.",
         "",
         "Every method registers the same pairs in turn, in one process a data set that is warm; tfreg from files, the "
         "others from arrays. Medians over pairs and rounds; a ratio is the median over rounds of the pairs' median "
         f"ratio to {REFERENCE} in the same round, with the least and the largest round where there are several.",
         "",
-        "| data | method | seconds | least | largest | ratio to greedy | rounds |",
+        "| data | method | seconds | least | largest | ratio to greedy | rounds x pairs |",
         "|---" * 7 + "|",
     ]
     for name in (name for name in WORK if name in results["sets"]):
@@ -144,7 +144,7 @@ def report(results):
             ratios = [statistics.median(np.divide(taken[method], taken[REFERENCE])) for taken in rounds]
             several = f" ({min(ratios):.2f} to {max(ratios):.2f})" if len(ratios) > 1 else ""
             cells = [f"{function(values):.2f}" for function in (statistics.median, min, max)]
-            cells += [f"{statistics.median(ratios):.2f}{several}", f"{len(rounds)} of {len(rounds[0][method])}"]
+            cells += [f"{statistics.median(ratios):.2f}{several}", f"{len(rounds)} x {len(rounds[0][method])}"]
             lines.append(f"| {name} | {method} | {' | '.join(cells)} |")
     peaks = [f"{name} {values['peak_mb']} MB" for name, values in results["sets"].items()]
     lines += ["", f"Largest memory of the processes, peers included: {', '.join(peaks)}."]
@@ -172,7 +172,8 @@ def main():
     if arguments.measure is not None:
         measure(arguments.measure)
         return
-    results = {"cpus": os.cpu_count(), "versions": versions(), "sets": {}}
+    command = f"python benchmarks/performance.py --data {' '.join(arguments.data)}"
+    results = {"command": command, "cpus": os.cpu_count(), "versions": versions(), "sets": {}}
     for name in arguments.data:
         done = subprocess.run([sys.executable, __file__, "--measure", name], stdout=subprocess.PIPE, check=True)
         results["sets"][name] = json.loads(done.stdout.splitlines()[-1])

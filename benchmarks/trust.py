@@ -254,12 +254,15 @@ def report(rows):
     kept, survived = judged([row for row in rows if row["half"] == "report"])
     limits = calibrated(calibration)
     lines += ["| figure | limit used | calibrated | worst good, reported half | AUC alone |", "|---" * 5 + "|"]
-    for name, limit in (LIMITS | LIMITS_OF_AGREEMENT).items():
+    for name, limit in LIMITS.items():
         sign = -1 if name == "local_correlation" else 1
         known = [row for row in kept if row[name] is not None]
         values = {failed: [sign * row[name] for row in known if row["failed"] == failed] for failed in (False, True)}
         alone = auc(*([np.nan_to_num(v, nan=np.inf) for v in values[failed]] for failed in (False, True)))
-        lines.append(f"| {name} | {limit:g} | {limits[name]:.3g} | {sign * max(values[False]):.3g} | {alone:.3f} |")
+        used = f"{limit:g}"
+        if name in LIMITS_OF_AGREEMENT:
+            used += f"; {LIMITS_OF_AGREEMENT[name]:g} where both directions agree"
+        lines.append(f"| {name} | {used} | {limits[name]:.3g} | {sign * max(values[False]):.3g} | {alone:.3f} |")
     for name in ("with --check", "without"):
         good, failed = (np.array(_scores(kept, name, state)) for state in (False, True))
         low, high = interval(kept, name)
