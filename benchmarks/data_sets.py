@@ -7,7 +7,24 @@ import os
 import shlex
 from pathlib import Path
 
-STARTS = {"lung_ct": "centre", "lung_mri": "moments", "cardiac": "header", "hippocampus": "centre"}
+STARTS = {
+    "lung_ct": "centre",
+    "lung_mri": "moments",
+    "cardiac": "header",
+    "hippocampus": "centre",
+    "left_atrium": "centre",
+    "brain_slabs": "header",
+}
+
+# The manifest of each set, and how pairs are made of it.
+MANIFESTS = {
+    "cardiac": ("subjects.csv", {"split": "validation", "pairs": ["ED:ES"]}),
+    "hippocampus": ("subjects.csv", {"split": "validation", "count": 60}),
+    "lung_ct": ("pairs.csv", {}),
+    "lung_mri": ("subjects.csv", {}),
+    "left_atrium": ("pairs.csv", {}),
+    "brain_slabs": ("subjects.csv", {"count": 10}),
+}
 
 # One volume of each set.
 VOLUMES = {
@@ -23,6 +40,17 @@ VOLUMES = {
 def data_folder():
     """The folder of the data sets."""
     return Path(os.environ.get("TFREG_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def pairs_of(data, count=None):
+    """The pairs of a set, a list of `PairFiles`, only so many if a count is given."""
+    from tfreg.config import EvaluationOptions
+    from tfreg.evaluation.experiments import plan_experiments
+
+    manifest, options = MANIFESTS[data]
+    options = {"baselines": ["headers"]} | options | ({} if count is None else {"count": count})
+    (pairs,) = plan_experiments(data_folder() / data / manifest, EvaluationOptions(**options), 0).values()
+    return pairs
 
 
 def words_of(options):

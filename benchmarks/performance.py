@@ -21,12 +21,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-from data_sets import STARTS, data_folder
+from data_sets import STARTS, pairs_of
 
 from tfreg.evaluation.baselines.registry import BASELINES
 from tfreg.evaluation.commands import COMMANDS
 from tfreg.io.formats import read_volume
-from tfreg.io.tables.manifest import pairs_from_subjects, read_pairs, read_subjects
 from tfreg.runtime.memory import forget_peak, peak_mb
 from tfreg.runtime.resources import Resources, versions
 
@@ -56,20 +55,10 @@ WORK = {
 COMMAND_ROUNDS = 3
 
 
-def pairs_of(name):
-    """The pairs of a data set, those that warm up first."""
-    folder, work = data_folder() / name, WORK[name]
-    if name == "lung_ct":
-        return read_pairs(folder / "pairs.csv") * (work.warming + work.pairs)
-    subjects = read_subjects(folder / "subjects.csv")
-    if name == "lung_mri":
-        pairs = pairs_from_subjects(subjects)
-        return [pairs[-1], *pairs][: work.warming + work.pairs]
-    subjects = [subject for subject in subjects if subject.split == "validation"]
-    phases = {"moving_phase": "ED", "fixed_phase": "ES"} if name == "cardiac" else {}
-    pairs = pairs_from_subjects(subjects, **phases)
-    order = np.random.default_rng(0).permutation(len(pairs))[: work.warming + work.pairs]
-    return [pairs[index] for index in order]
+def pairs_to_time(name):
+    """The pairs of a data set, those that warm up first; of a small set these are timed too."""
+    work, pairs = WORK[name], pairs_of(name)
+    return [*pairs[-work.warming :], *pairs][: work.warming + work.pairs]
 
 
 def registered(method, pair, init):
@@ -94,7 +83,7 @@ def measure(name):
     """Prints one line of JSON: a data set's seconds by method, one list a round, and the largest memory."""
     Resources(0, THREADS, "cpu").set_up()
     work, init = WORK[name], STARTS[name]
-    pairs = pairs_of(name)
+    pairs = pairs_to_time(name)
     for pair in pairs[: work.warming]:
         for preset in PRESETS:
             registered(preset, pair, init)

@@ -17,21 +17,11 @@ from pathlib import Path
 
 import numpy as np
 from csv_rows import read_csv
-from data_sets import STARTS, data_folder
+from data_sets import MANIFESTS, STARTS, pairs_of
 
-from tfreg.config import EvaluationOptions, RegistrationOptions
-from tfreg.evaluation.experiments import plan_experiments
+from tfreg.config import RegistrationOptions
 
 OUT = Path("benchmarks/results/zero_shot")
-# The manifest of each set, and how pairs are made of it.
-SETS = {
-    "cardiac": ("subjects.csv", {"split": "validation", "pairs": ["ED:ES"]}),
-    "hippocampus": ("subjects.csv", {"split": "validation", "count": 60}),
-    "lung_ct": ("pairs.csv", {}),
-    "lung_mri": ("subjects.csv", {}),
-    "left_atrium": ("pairs.csv", {}),
-    "brain_slabs": ("subjects.csv", {"count": 10}),
-}
 DEFAULT, INVERTED = "default", "default, contrast inverted"
 # What is changed of the config that ships: the passes in all, and the voxels of the network grid.
 SCHEDULES = {
@@ -41,14 +31,6 @@ SCHEDULES = {
 }
 TEXTS = ("data", "pair", "schedule", "init")
 COLUMNS = (*TEXTS, "dice_before", "dice", "tre_before", "tre", "folding", "certified", "damping", "seconds", "passes")
-
-
-def pairs_of(data, count):
-    """The pairs of a set, a list of `PairFiles`."""
-    manifest, options = SETS[data]
-    options = {"baselines": ["headers"]} | options | ({} if count is None else {"count": count})
-    (pairs,) = plan_experiments(data_folder() / data / manifest, EvaluationOptions(**options), 0).values()
-    return pairs
 
 
 def run_of(weights, schedule):
@@ -107,7 +89,7 @@ def measure(file, sets, schedules, count, chosen_init):
     if not file.exists():
         file.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
     for data in sets:
-        init = STARTS.get(data, "centre") if chosen_init == "set" else chosen_init
+        init = STARTS[data] if chosen_init == "set" else chosen_init
         for files in pairs_of(data, count):
             pair = None
             for schedule in schedules:
@@ -128,7 +110,7 @@ def table(rows):
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     groups = dict.fromkeys((row["data"], row["schedule"], row["init"]) for row in rows)
-    for data, schedule, init in sorted(groups, key=lambda group: (list(SETS).index(group[0]), group[1:])):
+    for data, schedule, init in sorted(groups, key=lambda group: (list(MANIFESTS).index(group[0]), group[1:])):
         own = [row for row in rows if (row["data"], row["schedule"], row["init"]) == (data, schedule, init)]
 
         def mean(name, digits, own=own):
@@ -143,7 +125,7 @@ def table(rows):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--data", nargs="+", choices=MANIFESTS, default=list(MANIFESTS))
     parser.add_argument("--schedules", action="store_true", help="Other schedules too, for choosing the default.")
     parser.add_argument("--only", nargs="+", choices=[DEFAULT, INVERTED, *SCHEDULES], help="Only these schedules.")
     parser.add_argument("--pairs", type=int, help="Only so many of each set.")

@@ -1,6 +1,5 @@
 """A network's weights as an .npz file, named by the variables that they are of."""
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +8,7 @@ import numpy as np
 
 from tfreg.errors import UserError
 from tfreg.io.folders.whole_file import whole_file
-from tfreg.io.npz import read_arrays
+from tfreg.io.npz import read_arrays, write_arrays
 
 if TYPE_CHECKING:
     import keras
@@ -56,14 +55,6 @@ def write_weights(path: str | Path, network: "keras.Model") -> None:
 
     with whole_file(path, durable=True) as partial:
         write_arrays(partial, {v.path: np.asarray(keras.ops.convert_to_numpy(v)) for v in network.variables})
-
-
-def write_arrays(path: str | Path, weights: Mapping[str, np.ndarray]) -> None:
-    """Writes weights by their names to an .npz file that `read_weights` reads."""
-    with zipfile.ZipFile(path, "w") as file:
-        for name, array in weights.items():
-            with file.open(f"{name}.npy", "w", force_zip64=True) as stream:
-                np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
 
 
 def assign_weights(network: "keras.Model", weights: Mapping[str, np.ndarray], source: str | Path) -> None:

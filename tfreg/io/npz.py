@@ -22,9 +22,20 @@ def write_archive(path: str | Path, version: int, header: Mapping[str, Any], arr
         arrays: Dictionary of name to array.
     """
     header = {"format": version, **header}
+    write_arrays(path, {"header": np.array(json.dumps(header)), **arrays}, zipfile.ZIP_DEFLATED)
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, Any], compression: int = zipfile.ZIP_STORED) -> None:
+    """Writes arrays by their names to an .npz file that `read_arrays` reads.
+
+    Args:
+        path: File ending in .npz.
+        arrays: Dictionary of name to array.
+        compression: One of zipfile's.
+    """
     # NumPy's own function compresses as well as it can, which takes several times as long for a few percent.
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
-        for name, array in {"header": np.array(json.dumps(header)), **arrays}.items():
+    with zipfile.ZipFile(path, "w", compression, compresslevel=1) as file:
+        for name, array in arrays.items():
             with file.open(f"{name}.npy", "w", force_zip64=True) as stream:
                 np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfreg.config import Refinement
 from tfreg.preprocessing.aligned_pair import AlignedPair
-from tfreg.preprocessing.pyramid import cube_lattice
+from tfreg.preprocessing.network_grid import cube_lattice
 from tfreg.refinement.deformable_stage import DeformableStage, is_identity, levels_of
 from tfreg.refinement.linear_stage import STEPS, refine_linear
 from tfreg.refinement.starts import DISCRETE, LINEAR, NETWORK, Likeness
@@ -39,7 +39,7 @@ def steps_of(settings: Refinement, parts: str, start: Transform | None) -> int:
         if _searches(settings, start):
             steps += SEARCH_STEPS
         if candidate is not None:
-            steps += 2 * sum(settings.steps[:1]) * (len(settings.steps) > 1)
+            steps += 2 * settings.steps[0] * (len(settings.steps) > 1)
     return steps
 
 

@@ -1,8 +1,6 @@
 """One network run several times for a pair: coarse to fine, each time on the moving image as warped so far."""
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
@@ -19,6 +17,7 @@ from tfreg.preprocessing.pyramid import coarsened
 from tfreg.registration.predictor import Predictor
 from tfreg.registration.registration_report import PassReport
 from tfreg.runtime.threads import in_slabs
+from tfreg.transforms.composed_passes import applied
 from tfreg.transforms.composition import compose_passes, nearest_affine
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.lattice import Lattice
@@ -72,7 +71,6 @@ def predict_in_passes(
     pair: AlignedPair,
     preprocessing: Preprocessing,
     schedule: Prediction,
-    progress: Callable[[], object] | None = None,
 ) -> tuple[Transform, tuple[PassReport, ...]]:
     """Predicts a pair's transform by one or several passes of a network.
 
@@ -87,7 +85,6 @@ def predict_in_passes(
         pair: The `AlignedPair`.
         preprocessing: `tfreg.config.Preprocessing`.
         schedule: A `tfreg.config.Prediction`.
-        progress: Called after each pass, or None.
 
     Returns:
         The `Transform`, and a report a pass.
@@ -109,12 +106,12 @@ def predict_in_passes(
         if not passes:
             seen = on_lattice(pair, lattice, preprocessing.interpolation)
         else:
+            fixed = seen.fixed
             if seen.lattice is not lattice:
                 fixed = onto_network_grid(pair.fixed, lattice, interpolation=preprocessing.interpolation)
-                seen = NetworkInput(fixed, seen.moving, lattice, np.eye(4))
             points = np.concatenate(in_slabs(lambda _, points: mapped(points), lattice))
             warped = warped_onto_network_grid(pair.moving, lattice, points, pair.init, preprocessing.interpolation)
-            seen = replace(seen, moving=warped, init=np.eye(4))
+            seen = NetworkInput(fixed, warped, lattice, np.eye(4), pair.notes)
         passes.append(predictor.predict(seen))
         reports.append(
             PassReport(
@@ -124,8 +121,6 @@ def predict_in_passes(
                 seconds=round(time.perf_counter() - begun, 3),
             )
         )
-        if progress is not None:
-            progress()
     if separates_linear(predictor.config, schedule):
         return compose_passes(passes, _linear_part(passes, mapped, pair.fixed.lattice)), tuple(reports)
     return passes[0] if len(passes) == 1 else compose_passes(passes), tuple(reports)
@@ -144,6 +139,5 @@ def _linear_part(passes, mapped, fixed):
     error = part.deformation.expected_error
     weights = np.ones(inside.sum()) if error is None else error[every][inside] ** -2
     points = points[inside]
-    init = np.linalg.inv(passes[0].init)
-    matrix = nearest_affine(points, mapped(points) @ init[:3, :3].T + init[:3, 3], weights)
+    matrix = nearest_affine(points, applied(np.linalg.inv(passes[0].init), mapped(points)), weights)
     return matrix if np.linalg.det(matrix[:3, :3]) > 0 else np.eye(4)

@@ -9,8 +9,8 @@ from tfreg.config import BEST, Preprocessing, RegistrationOptions
 from tfreg.errors import UserError, WorkError
 from tfreg.metrics.volume_change import log_jacobian_summary
 from tfreg.preprocessing.aligned_pair import align_pair
-from tfreg.preprocessing.network_grid import network_grid
-from tfreg.preprocessing.pyramid import cube_lattice, onto_level
+from tfreg.preprocessing.network_grid import cube_lattice, network_grid
+from tfreg.preprocessing.pyramid import onto_level
 from tfreg.refinement.refine import refine_pair, steps_of
 from tfreg.registration.agreement import agreement
 from tfreg.registration.best_alignment import best_alignment

@@ -12,7 +12,7 @@ from tfreg.io.digests import pairs_digest
 from tfreg.io.folders.result_folder import Kind, claim_folder
 from tfreg.io.folders.workspace import Workspace, differing
 from tfreg.io.json_files import Record
-from tfreg.io.network_weights import write_arrays
+from tfreg.io.npz import write_arrays
 from tfreg.io.tables.manifest import PairFiles
 from tfreg.io.training_report import REPORT, TrainingReport
 from tfreg.training.start import Start

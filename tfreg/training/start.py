@@ -11,8 +11,7 @@ from tfreg.errors import UserError
 from tfreg.io.digests import file_digest
 from tfreg.io.network_weights import SUFFIX, read_weights
 from tfreg.runtime.keras_settings import own_keras_settings
-
-MODEL = "model.keras"
+from tfreg.training.run_report import MODEL
 
 
 @dataclass(frozen=True, eq=False)

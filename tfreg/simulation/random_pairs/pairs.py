@@ -1,7 +1,6 @@
 """Random pairs by their number: fixed and moving image, the true displacement, and what each place counts."""
 
 import functools
-from typing import Any
 
 import keras
 import numpy as np
@@ -9,6 +8,7 @@ from keras import ops
 
 from tfreg.config.simulated_pairs import SimulatedPairs
 from tfreg.ops.acceleration import compiling
+from tfreg.ops.differentiation import whole_function
 from tfreg.ops.grids import identity_grid
 from tfreg.ops.tensor import Tensor
 from tfreg.ops.trilinear_sampling import sample_trilinear
@@ -47,7 +47,7 @@ class RandomPairs:
         self.side = side
         self.batch = batch
         self._generator = keras.random.SeedGenerator(0)
-        self._traced = _traced(self._drawn)
+        self._traced = whole_function(self._drawn, [self._generator.state], fixed=True)
 
     def __call__(self, seed: tuple[int, ...]) -> dict[str, Tensor]:
         """One batch.
@@ -113,19 +113,6 @@ def _by_side(images, backward):
     still, moved = ops.split(images, 2, axis=0)
     fixed = ops.concatenate([still[:backward], moved[backward:]], axis=0)
     return fixed, ops.concatenate([moved[:backward], still[backward:]], axis=0)
-
-
-def _traced(function: Any) -> Any:
-    """A function of a tensor that the backend runs as one program."""
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.jit(function)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(function, autograph=False)
-    return function
 
 
 @functools.cache
