@@ -9,7 +9,13 @@ import numpy as np
 COMMAND = Path(sys.executable).with_name("tfreg")
 AFFINE = np.array([[-1.5, 0, 0, 30], [0, 1.2, 0, -40], [0, 0, 2.5, 60], [0, 0, 0, 1.0]])
 # The usual options of each command.
-REGISTER = {"--fixed": "fixed.nii.gz", "--moving": "moving.nii.gz", "--out": "out", "--no-refine": None}
+REGISTER = {
+    "--fixed": "fixed.nii.gz",
+    "--moving": "moving.nii.gz",
+    "--out": "out",
+    "--model": "none",
+    "--no-refine": None,
+}
 WARP = {"--transform": "result", "--input": "moving.nii.gz", "--out": "out.nii.gz"}
 TRAIN = {"--data": "subjects.csv", "--run": "run"}
 

@@ -30,7 +30,7 @@ def test_other_frames_are_refused(pair):
     # A header's rounding is no other frame, whatever is computed from the mask.
     shifted[:3, 3] -= 0.35 * moving.affine[:3, 0]
     mask = Volume(thresholded(moving).array, shifted)
-    register(fixed, moving, refine=False, init="moments", moving_mask=mask)
+    register(fixed, moving, model="none", refine=False, init="moments", moving_mask=mask)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_transform_that_is_not_finite_is_no_result(pair, monkeypatch):
 
     monkeypatch.setattr(register_module, "certify", exploded)
     with pytest.raises(WorkError, match="the transform found is not finite"):
-        register(*pair, refine=False)
+        register(*pair, model="none", refine=False)
 
 
 def test_landmarks_must_be_pairs(pair):

@@ -24,7 +24,7 @@ def test_an_untrained_network_changes_nothing(pair):
     fixed, moving = pair
     config = parse_config({"model": SMALL_NETWORK})
     result = register(fixed, moving, model=TrainedRun("untrained", "", config, build_model(config)))
-    expected = register(fixed, moving, refine=False)
+    expected = register(fixed, moving, model="none", refine=False)
     np.testing.assert_allclose(result.displacement_mm, 0, atol=1e-6)
     np.testing.assert_allclose(result.warped.array, expected.warped.array, atol=1e-3)
     np.testing.assert_allclose(result.log_jacobian, 0, atol=1e-5)
@@ -113,9 +113,11 @@ def test_the_value_of_padding_changes_nothing(pair, tools, tmp_path):
 def test_landmarks_are_doubted_and_named_in_one_order(pair, tools, tmp_path):
     fixed, moving = pair
     inside = [v.lattice.to_world(np.array([[4.0, 5, 6], [9, 8, 7], [5, 11, 3]])) for v in pair]
-    result = register(fixed, moving, refine=False, fixed_points=inside[0], moving_points=inside[1])
+    result = register(fixed, moving, model="none", refine=False, fixed_points=inside[0], moving_points=inside[1])
     assert not result.report.warnings[1:]
-    result = register(fixed, moving, refine=False, fixed_points=inside[0], moving_points=inside[1] * [-1, -1, 1])
+    result = register(
+        fixed, moving, model="none", refine=False, fixed_points=inside[0], moving_points=inside[1] * [-1, -1, 1]
+    )
     (text,) = (text for text in result.report.warnings if "points" in text)
     assert text.startswith("moving points: 3 of 3 points lie outside the image")
     assert "LPS" in text
@@ -164,7 +166,7 @@ def test_labels_and_masks_are_measured(pair, tools, rng):
 def test_identical_volumes_agree_before_and_after(pair):
     fixed, _ = pair
     labels = {"fixed_labels": thresholded(fixed), "moving_labels": thresholded(fixed)}
-    metrics = register(fixed, fixed, refine=False, **labels).report.metrics
+    metrics = register(fixed, fixed, model="none", refine=False, **labels).report.metrics
     for _, stage in metrics:
         assert stage.correlation == pytest.approx(1)
         assert stage.mean_dice == 1
@@ -203,7 +205,7 @@ def test_without_a_network_the_pair_is_refined(pair, monkeypatch):
     assert called == ["both"]
     assert result.report.refinement is not None
     assert NO_MODEL not in result.report.warnings
-    register(*pair, refine=False)
+    register(*pair, model="none", refine=False)
     assert called == ["both"]
     register(*pair, refine="yes", parts="linear")
     assert called == ["both", "linear"]

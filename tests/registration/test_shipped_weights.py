@@ -7,7 +7,7 @@ import pytest
 from pairs import registered_files, textured
 from scenes import blobs, lattice_about
 
-from tfreg.config import SHIPPED, EvaluationOptions
+from tfreg.config import SHIPPED, EvaluationOptions, model_or_none
 from tfreg.errors import UserError
 from tfreg.evaluation.evaluate import evaluate
 from tfreg.io.digests import file_digest
@@ -85,6 +85,25 @@ def test_volumes_are_registered_by_name(pair):
     assert report.model.name == "zero_shot_v0"
     assert report.preprocessing["network_grid"]["voxels"] == find_run("weights")[1].preprocessing.network_grid.voxels
     assert register(*pair, model="none", refine=False).report.model is None
+
+
+@pytest.mark.parametrize(
+    ("model", "refine", "used"),
+    [
+        ("default", False, "weights"),
+        ("default", None, None),
+        ("default", True, None),
+        ("none", False, None),
+        (None, False, None),
+        ("runs/mine", True, "runs/mine"),
+    ],
+)
+def test_the_model_that_is_used(model, refine, used):
+    assert model_or_none(model, refine) == used
+
+
+def test_a_network_alone_is_the_one_that_ships(pair):
+    assert register(*pair, init="centre", refine=False).report.model.sha256 == file_digest(SHIPPED)
 
 
 def test_a_folder_called_weights_is_named_by_its_path(tmp_path, monkeypatch):

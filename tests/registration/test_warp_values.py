@@ -24,7 +24,7 @@ def plain(tmp_path_factory):
     image = Volume(rng.normal(500, 50, (12, 13, 14)).astype(np.float32), affine, frame=4)
     shifted = Volume(image.array, affine + np.array([[0, 0, 0, 8.0], [0] * 4, [0] * 4, [0] * 4]), frame=2)
     folder = tmp_path_factory.mktemp("plain")
-    register(image, shifted, refine=False).save(folder / "result")
+    register(image, shifted, model="none", refine=False).save(folder / "result")
     return folder
 
 

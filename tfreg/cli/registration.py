@@ -17,7 +17,7 @@ from tfreg.cli.options import (
     Registering,
     print_summary,
 )
-from tfreg.config import DEFAULT_MODEL, NO_NETWORK
+from tfreg.config import DEFAULT_MODEL, model_or_none
 
 app = typer.Typer()
 
@@ -32,7 +32,8 @@ def register(
     model: Annotated[
         str,
         typer.Option(
-            help="A run folder, a .keras file in one, weights: those that ship, or none: the refinement alone."
+            help="A run folder, a .keras file in one, weights: those that ship, or none: the refinement alone; without "
+            "it, weights with --no-refine, else none."
         ),
     ] = DEFAULT_MODEL,
     record_paths: RecordPaths = False,
@@ -44,7 +45,7 @@ def register(
     from tfreg.runtime.resources import Resources
 
     files, options = pair.resolved(options, out.name)
-    source = None if model == NO_NETWORK else model
+    source = model_or_none(model, options.refine)
     output = Output(record_paths, force, ProgressBar())
     print_summary(register_files(files, out, options, source, Resources(**dict(machine)), output), out)
 

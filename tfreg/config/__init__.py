@@ -14,7 +14,7 @@ from tfreg.config.classification import (
 )
 from tfreg.config.evaluation import EvaluationOptions
 from tfreg.config.files import config_with, dump_config, load_config, load_written_config, parse_config, parse_section
-from tfreg.config.models import BEST, DEFAULT_MODEL, NO_NETWORK, SHIPPED, SHIPPED_WEIGHTS, find_model
+from tfreg.config.models import BEST, DEFAULT_MODEL, NO_NETWORK, SHIPPED, SHIPPED_WEIGHTS, find_model, model_or_none
 from tfreg.config.options import (
     Processing,
     checked,
@@ -84,6 +84,7 @@ __all__ = [
     "find_model",
     "load_config",
     "load_written_config",
+    "model_or_none",
     "parse_config",
     "parse_section",
     "refinement_settings",

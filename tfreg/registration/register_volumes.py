@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from tfreg.config import DEFAULT_MODEL, NO_NETWORK, RegistrationOptions, checked
+from tfreg.config import DEFAULT_MODEL, RegistrationOptions, checked, model_or_none
 from tfreg.errors import UserError
 from tfreg.registration.image_pair import INPUTS, ImagePair, read_input
 from tfreg.registration.initial_matrix import matrix_from_file, rule_or_file
@@ -32,7 +32,8 @@ def register(
     Args:
         fixed, moving: Image `Volume`s, or files.
         model: A run folder or .keras file, "weights" for those that ship, what `tfreg.load_run` or `tfreg.load_weights`
-            returned, or None or "none" to begin from the initial alignment alone.
+            returned, or None or "none" to begin from the initial alignment alone; "default" is "weights" with
+            `refine=False`, else "none".
         progress: Shows a progress bar on a terminal.
         seed, threads, device: See `tfreg.runtime.resources.Resources`; None leaves the process as it is.
         options: What else is known of the pair, as volumes, arrays or files: `fixed_labels`, `moving_labels`,
@@ -84,8 +85,9 @@ def register(
         if file is not None and matrix is not None:
             raise UserError(f"init {file} and initial_transform: give one of the two")
         matrix = matrix if file is None else matrix_from_file(file)
-    model = None if str(model) == NO_NETWORK else model
-    asked = checked(RegistrationOptions, **options).resolved(model is not None)
+    asked = checked(RegistrationOptions, **options)
+    model = model_or_none(model, asked.refine)
+    asked = asked.resolved(model is not None)
     resources = Resources(seed, threads, device)
     with resources.limited():
         pair = _pair(inputs, matrix)
