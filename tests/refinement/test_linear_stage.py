@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 from tfreg.config import Preprocessing
 from tfreg.io.formats import read_volume
 from tfreg.preprocessing.aligned_pair import AlignedPair, align_pair
+from tfreg.preprocessing.pyramid import cubes, onto_level
 from tfreg.refinement.linear_stage import CHANGES, COARSE, STEPS, _Level, refine_linear
 from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.volume import Volume
@@ -143,6 +144,16 @@ def test_real_volumes_against_themselves(name, shared_data):
     right = rigid_about_centre(fixed.lattice, 10, (6, -5, 6.2))
     found = refine_linear(AlignedPair(fixed, Volume(fixed.array, right @ fixed.affine), np.eye(4))).matrix
     assert errors_voxels(fixed.lattice, found, right).max() <= 0.1
+
+
+def test_a_search_loses_nothing_that_is_near(shared_data):
+    """Until sizes agree, chests that are turned wrong are more alike than the one that is right."""
+    volume = read_volume(shared_data / "lung_ct" / VOLUMES["lung_ct"])
+    lattice = cubes(volume.lattice, 100_000)
+    fixed = Volume(onto_level(volume, lattice)[0], lattice.affine)
+    right = about_centre(lattice, 0.6 * np.eye(3), (0, 0, 0))
+    pair = AlignedPair(fixed, Volume(fixed.array, right @ fixed.affine), np.eye(4))
+    assert errors_voxels(lattice, refine_linear(pair, search="normal").matrix, right).max() <= 0.1
 
 
 def test_rival_is_the_best_of_the_alignments_that_differ():

@@ -32,7 +32,7 @@ LARGEST_STRETCH = 3.0
 # Most iterations of the optimiser, from each of the starts and of every later fit.
 START_ITERATIONS, ITERATIONS = 8, 40
 
-# So many starts go on.
+# So many starts go on, of those near the initial alignment and of those that a search adds.
 MAX_STARTS = 3
 
 # A fit ends where an iteration improves the objective by less.
@@ -97,9 +97,11 @@ def refine_linear(
     count = progress or (lambda done: None)
     rigids, linears = [], []
     if far:
-        starts = [coarse.turned(matrix, turn) for matrix in candidates for turn in _turns()] + scanned
-        fitted = in_threads(lambda start: coarse.fitted(start, "rigid", START_ITERATIONS), starts)
-        best = sorted(fitted, key=lambda result: result[1])[:MAX_STARTS]
+        near = [coarse.turned(matrix, turn) for matrix in candidates for turn in _turns()]
+        fitted = in_threads(lambda start: coarse.fitted(start, "rigid", START_ITERATIONS), near + scanned)
+        # Some of both: while sizes differ, what is turned right may be less alike than what is turned wrong.
+        groups = fitted[: len(near)], fitted[len(near) :]
+        best = [start for group in groups for start in sorted(group, key=lambda result: result[1])[:MAX_STARTS]]
         count(SHARES["starts"])
         rigids = in_threads(lambda start: coarse.fitted(start[0], "rigid", ITERATIONS), best)
     else:
