@@ -1,10 +1,11 @@
-"""The README's commands and Python lines run as they stand."""
+"""The README's commands and Python lines run as they stand, and so does `make demo`."""
 
 import os
 import re
 import shutil
 import subprocess
 import sys
+from math import prod
 from pathlib import Path
 
 import pytest
@@ -24,25 +25,48 @@ SHORTER = {
 }
 
 
+# The sections whose commands build on each other.
+SECTIONS = ("Register a pair", "Train on your own volumes", "Measure, serve, classify")
+
+
 def blocks(language, heading):
     section = re.search(rf"^## {heading}\n(.*?)^## ", README, re.M | re.S)[1]
     return re.findall(rf"```{language}\n(.*?)```", section, re.S)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A folder in which the commands of "Use it" have run."""
-    folder = tmp_path_factory.mktemp("readme")
-    shutil.copytree(ROOT / "configs", folder / "configs")
+def ran(commands, folder):
+    """What a newcomer's shell writes in a folder, of commands that succeed and of which no library logs anything."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
-    for block in blocks("bash", "Use it"):
+    done = subprocess.run(commands, shell=True, cwd=folder, env=environment, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, f"{commands}\n{done.stderr}"
+    assert not re.search(r"^[IWE]\d{4} ", done.stderr, re.M), done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder in which the commands of the sections have run."""
+    folder = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    for block in (block for section in SECTIONS for block in blocks("bash", section)):
         for text, shorter in SHORTER.items():
             block = block.replace(text, shorter)
-        done = subprocess.run(block, shell=True, cwd=folder, env=environment, capture_output=True, encoding="utf-8")
-        assert done.returncode == 0, f"{block}\n{done.stderr}"
-        assert not re.search(r"^[IWE]\d{4} ", done.stderr, re.M), done.stderr  # what libraries log
+        ran(block, folder)
     return folder
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_the_demo_ends_with_a_picture(tmp_path):
+    """`make demo` registers volumes of two million voxels; here, larger voxels."""
+    recipe = ["make", "--no-print-directory", "--dry-run", "--old-file=install", "demo"]
+    commands = subprocess.run(recipe, cwd=ROOT, check=True, capture_output=True, encoding="utf-8").stdout
+    shape = re.search(r"--shape (\d+ \d+ \d+) --spacing [\d.]+ [\d.]+ [\d.]+", commands)
+    assert prod(map(int, shape[1].split())) >= 2_000_000
+    commands = commands.replace(shape[0], "--shape 24 20 24 --spacing 15 15 15").replace(".venv/bin/", "")
+    *_, last = ran(commands, tmp_path).splitlines()
+    assert (tmp_path / last.removeprefix("look at ")).suffix == ".png"
+    assert (tmp_path / last.removeprefix("look at ")).is_file()
 
 
 def test_the_commands_leave_what_they_promise(folder):
@@ -53,7 +77,7 @@ def test_the_commands_leave_what_they_promise(folder):
 
 
 def test_the_python_lines_run(folder):
-    (block,) = blocks("python", "Use it")
+    (block,) = blocks("python", "What holds everywhere")
     done = subprocess.run([sys.executable, "-c", block], cwd=folder, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     correlation, point = done.stdout.strip().splitlines()

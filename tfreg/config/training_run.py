@@ -50,6 +50,7 @@ class Intensity(Section):
 
     window: tuple[Number, Number] | None = None
     percentiles: tuple[Number, Number] | None = None
+    match_contrast: bool = False  # where a pair is registered: of images of opposite contrast one is inverted
 
     @model_validator(mode="after")
     def _one_rule(self):

@@ -1,6 +1,7 @@
 """From volumes as they are to what the network sees."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.resampling import anti_aliased, resample, sample
 from tfreg.volumes.volume import Volume
 
+Side = Literal["fixed", "moving"]
+OTHER_SIDE: dict[Side | None, Side | None] = {"fixed": "moving", "moving": "fixed", None: None}
+
 
 @dataclass(frozen=True, eq=False)
 class AlignedPair:
@@ -23,6 +27,7 @@ class AlignedPair:
         init: `(4, 4)`, fixed world to moving world, mm.
         fixed_mask, moving_mask: Where the images count, `Volume`s on their lattices, or None.
         notes: What had to be decided, one sentence each.
+        inverted: The image in which bright and dark are exchanged, or None.
     """
 
     fixed: Volume
@@ -31,6 +36,7 @@ class AlignedPair:
     fixed_mask: Volume | None = None
     moving_mask: Volume | None = None
     notes: tuple[str, ...] = ()
+    inverted: Side | None = None
 
     @property
     def masks(self) -> tuple[Volume | None, Volume | None]:
@@ -39,8 +45,15 @@ class AlignedPair:
 
     def reversed(self) -> "AlignedPair":
         """The `AlignedPair` with the images exchanged and the inverse initial alignment."""
-        init = np.linalg.inv(self.init)
-        return AlignedPair(self.moving, self.fixed, init, self.moving_mask, self.fixed_mask, self.notes)
+        return AlignedPair(
+            fixed=self.moving,
+            moving=self.fixed,
+            init=np.linalg.inv(self.init),
+            fixed_mask=self.moving_mask,
+            moving_mask=self.fixed_mask,
+            notes=self.notes,
+            inverted=OTHER_SIDE[self.inverted],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,13 +79,14 @@ class NetworkInput:
         return {"fixed": self.fixed[None, ..., None], "moving": self.moving[None, ..., None]}
 
 
-def normalised(volume: Volume, intensity: Intensity, name: str = "volume") -> Volume:
+def normalised(volume: Volume, intensity: Intensity, name: str = "volume", inverted: bool = False) -> Volume:
     """A volume with intensities in [0, 1].
 
     Args:
         volume: A `Volume`.
         intensity: `window` and `percentiles`, one of which is None (`tfreg.config.Intensity`).
         name: What error messages call the volume.
+        inverted: Whether bright becomes dark.
 
     Returns:
         The `Volume` with a float32 array; its notes say what was replaced.
@@ -81,7 +95,7 @@ def normalised(volume: Volume, intensity: Intensity, name: str = "volume") -> Vo
         UserError: If nothing is left between floor and ceiling.
     """
     try:
-        array, _, notes = normalise(volume.array, intensity.window, intensity.percentiles)
+        array, _, notes = normalise(volume.array, intensity.window, intensity.percentiles, inverted)
     except ValueError as error:
         raise UserError(f"{name}: {error}; give another intensity window") from error
     return Volume(array, volume.affine, volume.frame, (*volume.notes, *notes))
@@ -157,6 +171,7 @@ def align_pair(
     init: np.ndarray | None = None,
     fixed_mask: Volume | None = None,
     moving_mask: Volume | None = None,
+    inverted: Side | None = None,
 ) -> AlignedPair:
     """Normalises a pair's intensities and aligns it initially.
 
@@ -166,6 +181,7 @@ def align_pair(
         init: `(4, 4)`, fixed world to moving world, mm; None computes what `preprocessing.init` names.
         fixed_mask, moving_mask: Where the images count, and what "moments" is restricted to; on the images' lattices
             but for a header's rounding, or None.
+        inverted: The image in which bright and dark are exchanged, or None.
 
     Returns:
         An `AlignedPair`.
@@ -173,15 +189,19 @@ def align_pair(
     Raises:
         UserError: If a volume holds no contrast within the intensity window.
     """
-    fixed = normalised(fixed, preprocessing.intensity, "fixed")
-    moving = normalised(moving, preprocessing.intensity, "moving")
+    fixed = normalised(fixed, preprocessing.intensity, "fixed", inverted == "fixed")
+    moving = normalised(moving, preprocessing.intensity, "moving", inverted == "moving")
     fixed_mask = None if fixed_mask is None else fixed.with_array(fixed_mask.array)
     moving_mask = None if moving_mask is None else moving.with_array(moving_mask.array)
     if init is None:
         # Of the normalised volumes, which are all that training keeps.
         init = initial_alignment(preprocessing.init, fixed, moving, fixed_mask, moving_mask)
-    notes = (*(f"fixed: {note}" for note in fixed.notes), *(f"moving: {note}" for note in moving.notes))
-    return AlignedPair(fixed, moving, init, fixed_mask, moving_mask, notes)
+    notes = [*(f"fixed: {note}" for note in fixed.notes), *(f"moving: {note}" for note in moving.notes)]
+    if inverted is not None:
+        notes.append(
+            f"{inverted}: bright and dark were exchanged, since its contrast is opposite to the other image's."
+        )
+    return AlignedPair(fixed, moving, init, fixed_mask, moving_mask, tuple(notes), inverted)
 
 
 def prepare_pair(

@@ -6,7 +6,10 @@ from tfreg.volumes.padding import measured_voxels
 
 
 def normalise(
-    array: np.ndarray, window: tuple[float, float] | None = None, percentiles: tuple[float, float] | None = None
+    array: np.ndarray,
+    window: tuple[float, float] | None = None,
+    percentiles: tuple[float, float] | None = None,
+    inverted: bool = False,
 ) -> tuple[np.ndarray, tuple[float, float], tuple[str, ...]]:
     """Maps intensities linearly to [0, 1], clipping beyond.
 
@@ -17,6 +20,7 @@ def normalise(
         array: `(i, j, k)`, any real dtype.
         window: (low, high) in the array's units, or None.
         percentiles: (low, high) in percent, or None. Exactly one of the two is given.
+        inverted: The ceiling becomes 0 and the floor 1; what is no measurement becomes 0 nevertheless.
 
     Returns:
         `(i, j, k)` float32 in [0, 1]; the (floor, ceiling) used; a tuple of notes, one sentence each.
@@ -44,6 +48,8 @@ def normalise(
         raise ValueError(f"intensities from {floor:g} to {ceiling:g} are beyond float32")
     # A float32 array stays float32 throughout. NaN passes and is replaced after.
     result = ((np.clip(array, floor, ceiling) - floor) / (ceiling - floor)).astype(np.float32, copy=False)
+    if inverted:
+        result = 1 - result
     result[~measured] = 0
     np.clip(result, 0, 1, out=result)
     if result.min() == result.max():

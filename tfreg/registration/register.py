@@ -14,6 +14,7 @@ from tfreg.preprocessing.pyramid import onto_level
 from tfreg.refinement.refine import refine_pair, steps_of
 from tfreg.registration.agreement import agreement
 from tfreg.registration.best_alignment import best_alignment
+from tfreg.registration.contrast import negative_side
 from tfreg.registration.image_pair import ImagePair, landmark_doubts, notes_beside
 from tfreg.registration.passes import predict_in_passes, schedule_of, separates_linear
 from tfreg.registration.predictor import Predictor
@@ -106,6 +107,7 @@ def register_pair(
         network_grid={"shape": transform.lattice.shape, "affine": transform.lattice.affine.tolist()},
         init=aligned.init.tolist(),
         init_likeness=likeness,
+        contrast_inverted=aligned.inverted,
         linear=transform.linear_world.tolist(),
         passes=passes,
         refinement=refinement,
@@ -151,13 +153,27 @@ def _check_predictor(predictor, options):
 
 def _aligned(pair, preprocessing):
     """The `AlignedPair`, refused where nothing of the moving image is seen; with which preprocessing, and why that."""
+    aligned, chosen, likeness = _initially_aligned(pair, preprocessing)
+    if preprocessing.intensity.match_contrast and (negative := negative_side(aligned)) is not None:
+        aligned, chosen, likeness = _initially_aligned(pair, preprocessing, negative)
+    values, inside = onto_level(aligned.moving, cube_lattice(pair.fixed.lattice, OVERLAP_VOXELS), aligned.init)
+    if not (values * inside).any():
+        raise UserError(
+            f"{pair.names['moving']}: does not reach the field of view of {pair.names['fixed']}; "
+            "the scanner coordinates differ, try --init centre"
+        )
+    return aligned, chosen, likeness
+
+
+def _initially_aligned(pair, preprocessing, inverted=None):
+    """The `AlignedPair` with one image inverted or none, the preprocessing that names its alignment, and why that."""
     names, likeness = pair.names, None
     chosen = preprocessing.init == BEST
     if chosen:
         preprocessing = preprocessing.model_copy(update={"init": "header"})
     try:
         aligned = align_pair(
-            pair.fixed, pair.moving, preprocessing, pair.initial_transform, pair.fixed_mask, pair.moving_mask
+            pair.fixed, pair.moving, preprocessing, pair.initial_transform, pair.fixed_mask, pair.moving_mask, inverted
         )
         if chosen and pair.initial_transform is None:
             kind, matrix, likeness = best_alignment(aligned)
@@ -166,12 +182,6 @@ def _aligned(pair, preprocessing):
     except ValueError as error:
         reason = str(error).rstrip(".")
         raise UserError(f"{names['fixed']} and {names['moving']}: {reason}; use another --init or mask") from error
-    values, inside = onto_level(aligned.moving, cube_lattice(pair.fixed.lattice, OVERLAP_VOXELS), aligned.init)
-    if not (values * inside).any():
-        raise UserError(
-            f"{names['moving']}: does not reach the field of view of {names['fixed']}; "
-            "the scanner coordinates differ, try --init centre"
-        )
     return aligned, preprocessing, likeness
 
 

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 from tfreg.io.json_files import Block, Measured, Record
 from tfreg.metrics.landmarks import LandmarkErrors
 from tfreg.metrics.volume_change import VolumeChange
+from tfreg.preprocessing.aligned_pair import Side
 from tfreg.transforms.certificate import Certificate
 
 Matrix = tuple[tuple[float, ...], ...]
@@ -129,6 +130,7 @@ class RegistrationReport(Record):
         network_grid: The transform's own lattice.
         init: `(4, 4)`, the initial alignment, fixed world to moving world, RAS+ mm.
         init_likeness: How alike each kind of initial alignment makes the images, where the best was taken, or None.
+        contrast_inverted: The image that was inverted because its contrast is opposite to the other's, or None.
         linear: `(4, 4)`, the whole linear transform, likewise.
         passes: How the network was run, in the order of the passes.
         refinement: How the transform was optimised, or None.
@@ -170,6 +172,7 @@ class RegistrationReport(Record):
     seconds: dict[str, float]
     passes: tuple[PassReport, ...] = ()
     init_likeness: dict[str, Measured] | None = None
+    contrast_inverted: Side | None = None
     warnings: tuple[str, ...] = ()
     seed: int | None = None
     paths: dict[str, str] | None = None
