@@ -12,7 +12,7 @@ from tfreg.volumes.volume import Volume
 
 # A volume that has more voxels than this cubed for one of the network grid is made coarser, and keeps so many to a step
 # of the grid along each axis where it had more.
-FINENESS = 1.25
+FINENESS = 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,5 +77,5 @@ def _no_finer(volume, lattice, world_map=None):
     change = np.diag([*(sizes / shape), 1])
     change[:3, 3] = (sizes / shape - 1) / 2
     i, j, k = (int(n) for n in shape)
-    coarser = resample(volume, Lattice((i, j, k), volume.affine @ change), anti_alias=True)
+    coarser = resample(volume, Lattice((i, j, k), volume.affine @ change), "cubic", anti_alias=True)
     return coarser.with_array(np.clip(coarser.array, 0.0, 1.0))

@@ -32,7 +32,8 @@ class Passes(tf.Module):
         self.array, self.schedule = array, schedule
         volume, points = (tf.TensorSpec((None, None, None, None, channels), tf.float32) for channels in (1, 3))
         matrix, sizes = tf.TensorSpec((3, 4), tf.float64), tf.TensorSpec((3,), tf.int32)
-        values = tf.TensorSpec((None, None, None, None, None), tf.float32)
+        channels = network.output[array].shape[-1] if array in network.output else None
+        values = tf.TensorSpec((None, None, None, None, channels), tf.float32)
         self.network = _function(lambda fixed, moving: network({"fixed": fixed, "moving": moving}), volume, volume)
         self.deformed = _function(deformed, values, volume, points)
         self.read = _function(_read, volume, matrix, tf.TensorSpec((), tf.int32), points)
@@ -64,7 +65,7 @@ class Passes(tf.Module):
                 points = part(points)
             return points
 
-        for number, factor in enumerate(tf.unstack(self._factors(grid)), 1):
+        for number, factor in enumerate(tf.unstack(pass_factors(self.schedule, grid)), 1):
             points = _to_grid(_voxels(-(-grid // factor)), factor)
             pair = (self.read(fixed, fixed_map, factor, points), self.read(moving, moving_map, factor, mapped(points)))
             predicted = self.network(*pair)
@@ -73,15 +74,6 @@ class Passes(tf.Module):
         points = _voxels(grid)
         whole = mapped(points)
         return answer | {"displacement": whole - points, "warped": self.read(moving, moving_map, 1, whole)}
-
-    def _factors(self, grid):
-        """`(passes,)` int32, as `tfreg.registration.passes.levels_of` chooses them for a network grid."""
-        coarser = tf.constant(self.schedule.coarser, tf.int32)
-        enough = tf.math.count_nonzero(tf.reduce_min(grid) // coarser >= self.schedule.least_size, dtype=tf.int32)
-        coarse = tf.minimum(enough, self.schedule.passes - 1)
-        factors = tf.concat([coarser, tf.ones(self.schedule.passes, tf.int32)], 0)
-        start = len(self.schedule.coarser) - coarse
-        return tf.ensure_shape(factors[start : start + self.schedule.passes], (self.schedule.passes,))
 
     def _map(self, predicted, volume, factor):
         """The function of points of the network grid that one pass predicts on its own, which the volume lies on."""
@@ -95,6 +87,23 @@ class Passes(tf.Module):
             return _to_grid(points, factor)
 
         return mapped
+
+
+def pass_factors(schedule: Prediction, grid: tf.Tensor) -> tf.Tensor:
+    """How many voxels of the network grid make one along each axis in every pass.
+
+    Args:
+        schedule: A `tfreg.config.Prediction`.
+        grid: `(3,)` int32, the sizes of the network grid.
+
+    Returns:
+        `(passes,)` int32, as `tfreg.registration.passes.levels_of` chooses them.
+    """
+    coarser, passes = tf.constant(schedule.coarser, tf.int32), schedule.passes
+    enough = tf.math.count_nonzero(tf.reduce_min(grid) // coarser >= schedule.least_size, dtype=tf.int32)
+    start = len(schedule.coarser) - tf.minimum(enough, passes - 1)
+    factors = tf.concat([coarser, tf.ones(passes, tf.int32)], 0)
+    return tf.ensure_shape(factors[start : start + passes], (passes,))
 
 
 def _function(function, *specs):
