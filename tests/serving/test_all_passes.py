@@ -264,6 +264,8 @@ def test_a_pair_is_one_request_to_a_server(tmp_path, perturb, start_server, pair
     run.network.save(tmp_path / "run" / "model.keras")
     (tmp_path / "run" / "config.yaml").write_text(dump_config(run.config))
     options = ExportOptions(shape=((12, 10, 14),), max_voxels=50_000)
+    with pytest.raises(UserError, match="--max-voxels 50000: --shape 2x3x300 needs 90000"):
+        export(tmp_path / "run", tmp_path / "models", ExportOptions(shape=((2, 3, 300),), max_voxels=50_000))
     path, manifest = export(tmp_path / "run", tmp_path / "models", options)
     assert manifest.signatures == (*NAMES, "passes", "passes_int16")
     proved = {"passes control_1", "passes control_3", "passes_int16 displacement", "passes warped"}

@@ -75,7 +75,7 @@ def export(
     options = options or ExportOptions()
     file, config = find_run(run)
     grid_shape = config.preprocessing.network_grid.shape
-    _check_sizes(options, grid_shape)
+    _check_sizes(options, grid_shape, makes_all_passes(config))
     replace(resources or Resources(), seed=None).set_up()
     if options.onednn and not dilates_natively():
         raise UserError(
@@ -150,17 +150,17 @@ def _export(trained, out, written, options, metrics):
     return out, manifest
 
 
-def _check_sizes(options, grid_shape):
+def _check_sizes(options, grid_shape, all_passes):
     """Refuses a limit that the model's own requests would not pass: no server could load it, or no client use it."""
     needed = {f"--shape {'x'.join(map(str, shape))}": shape for shape in options.shape}
     if grid_shape:
         needed[f"the network grid of {'x'.join(map(str, grid_shape))} voxels in config.yaml"] = grid_shape
     needed["the check of every export"] = CHECK_SHAPE
     for name, shape in needed.items():
-        if math.prod(shape) > options.max_voxels:
-            raise UserError(
-                f"--max-voxels {options.max_voxels}: {name} needs {math.prod(shape)}; give at least as many"
-            )
+        # Of all passes the square of an axis counts too.
+        voxels = max(math.prod(shape), max(shape) ** 2 if all_passes else 0)
+        if voxels > options.max_voxels:
+            raise UserError(f"--max-voxels {options.max_voxels}: {name} needs {voxels}; give at least as many")
 
 
 def _checksums(folder):
