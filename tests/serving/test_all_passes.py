@@ -23,6 +23,7 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("exports run on TensorFlow", allow_module_level=True)
 
 import tensorflow as tf
+from tensorflow.core.framework import types_pb2
 
 from tfreg.ops.acceleration import portable
 from tfreg.serving.client.client import Client
@@ -263,19 +264,24 @@ def test_a_pair_is_one_request_to_a_server(tmp_path, perturb, start_server, pair
     (tmp_path / "run").mkdir()
     run.network.save(tmp_path / "run" / "model.keras")
     (tmp_path / "run" / "config.yaml").write_text(dump_config(run.config))
-    options = ExportOptions(shape=((12, 10, 14),), max_voxels=50_000)
     with pytest.raises(UserError, match="--max-voxels 50000: --shape 2x3x300 needs 90000"):
         export(tmp_path / "run", tmp_path / "models", ExportOptions(shape=((2, 3, 300),), max_voxels=50_000))
-    path, manifest = export(tmp_path / "run", tmp_path / "models", options)
+    path, manifest = export(tmp_path / "run", tmp_path / "models", ExportOptions(max_voxels=50_000))
     assert manifest.signatures == (*NAMES, "passes", "passes_int16")
     proved = {"passes control_1", "passes control_3", "passes_int16 displacement", "passes warped"}
     assert proved <= set(manifest.largest_difference)
     assert max(manifest.largest_difference.values()) < 1e-4
     assert "Conv3D" in check_operations(path)
+    assert len(manifest.warm_up_shapes) == 1
     assert len(list(tf.data.TFRecordDataset(str(path / FILE)).as_numpy_iterator())) == 2
     server = start_server(path.parent)
     with Client(server.address) as client:
         served = client.register(*pair, refine=False)
+        signature = client.signatures()["passes"]
+    volume, matrix = (types_pb2.DT_FLOAT, (-1, -1, -1, -1, 1)), (types_pb2.DT_DOUBLE, (3, 4))
+    maps = {"fixed_map": matrix, "moving_map": matrix}
+    assert signature["inputs"] == {"fixed": volume, "moving": volume, "grid": (types_pb2.DT_INT32, (3,)), **maps}
+    assert set(signature["outputs"]) == {"control_1", "control_2", "control_3", "displacement", "warped"}
     config, passes = (line for line in server.log.splitlines() if " Predict " in line)
     assert "status=OK" in config
     assert "shapes=1x18x22x14x1,3x4,3,1x20x19x16x1,3x4" in passes

@@ -53,7 +53,8 @@ def export(
             network that its config runs several times for a pair, the graph makes all passes of one request.
         out: The model's folder; versions are numbered folders in it.
         options: A `tfreg.config.ExportOptions`, or None for the defaults. Without a shape to warm up with, the run's
-            own network grid is taken, where its config names one.
+            own network grid is taken, where its config names one; else of all passes a small one, since the first
+            request takes seconds whatever its size.
         resources: A `Resources`, or None for the defaults; nothing is random.
 
     Returns:
@@ -82,8 +83,9 @@ def export(
             "--onednn: TensorFlow does without oneDNN on this processor; set TF_ENABLE_ONEDNN_OPTS=1, or leave it out"
         )
     trained = load_run(run)
-    if grid_shape and not options.shape:
-        options = options.model_copy(update={"shape": (grid_shape,)})
+    if not options.shape:
+        small = (CHECK_SHAPE,) if makes_all_passes(config) else ()
+        options = options.model_copy(update={"shape": (grid_shape,) if grid_shape else small})
     with claimed_version(out) as (version, written):
         return _export(trained, Path(out) / str(version), written, options, _metrics(file))
 
