@@ -143,9 +143,9 @@ def test_an_answer_that_lacks_a_part_is_no_identity(pair, head, array):
     both = {"linear": np.eye(3, 4), array: values}
     for parts, lacking in (("both", array), ("both", "linear"), ("linear", "linear"), ("deformable", array)):
         model = parse_config({"model": {"head": head, "transform": parts}}).model
-        predicted_transform(both, prepared, model, "model m")
+        predicted_transform(both, prepared.lattice, prepared.init, model, "model m")
         answer = {name: value for name, value in both.items() if name != lacking}
         with pytest.raises(UserError, match=f"model m: gives no {lacking} for this pair; use a model"):
-            predicted_transform(answer, prepared, model, "model m")
+            predicted_transform(answer, prepared.lattice, prepared.init, model, "model m")
     with pytest.raises(UserError, match=f"model m: predicts no valid transform for this pair .*`{array}` must be"):
-        predicted_transform(both | {array: values[1:]}, prepared, model, "model m")
+        predicted_transform(both | {array: values[1:]}, prepared.lattice, prepared.init, model, "model m")

@@ -21,10 +21,10 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from tfreg.registration.trained_run import load_run, load_weights
 from tfreg.serving.protocol.export_manifest import ExportedModel, ExportManifest, ModelManifest
+from tfreg.serving.protocol.signature_names import NAMES
 from tfreg.serving.saved_model import export as module
 from tfreg.serving.saved_model.checks import check_operations, difference_in_fresh_process
 from tfreg.serving.saved_model.export import claimed_version, export, next_version
-from tfreg.serving.saved_model.signatures import NAMES
 from tfreg.serving.saved_model.warm_up import write_warm_up
 from tfreg.serving.server import loaded_model
 
@@ -171,7 +171,7 @@ def test_every_signature_and_the_warm_up_are_proved(exported, tmp_path):
     names |= {f"int16 {name}" for name in names} | {"warp image", "warp labels", "config config"}
     assert set(manifest.largest_difference) == names
     copy = shutil.copytree(path, tmp_path / "7")
-    write_warm_up(copy, "tfreg", [(50, 50, 50)])
+    write_warm_up(copy, "tfreg", [(50, 50, 50)], NAMES)
     inputs = {name: np.zeros((1, 6, 6, 6, 1), np.float32) for name in ("fixed", "moving")}
     with pytest.raises(UserError, match="does not run in a process of its own"):
         difference_in_fresh_process(copy, {"serving_default": inputs}, {})

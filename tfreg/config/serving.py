@@ -41,7 +41,10 @@ class ExportOptions(Section):
 class ServerOptions(Section):
     """What a server serves, to whom, and how much at once."""
 
-    model_base_path: Path = Field(description="The model's folder; versions are numbered folders in it.")
+    model_base_path: Path | None = Field(
+        None,
+        description="The model's folder; versions are numbered folders in it. Without it, the weights that ship.",
+    )
     model_name: str = Field("tfreg", description="What clients call the model.")
     host: str = Field("127.0.0.1", description="Address to listen at.")
     port: Annotated[int, between(0, 65535)] = Field(8500, description="Port; 0 takes a free one.")

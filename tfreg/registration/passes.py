@@ -1,6 +1,7 @@
 """One network run several times for a pair: coarse to fine, each time on the moving image as warped so far."""
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,7 +15,8 @@ from tfreg.preprocessing.aligned_pair import (
 )
 from tfreg.preprocessing.network_grid import configured_grid
 from tfreg.preprocessing.pyramid import coarsened
-from tfreg.registration.predictor import Predictor
+from tfreg.preprocessing.whole_pair import whole_pair
+from tfreg.registration.predictor import PassesPredictor, Predictor
 from tfreg.registration.registration_report import PassReport
 from tfreg.runtime.threads import in_slabs
 from tfreg.transforms.composed_passes import applied
@@ -81,7 +83,8 @@ def predict_in_passes(
     squared distances count the less the larger the expected error is.
 
     Args:
-        predictor: What makes one pass, by one forward pass or one request.
+        predictor: What makes one pass, by one forward pass or one request, or, where it is a `PassesPredictor` of this
+            schedule, all of them at once.
         pair: The `AlignedPair`.
         preprocessing: `tfreg.config.Preprocessing`.
         schedule: A `tfreg.config.Prediction`.
@@ -92,41 +95,58 @@ def predict_in_passes(
     Raises:
         UserError: See the predictor's `predict`.
     """
-    grid = configured_grid(pair.fixed.lattice, preprocessing.network_grid)
-    passes: list[Transform] = []
-    reports = []
+    levels = levels_of(configured_grid(pair.fixed.lattice, preprocessing.network_grid), schedule)
+    lattices = [lattice for _, lattice in levels]
+    seconds: Sequence[float | None] = [None] * len(lattices)
+    passes = _all_at_once(predictor, pair, lattices, schedule)
+    if passes is None:
+        passes, seconds = _one_by_one(predictor, pair, lattices, preprocessing.interpolation)
+    reports = tuple(
+        PassReport(factor=factor, shape=lattice.shape, spacing_mm=tuple(lattice.spacing.tolist()), seconds=passed)
+        for (factor, lattice), passed in zip(levels, seconds, strict=True)
+    )
+    if separates_linear(predictor.config, schedule):
+        return compose_passes(passes, _linear_part(passes, pair.fixed.lattice)), reports
+    return passes[0] if len(passes) == 1 else compose_passes(passes), reports
 
-    def mapped(points: np.ndarray) -> np.ndarray:
-        for part in reversed(passes):
-            points = part(points)
-        return points
 
-    for factor, lattice in levels_of(grid, schedule):
+def _all_at_once(
+    predictor: Predictor, pair: AlignedPair, lattices: Sequence[Lattice], schedule: Prediction
+) -> list[Transform] | None:
+    """The passes, by a predictor that makes this schedule's at once; None where they are asked for one by one."""
+    if not isinstance(predictor, PassesPredictor) or predictor.schedule != schedule:
+        return None
+    whole = whole_pair(pair, lattices[-1])
+    return predictor.predict_passes(whole, lattices) if whole.voxels <= predictor.max_voxels else None
+
+
+def _one_by_one(predictor, pair, lattices, interpolation):
+    """The passes, a list of `Transform`s, and what each of them took in seconds."""
+    passes, seconds = [], []
+    for lattice in lattices:
         begun = time.perf_counter()
         if not passes:
-            seen = on_lattice(pair, lattice, preprocessing.interpolation)
+            seen = on_lattice(pair, lattice, interpolation)
         else:
             fixed = seen.fixed
             if seen.lattice is not lattice:
-                fixed = onto_network_grid(pair.fixed, lattice, interpolation=preprocessing.interpolation)
-            points = np.concatenate(in_slabs(lambda _, points: mapped(points), lattice))
-            warped = warped_onto_network_grid(pair.moving, lattice, points, pair.init, preprocessing.interpolation)
+                fixed = onto_network_grid(pair.fixed, lattice, interpolation=interpolation)
+            points = np.concatenate(in_slabs(lambda _, points: _mapped(passes, points), lattice))
+            warped = warped_onto_network_grid(pair.moving, lattice, points, pair.init, interpolation)
             seen = NetworkInput(fixed, warped, lattice, np.eye(4), pair.notes)
         passes.append(predictor.predict(seen))
-        reports.append(
-            PassReport(
-                factor=factor,
-                shape=lattice.shape,
-                spacing_mm=tuple(lattice.spacing.tolist()),
-                seconds=round(time.perf_counter() - begun, 3),
-            )
-        )
-    if separates_linear(predictor.config, schedule):
-        return compose_passes(passes, _linear_part(passes, mapped, pair.fixed.lattice)), tuple(reports)
-    return passes[0] if len(passes) == 1 else compose_passes(passes), tuple(reports)
+        seconds.append(round(time.perf_counter() - begun, 3))
+    return passes, seconds
 
 
-def _linear_part(passes, mapped, fixed):
+def _mapped(passes, points):
+    """Where passes together take points of the fixed image's world."""
+    for part in reversed(passes):
+        points = part(points)
+    return points
+
+
+def _linear_part(passes, fixed):
     """The affine map `(4, 4)` of the fixed image's world that follows all passes without init best.
 
     None that follows a map badly enough to mirror space is taken.
@@ -139,5 +159,5 @@ def _linear_part(passes, mapped, fixed):
     error = part.deformation.expected_error
     weights = np.ones(inside.sum()) if error is None else error[every][inside] ** -2
     points = points[inside]
-    matrix = nearest_affine(points, applied(np.linalg.inv(passes[0].init), mapped(points)), weights)
+    matrix = nearest_affine(points, applied(np.linalg.inv(passes[0].init), _mapped(passes, points)), weights)
     return matrix if np.linalg.det(matrix[:3, :3]) > 0 else np.eye(4)

@@ -96,12 +96,15 @@ class ModelProvenance(Block):
 
 
 class PassReport(Block):
-    """One pass of a network: voxels of the network grid to one of its grid, that grid, and the seconds it took."""
+    """One pass of a network: voxels of the network grid to one of its grid, that grid, and the seconds it took.
+
+    Of passes that a server made together there are no seconds.
+    """
 
     factor: int
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
-    seconds: float
+    seconds: float | None
 
 
 class GridReport(Block):

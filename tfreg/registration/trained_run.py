@@ -18,6 +18,7 @@ from tfreg.runtime.keras_settings import own_keras_settings
 from tfreg.transforms.deformation import Deformation
 from tfreg.transforms.displacement_deformation import DisplacementDeformation
 from tfreg.transforms.transform import Transform
+from tfreg.volumes.lattice import Lattice
 
 # What a .keras file holds.
 MODEL_PARTS = {"config.json", "metadata.json", "model.weights.h5"}
@@ -82,16 +83,19 @@ class TrainedRun:
             UserError: If the predicted linear part mirrors or collapses space.
         """
         predicted = {name: np.asarray(value)[0] for name, value in self._head.predict_on_batch(pair.batch).items()}
-        return predicted_transform(predicted, pair, self.config.model, f"model {self.name}")
+        return predicted_transform(predicted, pair.lattice, pair.init, self.config.model, f"model {self.name}")
 
 
-def predicted_transform(predicted: Mapping[str, np.ndarray], pair: NetworkInput, model: Model, name: str) -> Transform:
+def predicted_transform(
+    predicted: Mapping[str, np.ndarray], lattice: Lattice, init: np.ndarray, model: Model, name: str
+) -> Transform:
     """The transform that a network's answer means.
 
     Args:
         predicted: Dictionary: `linear` `(3, 4)` and `logits` `(i, j, k, 3)`, or `control` `(i, j, k, 4)` of the
             displacement head, or one of the two.
-        pair: The `tfreg.preprocessing.aligned_pair.NetworkInput` that the network saw.
+        lattice: Of the pair that the network saw.
+        init: `(4, 4)`, what the moving image was read by there, fixed world to moving world, mm.
         model: `tfreg.config.Model`, the network's options.
         name: What error messages call the model.
 
@@ -109,8 +113,8 @@ def predicted_transform(predicted: Mapping[str, np.ndarray], pair: NetworkInput,
     if parts[array] and not np.isfinite(predicted[array]).all():
         raise UserError(f"{name}: predicts values that are not finite for this pair; train it again")
     try:
-        deformation = _deformation(predicted[array], pair.lattice.shape, model) if parts[array] else None
-        return Transform(pair.lattice, predicted.get("linear", np.eye(3, 4)), deformation, pair.init)
+        deformation = _deformation(predicted[array], lattice.shape, model) if parts[array] else None
+        return Transform(lattice, predicted.get("linear", np.eye(3, 4)), deformation, init)
     except ValueError as error:
         raise UserError(f"{name}: predicts no valid transform for this pair ({error}); train it again") from error
 

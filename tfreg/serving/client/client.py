@@ -13,8 +13,9 @@ from tfreg.errors import UserError
 from tfreg.registration.register_volumes import register
 from tfreg.registration.result import Registration
 from tfreg.serving.client.channel import call, open_channel
-from tfreg.serving.client.served_model import SIGNATURES, ServedModel
+from tfreg.serving.client.served_model import ServedModel
 from tfreg.serving.protocol.export_manifest import ModelManifest
+from tfreg.serving.protocol.signature_names import ONE_PASS
 from tfreg.serving.protocol.tensors import to_array, to_proto
 from tfreg.volumes.volume import Volume
 
@@ -113,7 +114,7 @@ class Client:
             UserError: If there is no answer, or the model is not an export of tfreg's.
         """
         signatures = self.signatures()
-        missing = {*SIGNATURES.values(), "config"} - set(signatures)
+        missing = {*ONE_PASS.values(), "config"} - set(signatures)
         if missing:
             raise UserError(
                 f"{self.address}: model {self.options.model_name} lacks the signature {', '.join(sorted(missing))}; "

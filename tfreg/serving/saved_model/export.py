@@ -26,9 +26,10 @@ from tfreg.runtime.native_output import STDERR, STDOUT, silenced
 from tfreg.runtime.resources import Resources, versions
 from tfreg.serving.protocol.encoding import whole_numbers
 from tfreg.serving.protocol.export_manifest import MANIFEST, ExportedModel, ExportManifest, ModelManifest
+from tfreg.serving.protocol.signature_names import ALL_PASSES, makes_all_passes, signature_names
 from tfreg.serving.protocol.version_folders import version_of
 from tfreg.serving.saved_model.checks import check_operations, difference_in_fresh_process
-from tfreg.serving.saved_model.signatures import NAMES, Signatures
+from tfreg.serving.saved_model.signatures import Signatures
 from tfreg.serving.saved_model.warm_up import write_warm_up
 
 MODEL_NAME = "tfreg"
@@ -48,11 +49,12 @@ def export(
     """Writes the next numbered version folder of a model; it appears whole or not at all.
 
     Args:
-        run: A run folder or a .keras file in one; "weights", the default, are those that ship with the package. A
-            request is one pass: the client asks for as many as the config says.
+        run: A run folder or a .keras file in one; "weights", the default, are those that ship with the package. Of a
+            network that its config runs several times for a pair, the graph makes all passes of one request.
         out: The model's folder; versions are numbered folders in it.
         options: A `tfreg.config.ExportOptions`, or None for the defaults. Without a shape to warm up with, the run's
-            own network grid is taken, where its config names one.
+            own network grid is taken, where its config names one; else of all passes a small one, since the first
+            request takes seconds whatever its size.
         resources: A `Resources`, or None for the defaults; nothing is random.
 
     Returns:
@@ -74,15 +76,16 @@ def export(
     options = options or ExportOptions()
     file, config = find_run(run)
     grid_shape = config.preprocessing.network_grid.shape
-    _check_sizes(options, grid_shape)
+    _check_sizes(options, grid_shape, makes_all_passes(config))
     replace(resources or Resources(), seed=None).set_up()
     if options.onednn and not dilates_natively():
         raise UserError(
             "--onednn: TensorFlow does without oneDNN on this processor; set TF_ENABLE_ONEDNN_OPTS=1, or leave it out"
         )
     trained = load_run(run)
-    if grid_shape and not options.shape:
-        options = options.model_copy(update={"shape": (grid_shape,)})
+    if not options.shape:
+        small = (CHECK_SHAPE,) if makes_all_passes(config) else ()
+        options = options.model_copy(update={"shape": (grid_shape,) if grid_shape else small})
     with claimed_version(out) as (version, written):
         return _export(trained, Path(out) / str(version), written, options, _metrics(file))
 
@@ -118,7 +121,7 @@ def _export(trained, out, written, options, metrics):
         model=ExportedModel(trained.name, trained.sha256, int(out.name)),
         config=trained.config.model_dump(mode="json"),
         versions=versions(),
-        signatures=NAMES,
+        signatures=signature_names(trained.config),
         max_voxels=options.max_voxels,
         portable=not options.onednn,
         warm_up_shapes=options.shape,
@@ -126,13 +129,15 @@ def _export(trained, out, written, options, metrics):
     )
     with written() as folder:
         with portable(native_dilation=options.onednn), silenced(STDOUT, STDERR), own_keras_settings():
-            signatures = Signatures(trained.network, trained.config.model, model.text(), options.max_voxels)
+            config = trained.config
+            schedule = config.prediction if makes_all_passes(config) else None
+            signatures = Signatures(trained.network, config.model, model.text(), options.max_voxels, schedule)
             _save(signatures, folder)
             inputs, expected = _examples(signatures)
         if not all(np.isfinite(value).all() for value in expected["serving_default"].values()):
             raise UserError(f"{trained.name}: the network's answer is not finite; train it again")
         check_operations(folder)
-        write_warm_up(folder, MODEL_NAME, options.shape)
+        write_warm_up(folder, MODEL_NAME, options.shape, model.signatures)
         files = _checksums(folder)
         differences = difference_in_fresh_process(folder, inputs, expected, options.onednn)
         worst = max(differences, key=lambda name: differences[name])
@@ -147,17 +152,17 @@ def _export(trained, out, written, options, metrics):
     return out, manifest
 
 
-def _check_sizes(options, grid_shape):
+def _check_sizes(options, grid_shape, all_passes):
     """Refuses a limit that the model's own requests would not pass: no server could load it, or no client use it."""
     needed = {f"--shape {'x'.join(map(str, shape))}": shape for shape in options.shape}
     if grid_shape:
         needed[f"the network grid of {'x'.join(map(str, grid_shape))} voxels in config.yaml"] = grid_shape
     needed["the check of every export"] = CHECK_SHAPE
     for name, shape in needed.items():
-        if math.prod(shape) > options.max_voxels:
-            raise UserError(
-                f"--max-voxels {options.max_voxels}: {name} needs {math.prod(shape)}; give at least as many"
-            )
+        # Of all passes the square of an axis counts too.
+        voxels = max(math.prod(shape), max(shape) ** 2 if all_passes else 0)
+        if voxels > options.max_voxels:
+            raise UserError(f"--max-voxels {options.max_voxels}: {name} needs {voxels}; give at least as many")
 
 
 def _checksums(folder):
@@ -218,8 +223,20 @@ def _examples(signatures):
         },
         "config": {"key": np.array([b"key"])},
     }
-    expected = {}
-    for name, (function, _) in signatures.endpoints().items():
+    # Zero at the border, where the last bit of a coordinate decides what lies outside.
+    lying = {
+        name: np.pad(volume[:, 1:-1, 1:-1, 1:-1], [(0, 0), *[(1, 1)] * 3, (0, 0)]) for name, volume in pair.items()
+    }
+    places = {
+        "fixed_map": np.eye(3, 4),
+        "moving_map": np.eye(3, 4) + 0.05 * rng.standard_normal((3, 4)),
+        "grid": np.array(CHECK_SHAPE, np.int32),
+    }
+    inputs[ALL_PASSES["float32"]] = lying | places
+    inputs[ALL_PASSES["int16"]] = {name: whole_numbers(volume) for name, volume in lying.items()} | places
+    endpoints, expected = signatures.endpoints(), {}
+    inputs = {name: inputs[name] for name in endpoints}
+    for name, (function, _) in endpoints.items():
         answer = function(**{key: tf.constant(value) for key, value in inputs[name].items()})
         expected[name] = {key: np.asarray(value) for key, value in answer.items()}
     return inputs, expected

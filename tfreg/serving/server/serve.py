@@ -5,12 +5,18 @@ Production uses the real server, which takes the same folder and the same client
     tensorflow_model_server --port=8500 --model_name=tfreg --model_base_path=/models/tfreg
 """
 
+import contextlib
 import logging
 import os
+import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 from tfreg.config import ServerOptions
-from tfreg.errors import UserError
+from tfreg.errors import UserError, WorkError
+from tfreg.runtime.child_process import run_child
 from tfreg.runtime.keras_settings import hidden
 from tfreg.runtime.native_output import silenced
 from tfreg.runtime.resources import Resources, set_up_tensorflow
@@ -27,15 +33,45 @@ def serve(options: ServerOptions, resources: Resources | None = None) -> None:
     every request has one line on standard error.
 
     Args:
-        options: A `tfreg.config.ServerOptions`.
+        options: A `tfreg.config.ServerOptions`. Without a folder, the weights that ship are exported to a temporary
+            one, which takes about a minute.
         resources: A `Resources`, of which threads and device count; None for the defaults.
 
     Raises:
         UserError: If a server cannot be started with the options, there is no version to serve, or the port is taken.
+        WorkError: If the weights that ship cannot be exported.
     """
-    resources = resources or Resources()
     check_server(options)
-    folders = VersionFolders(options.model_base_path)
+    with base_path(options) as folder:
+        _serve(options.model_copy(update={"model_base_path": folder}), folder, resources or Resources())
+
+
+@contextlib.contextmanager
+def base_path(options: ServerOptions) -> Iterator[Path]:
+    """The model's folder; where the options name none, one of the weights that ship, for as long as it is served.
+
+    Args:
+        options: A `tfreg.config.ServerOptions`.
+
+    Raises:
+        WorkError: If the weights that ship cannot be exported.
+    """
+    if options.model_base_path is not None:
+        yield options.model_base_path
+        return
+    with tempfile.TemporaryDirectory(prefix="tfreg-") as scratch:
+        folder = Path(scratch) / "tfreg"
+        print("no --model-base-path: exporting the weights that ship", file=sys.stderr, flush=True)
+        try:
+            run_child([str(Path(sys.executable).with_name("tfreg")), "export", "--out", str(folder)])
+        except ChildProcessError as error:
+            raise WorkError(f"the weights that ship cannot be served: {error}") from error
+        yield folder
+
+
+def _serve(options, folder, resources):
+    """`serve` of a model's folder."""
+    folders = VersionFolders(folder)
     _poll(folders, options)
     polled = time.monotonic()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
