@@ -8,6 +8,7 @@ import numpy as np
 from tfreg.metrics.intensity_correlation import local_correlation
 from tfreg.preprocessing.aligned_pair import AlignedPair, voxel_map
 from tfreg.preprocessing.pyramid import structure
+from tfreg.registration.expected_error import ExpectedError
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.resampling import anti_aliased, is_inside, sample
 
@@ -51,6 +52,7 @@ def quality_indicators(
     transform: Transform,
     backward: Transform | None = None,
     refinement: Mapping[str, Any] | None = None,
+    expected_error: ExpectedError | None = None,
 ) -> dict[str, Any]:
     """Indicators that need no labels, weighted by the fixed image's structure, the length of its gradient.
 
@@ -59,6 +61,7 @@ def quality_indicators(
         transform: The pair's `Transform`.
         backward: The `Transform` of moving <- fixed, or None.
         refinement: What `tfreg.refinement.refine.refine_pair` reports, or None.
+        expected_error: The `ExpectedError` of a network's transform, or None.
 
     Returns:
         A dictionary: `local_correlation_before`, of the initial alignment, and `local_correlation`, both from 0 to 1;
@@ -67,7 +70,8 @@ def quality_indicators(
         `linear_volume_ratio`, by which the linear part enlarges; `rival` and `directions_apart`, of the refinement;
         `inverse_consistency_mm`, mean, median and 95th percentile of the distance by which forward and backward
         transform together miss the identity, and `inverse_consistency`, its mean relative to the field of view's size;
-        None without `backward`.
+        None without `backward`; `expected_error_mm` and `expected_error`, likewise of the distance from the truth that
+        the network expects, None where it says nothing.
     """
     fixed, moving, init, mask = pair.fixed, pair.moving, pair.init, pair.moving_mask
     lattice, values, counts, fixed_structure = structure(fixed, pair.fixed_mask)
@@ -92,13 +96,15 @@ def quality_indicators(
         "implausible_volume_fraction": _share(inside_structure * _implausible(mapped, lattice), inside_structure),
         "linear_volume_ratio": float(np.linalg.det(transform.linear_world[:3, :3]) / np.linalg.det(init[:3, :3])),
         **{name: None if refinement is None else refinement[name] for name in ("rival", "directions_apart")},
-        "inverse_consistency_mm": None,
-        "inverse_consistency": None,
     }
-    if backward is not None:
-        errors_mm = np.linalg.norm(backward(mapped) - points, axis=-1)
-        indicators["inverse_consistency_mm"] = _distribution(errors_mm, inside_structure)
-        indicators["inverse_consistency"] = indicators["inverse_consistency_mm"]["mean"] / fixed.lattice.mean_size_mm
+    distances_mm = {
+        "inverse_consistency": None if backward is None else np.linalg.norm(backward(mapped) - points, axis=-1),
+        "expected_error": None if expected_error is None else expected_error(points),
+    }
+    for name, distance_mm in distances_mm.items():
+        distribution = None if distance_mm is None else _distribution(distance_mm, inside_structure)
+        indicators[f"{name}_mm"] = distribution
+        indicators[name] = None if distribution is None else distribution["mean"] / fixed.lattice.mean_size_mm
     return indicators
 
 
