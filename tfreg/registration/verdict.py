@@ -25,17 +25,23 @@ LIMITS = {
     "linear_volume_ratio": 2.5,
     "rival": 0.9,
     "directions_apart": 1.2,
+    "expected_error": 0.037,
 }
 
 # The limits that hold instead where it is known that both directions agree: left atria of different people, well
 # aligned, take as much.
 LIMITS_OF_AGREEMENT = {"local_correlation": 0.45, "outside_fraction": 0.45, "implausible_volume_fraction": 0.04}
 
+# The limits that hold instead where a network says how far it may be off: what it leaves undone makes images less alike
+# than a refinement's, and is no failure.
+LIMITS_OF_PREDICTION = {"local_correlation": 0.26}
+
 # Where local correlation is higher, hardly anything needs to move, and it does not matter how.
 ALIKE = 0.95
 
 REASONS = {
-    "inverse_consistency": "from fixed to moving and back it misses by {mean:.3g} mm on average",
+    "inverse_consistency": "from fixed to moving and back it misses by {inverse_consistency_mm[mean]:.3g} mm on "
+    "average",
     "local_correlation": "the aligned images hardly resemble each other (local correlation {local_correlation:.2f})",
     "outside_fraction": "{outside_fraction:.0%} of the fixed image's structure is mapped outside the moving image",
     "implausible_volume_fraction": "{implausible_volume_fraction:.1%} of the structure grows or shrinks more than "
@@ -43,6 +49,7 @@ REASONS = {
     "linear_volume_ratio": "the linear part alone changes the volume {linear_volume_ratio:.2f}-fold",
     "directions_apart": "the deformations of the two directions lie {directions_apart:.2f} times as far apart as they "
     "move",
+    "expected_error": "the network expects to be off by {expected_error_mm[mean]:.3g} mm on average",
     "rival": "quite another linear alignment makes the images {rival:.0%} as alike as the one chosen",
 }
 
@@ -118,9 +125,13 @@ def exceedance(indicators: Mapping[str, Any]) -> dict[str, float]:
         A dictionary of the names in `LIMITS` to floats; an indicator that is None is left out, and so is
         `directions_apart` of images that are all alike; one that is not a number counts as infinite.
     """
-    agreed = indicators["directions_apart"] is not None
+    limits = dict(LIMITS)
+    if indicators["directions_apart"] is not None:
+        limits |= LIMITS_OF_AGREEMENT
+    if indicators["expected_error"] is not None:
+        limits |= LIMITS_OF_PREDICTION
     result = {}
-    for name, limit in (LIMITS | (LIMITS_OF_AGREEMENT if agreed else {})).items():
+    for name, limit in limits.items():
         value = indicators[name]
         if value is None:
             continue
@@ -147,9 +158,8 @@ def verdict(
     Returns:
         "pass" or "review", and the reasons for a review, one sentence each.
     """
-    values = {**indicators, **(indicators["inverse_consistency_mm"] or {})}
     reasons = [
-        REASONS[name].format(**values)
+        REASONS[name].format(**indicators)
         for name, times in exceedance(indicators).items()
         if times > 1 and name not in ignored
     ]
