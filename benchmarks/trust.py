@@ -1,15 +1,19 @@
 """Measures `tfreg register`'s verdict as a detector of failed registrations.
 
     python benchmarks/trust.py
+    python benchmarks/trust.py --model weights
 
-Every pair of real volumes is registered as it is and made to fail in five ways, with `--refine --preset fast
---check`. Writes OUT.csv, one row a registration, OUT.md, the tables made of them, and OUT.png, the ROC curves.
-Rows that the CSV file holds are not measured again. The data lie where `data_sets` looks for them.
+Every pair of real volumes is registered as it is and made to fail in five ways, with `--check`: refined, with `--preset
+fast`, or by the weights that ship alone. Writes OUT.csv, one row a registration, OUT.md, the tables made of them, and
+OUT.png, the ROC curves. Rows that the CSV file holds are not measured again. The data lie where `data_sets` looks for
+them.
 """
 
 import argparse
 import csv
+import dataclasses
 import itertools
+import os
 import sys
 from pathlib import Path
 
@@ -22,7 +26,7 @@ from scipy.spatial.transform import Rotation
 from tfreg.errors import UserError
 from tfreg.io.formats import read_volume
 from tfreg.io.tables.manifest import pairs_from_subjects, read_pairs, read_subjects
-from tfreg.registration.verdict import LIMITS, LIMITS_OF_AGREEMENT, exceedance
+from tfreg.registration.verdict import LIMITS, LIMITS_OF_AGREEMENT, LIMITS_OF_PREDICTION, exceedance
 
 KINDS = ("good", "wrong organ", "flipped axis", "half missing", "noise", "wrong init")
 SHOWN = (*KINDS, "failed as it is")
@@ -48,7 +52,39 @@ ATRIA = {"heart4_to_heart1": 0, "heart6_to_heart4": 0, "heart8_to_heart2": 1, "h
 BRAINS = {("01", "02"): 0, ("03", "01"): 0, ("04", "05"): 1, ("06", "04"): 1}
 BOOTSTRAPS = 2000
 TEXTS = ("data", "half", "pair", "kind", "error")
-COLUMNS = (*TEXTS, "dice_before", "dice", *LIMITS)
+MEASURED = (*TEXTS, "dice_before", "dice")
+# The indicators that a refinement's verdict is drawn from, and a prediction's.
+REFINED = tuple(name for name in LIMITS if name != "expected_error")
+PREDICTED = tuple(name for name in LIMITS if name not in ("rival", "directions_apart"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """How pairs are registered: the command that measures it, what it is called, its files, options and columns."""
+
+    command: str
+    title: str
+    out: str
+    options: dict
+    columns: tuple
+
+
+METHODS = {
+    "none": Method(
+        "python benchmarks/trust.py",
+        "`tfreg register --model none --refine --preset fast`",
+        "benchmarks/results/trust",
+        {"model": "none", "refine": True, "preset": "fast"},
+        (*MEASURED, *REFINED),
+    ),
+    "weights": Method(
+        "python benchmarks/trust.py --model weights",
+        "`tfreg register --model weights --no-refine`",
+        "benchmarks/results/trust_network",
+        {"model": "weights", "refine": False},
+        (*MEASURED, *PREDICTED),
+    ),
+}
 
 
 def halves():
@@ -121,25 +157,39 @@ def spoiled(kind, fixed, moving, labels, init, other, rng):
     return moving, labels, start
 
 
-def measure(file):
+def with_fewer(voxels):
+    """The weights that ship, with a network grid of no more than so many voxels."""
+    import tfreg
+
+    weights = tfreg.load_weights()
+    preprocessing = weights.config.preprocessing
+    grid = preprocessing.network_grid.model_copy(update={"voxels": voxels})
+    preprocessing = preprocessing.model_copy(update={"network_grid": grid})
+    return dataclasses.replace(weights, config=weights.config.model_copy(update={"preprocessing": preprocessing}))
+
+
+def measure(file, method, sets, voxels):
     """Registers whatever the CSV file does not hold yet."""
     import tfreg
     from tfreg.runtime.resources import Resources
 
-    Resources(0, 2, "cpu").set_up()
+    Resources(0, int(os.environ.get("OMP_NUM_THREADS", "2")), "cpu").set_up()
+    options = dict(method.options)
+    if voxels is not None:
+        options["model"] = with_fewer(voxels)
     pairs = list(halves())
     rows = read_csv(file, TEXTS)
-    if rows and rows[0].keys() < set(COLUMNS):
+    if rows and rows[0].keys() < set(method.columns):
         sys.exit(f"{file}: lacks the newer indicators; move it away, and all is measured again")
     done = {(row["data"], row["pair"], row["kind"]) for row in rows}
     if not rows:
-        file.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
+        file.write_text(",".join(method.columns) + "\n", encoding="utf-8")
     for number, (data, half, pair) in enumerate(pairs):
         others = [p.moving for d, h, p in pairs if d != data and h == half]
         fixed, moving = (read_volume(path) for path in (pair.fixed, pair.moving))
         fixed_labels, labels = (read_volume(path, labels=True) for path in (pair.fixed_labels, pair.moving_labels))
         for index, kind in enumerate(KINDS):
-            if (data, pair.id, kind) in done:
+            if data not in sets or (data, pair.id, kind) in done:
                 continue
             rng = np.random.default_rng((number, index))
             other = others[rng.integers(len(others))]
@@ -149,14 +199,14 @@ def measure(file):
             if image_labels is None:
                 known = {}
             try:
-                report = tfreg.register(fixed, image, refine=True, preset="fast", check=True, **start, **known).report
-                row |= {name: getattr(report.quality_indicators, name) for name in LIMITS}
+                report = tfreg.register(fixed, image, check=True, **options, **start, **known).report
+                row |= {name: value for name, value in report.quality_indicators if name in method.columns}
                 row |= {"dice_before": report.metrics.after_init.mean_dice}
                 row |= {"dice": report.metrics.after.mean_dice}
             except UserError as error:
                 row["error"] = str(error)
             with open(file, "a", newline="", encoding="utf-8") as stream:
-                csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n").writerow(_rounded(row))
+                csv.DictWriter(stream, method.columns, restval="", lineterminator="\n").writerow(_rounded(row))
             print(f"{number + 1}/{len(pairs)} {data} {pair.id} {kind}: {_rounded(row)}", flush=True)
 
 
@@ -179,6 +229,7 @@ def judged(rows):
             if not failed:
                 survived[row["kind"]] += 1
                 continue
+        row = dict.fromkeys(LIMITS) | row
         times = exceedance(row)
         without = {name: value for name, value in times.items() if name != "inverse_consistency"}
         scores = {"with --check": max(times.values()), "without": max(without.values())}
@@ -219,22 +270,24 @@ def _scores(rows, name, failed):
     return [row["scores"][name] for row in rows if row["failed"] == failed]
 
 
-def calibrated(rows):
-    """Limits from the good pairs of one half: `MARGIN` times the worst."""
+def calibrated(rows, names):
+    """Limits of some indicators from the good pairs of one half: `MARGIN` times the worst."""
     limits = {}
-    for name in LIMITS:
+    for name in names:
         values = [row[name] for row in rows if not row["failed"] and row[name] is not None]
         limits[name] = 1 - MARGIN * (1 - min(values)) if name == "local_correlation" else MARGIN * max(values)
     return limits
 
 
-def report(rows):
+def report(rows, method):
     """The Markdown file's lines."""
+    names = [name for name in LIMITS if name in method.columns]
+    predicts = "expected_error" in names
     refused = [row for row in rows if row["error"]]
     lines = [
-        "`tfreg register --model none --refine --preset fast`'s verdict as a detector of failed registrations.",
+        f"{method.title}'s verdict as a detector of failed registrations.",
         "",
-        "Command: `python benchmarks/trust.py`",
+        f"Command: `{method.command}`",
         "",
         "Pairs of real volumes as they are, and made to fail: the moving image replaced by one of another organ, "
         "flipped along an axis, emptied in one half, hidden in noise of 1.5 times its range, or started from a "
@@ -249,15 +302,15 @@ def report(rows):
     ]
     calibration, _ = judged([row for row in rows if row["half"] == "calibration"])
     kept, survived = judged([row for row in rows if row["half"] == "report"])
-    limits = calibrated(calibration)
+    limits = calibrated(calibration, names)
     lines += ["| figure | limit used | calibrated | worst good, reported half | AUC alone |", "|---" * 5 + "|"]
-    for name, limit in LIMITS.items():
+    for name in names:
         sign = -1 if name == "local_correlation" else 1
         known = [row for row in kept if row[name] is not None]
         values = {failed: [sign * row[name] for row in known if row["failed"] == failed] for failed in (False, True)}
         alone = auc(*([np.nan_to_num(v, nan=np.inf) for v in values[failed]] for failed in (False, True)))
-        used = f"{limit:g}"
-        if name in LIMITS_OF_AGREEMENT:
+        used = f"{(LIMITS | LIMITS_OF_PREDICTION if predicts else LIMITS)[name]:g}"
+        if name in LIMITS_OF_AGREEMENT and not predicts:
             used += f"; {LIMITS_OF_AGREEMENT[name]:g} where both directions agree"
         lines.append(f"| {name} | {used} | {limits[name]:.3g} | {sign * max(values[False]):.3g} | {alone:.3f} |")
     for name in ("with --check", "without"):
@@ -318,16 +371,21 @@ def picture(rows, file):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/trust"), help="Path without extension.")
+    parser.add_argument("--model", choices=METHODS, default="none", help="none: refined; weights: the network alone.")
+    parser.add_argument("--data", nargs="+", choices=STARTS, default=list(STARTS), help="Only these sets.")
+    parser.add_argument("--voxels", type=int, help="Of the network grid at most, for a quick look.")
+    parser.add_argument("--out", type=Path, help="Path without extension; by default in benchmarks/results.")
     parser.add_argument("--tables-only", action="store_true", help="Make the tables of the rows that are there.")
     arguments = parser.parse_args()
-    file = arguments.out.with_suffix(".csv")
+    method = METHODS[arguments.model]
+    out = arguments.out or Path(method.out)
+    file = out.with_suffix(".csv")
     if not arguments.tables_only:
-        measure(file)
+        measure(file, method, arguments.data, arguments.voxels)
     rows = read_csv(file, TEXTS)
-    text = "\n".join(report(rows)) + "\n"
-    arguments.out.with_suffix(".md").write_text(text, encoding="utf-8")
-    picture(rows, arguments.out.with_suffix(".png"))
+    text = "\n".join(report(rows, method)) + "\n"
+    out.with_suffix(".md").write_text(text, encoding="utf-8")
+    picture(rows, out.with_suffix(".png"))
     print(text)
 
 

@@ -74,6 +74,8 @@ def test_a_report_says_what_it_said():
     assert json.loads(report.quality_indicators.model_dump_json()) == text["trust"] | {
         "rival": None,
         "directions_apart": None,
+        "expected_error_mm": None,
+        "expected_error": None,
     }
     again = RegistrationReport.parse(json.loads(report.text()), "text")
     assert again == report

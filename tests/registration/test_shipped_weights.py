@@ -77,7 +77,9 @@ def test_files_are_registered_by_name(tmp_path, pair):
     assert (report.model.name, report.model.sha256) == ("zero_shot_v0", file_digest(SHIPPED))
     assert len(report.passes) >= 1
     assert report.certificate.certified
-    assert (tmp_path / "out" / "transform.npz").is_file()
+    for name in ("transform.npz", "expected_error.nii.gz"):
+        assert (tmp_path / "out" / name).is_file()
+    assert report.quality_indicators.expected_error > 0
 
 
 def test_volumes_are_registered_by_name(pair):

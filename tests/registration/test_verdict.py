@@ -6,7 +6,14 @@ from scipy import ndimage
 
 from tfreg.preprocessing.aligned_pair import AlignedPair
 from tfreg.registration.register_volumes import register
-from tfreg.registration.verdict import LIMITS, LIMITS_OF_AGREEMENT, exceedance, quality_indicators, verdict
+from tfreg.registration.verdict import (
+    LIMITS,
+    LIMITS_OF_AGREEMENT,
+    LIMITS_OF_PREDICTION,
+    exceedance,
+    quality_indicators,
+    verdict,
+)
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.volume import Volume
@@ -113,10 +120,22 @@ def test_verdict_names_what_is_beyond_its_limit():
         "linear_volume_ratio": 1 / LIMITS["linear_volume_ratio"],
         "rival": LIMITS["rival"],
         "directions_apart": None,
+        "expected_error": None,
+        "expected_error_mm": None,
     }
-    assert exceedance(good) == pytest.approx(dict.fromkeys(LIMITS.keys() - {"directions_apart"}, 1.0))
+    usual = LIMITS.keys() - {"directions_apart", "expected_error"}
+    assert exceedance(good) == pytest.approx(dict.fromkeys(usual, 1.0))
     agreed = good | LIMITS_OF_AGREEMENT | {"directions_apart": LIMITS["directions_apart"]}
-    assert exceedance(agreed) == pytest.approx(dict.fromkeys(LIMITS, 1.0))
+    assert exceedance(agreed) == pytest.approx(dict.fromkeys(usual | {"directions_apart"}, 1.0))
+    predicted = good | LIMITS_OF_PREDICTION | {"expected_error": LIMITS["expected_error"]}
+    assert exceedance(predicted) == pytest.approx(dict.fromkeys(usual | {"expected_error"}, 1.0))
+    assert verdict(predicted) == ("pass", [])
+    unsure = {"expected_error": 1.1 * LIMITS["expected_error"], "expected_error_mm": {"mean": 7.654, "median": 2.0}}
+    assert verdict(predicted | unsure) == ("review", ["the network expects to be off by 7.65 mm on average"])
+    # What a network says of itself excuses images that would not be alike enough otherwise, and no others.
+    unlike = {"local_correlation": (LIMITS["local_correlation"] + LIMITS_OF_PREDICTION["local_correlation"]) / 2}
+    assert verdict(predicted | unlike)[0] == "pass"
+    assert verdict(good | unlike)[0] == verdict(predicted | {"local_correlation": 0.0})[0] == "review"
     assert verdict(good) == ("pass", [])
     assert verdict(good, certified=False) == ("review", ["the written field folds"])
     bad = good | {"inverse_consistency": 1.5 * LIMITS["inverse_consistency"], "local_correlation": 0.0}
@@ -183,6 +202,7 @@ def test_directions_that_disagree_matter_where_images_are_not_alike():
         "linear_volume_ratio": 1.0,
         "rival": 0.0,
         "directions_apart": 1.5,
+        "expected_error": None,
     }
     judgement, reasons = verdict(indicators)
     assert judgement == "review"

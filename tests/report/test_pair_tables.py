@@ -22,6 +22,8 @@ REPORT = report_with(
         "local_correlation": 0.99,
         "outside_fraction": 0.028,
         "inverse_consistency_mm": {"mean": 0.5, "median": float("nan"), "p95": 1.0},
+        "expected_error_mm": {"mean": 2.5, "median": 1.25, "p95": 4.0},
+        "expected_error": 0.0123,
     },
     log_jacobian={
         "all": REGION | {"mean": -0.1, "volume_ml": 1234.56},
@@ -63,6 +65,9 @@ def test_indicators_and_provenance():
     assert rows["Local correlation, registered"] == ("0.990",)
     assert rows["Structure mapped outside the moving image"] == ("2.80 %",)
     assert rows["Inverse consistency, mean (mm)"] == ("0.50",)
+    assert rows["Error that the network expects, relative to the field of view"] == ("0.0123",)
+    assert rows["Error that the network expects, median (mm)"] == ("1.25",)
+    assert rows["Error that the network expects, p95 (mm)"] == ("4.00",)
     short, long = (dict(pairs) for pairs in tables.provenance(REPORT))
     assert short["Model"] == "chest"
     assert short["Model SHA-256"] == "ab" * 32

@@ -231,21 +231,25 @@ def test_an_archive_holds_every_pass(tmp_path, passes, points, damping):
     assert (fixed.shape, moving.shape) == (FINE.shape, COARSE.shape)
 
 
-def test_the_expected_error_is_the_last_pass_own(rng):
+def test_the_expected_error_is_the_geometric_mean_of_the_passes_own(rng):
+    """Of each pass in its own voxels, at the place where the passes evaluated before it put a point of the world."""
     passes = [Transform(lattice, np.eye(3, 4), displaced(rng, lattice), np.eye(4)) for lattice in (COARSE, FINE)]
-    error = compose_passes(passes).deformation.expected_error
-    np.testing.assert_allclose(error, passes[-1].deformation.expected_error, atol=1e-9)
-    # In voxels of the lattice of the whole, and where these lie after the linear part has been undone.
-    linear = some_linear(FINE)
-    shifted = compose_passes(passes, linear).deformation.expected_error
-    place = FINE.to_voxel(np.linalg.inv(linear)[:3] @ [*FINE.to_world([6, 5, 7]), 1])
-    expected = ndimage.map_coordinates(passes[-1].deformation.expected_error, place[:, None], order=1)[0]
-    np.testing.assert_allclose(shifted[6, 5, 7], expected, atol=1e-9)
-    reversed_error = compose_passes(passes[::-1]).deformation.expected_error
-    assert reversed_error.shape == COARSE.shape
-    np.testing.assert_allclose(reversed_error, passes[0].deformation.expected_error, atol=1e-9)
+    points = COARSE.to_world(rng.uniform(1, 4, (40, 3)))
+    places = [COARSE.to_voxel(passes[1](points)), FINE.to_voxel(points)]
+    first, last = (
+        ndimage.map_coordinates(part.deformation.expected_error, voxels.T, order=1, mode="nearest")
+        for part, voxels in zip(passes, places, strict=True)
+    )
+    assert np.abs(np.log(first / last)).max() > 0.5
+    for linear in (None, some_linear(FINE)):
+        whole = compose_passes(passes, linear)
+        voxels = FINE.to_voxel(points)
+        voxels = voxels @ whole.linear_voxel[:3, :3].T + whole.linear_voxel[:3, 3]
+        for deformation in (whole.deformation, whole.deformation.damped(0.3)):
+            error = deformation.expected_error_at(voxels)
+            np.testing.assert_allclose(error, np.sqrt(first * last), rtol=1e-9)
     gradient_pass = Transform(FINE, np.eye(3, 4), gradients(rng, FINE), np.eye(4))
-    assert compose_passes([passes[0], gradient_pass]).deformation.expected_error is None
+    assert compose_passes([passes[0], gradient_pass]).deformation.expected_error_at(np.zeros((2, 3))) is None
 
 
 def test_the_nearest_affine_map_of_an_affine_map_is_itself(rng):

@@ -29,6 +29,7 @@ from tfreg.config.simulation import SimulationOptions
 from tfreg.config.training_run import (
     Augmentation,
     Config,
+    ErrorCalibration,
     Intensity,
     Loss,
     Model,
@@ -53,6 +54,7 @@ __all__ = [
     "ClassifierNetwork",
     "Config",
     "DrawOptions",
+    "ErrorCalibration",
     "EvaluationOptions",
     "ExportOptions",
     "Intensity",

@@ -132,12 +132,21 @@ class Loss(Section):
         return window
 
 
+class ErrorCalibration(Section):
+    """From the expected error that a network predicts, in voxels, to the median distance: scale * error ** power."""
+
+    scale: Positive = 1.0
+    power: Positive = 1.0
+
+
 class Prediction(Section):
     """How often the network is run for one pair, each time on the moving image as warped so far."""
 
     passes: Count = 1  # in all
     coarser: tuple[Count, ...] = ()  # factors of coarser grids, such as [4, 2]: a pass on each, before those on its own
     least_size: Count = 28  # voxels along each axis: coarser grids with fewer are left out
+    # Of one pass, two, ...; the last holds for more. None: what the network expects is not taken for an error.
+    expected_error: tuple[ErrorCalibration, ...] = ()
 
     @field_validator("coarser")
     @classmethod

@@ -155,9 +155,8 @@ def _linear_part(passes, fixed):
     every = (slice(None, None, FIT_STRIDE),) * 3
     points = part.lattice.points()[every]
     voxels = fixed.to_voxel(points)
-    inside = ((voxels >= -0.5) & (voxels <= np.array(fixed.shape) - 0.5)).all(axis=-1)
-    error = part.deformation.expected_error
-    weights = np.ones(inside.sum()) if error is None else error[every][inside] ** -2
-    points = points[inside]
+    points = points[((voxels >= -0.5) & (voxels <= np.array(fixed.shape) - 0.5)).all(axis=-1)]
+    error = part.deformation.expected_error_at(part.lattice.to_voxel(points))
+    weights = np.ones(len(points)) if error is None else error**-2
     matrix = nearest_affine(points, applied(np.linalg.inv(passes[0].init), _mapped(passes, points)), weights)
     return matrix if np.linalg.det(matrix[:3, :3]) > 0 else np.eye(4)

@@ -15,6 +15,7 @@ from tfreg.refinement.refine import refine_pair, steps_of
 from tfreg.registration.agreement import agreement
 from tfreg.registration.best_alignment import best_alignment
 from tfreg.registration.contrast import negative_side
+from tfreg.registration.expected_error import expected_error_of
 from tfreg.registration.image_pair import ImagePair, landmark_doubts, notes_beside
 from tfreg.registration.passes import predict_in_passes, schedule_of, separates_linear
 from tfreg.registration.predictor import Predictor
@@ -91,7 +92,10 @@ def register_pair(
         background = outside_value(moving.array) if options.background is None else options.background
         warnings.extend(f"moving: {note}" for note in left_out_note(moving.array, background))
         stages = agreement(pair, aligned.init, transform, displacement_mm, options.interpolation, background)
-    indicators = quality_indicators(aligned, transform, backward, refinement)
+    expected_error = None
+    if predictor is not None and refinement is None and options.parts == "both":
+        expected_error = expected_error_of(transform, predictor.config.prediction.expected_error, len(passes))
+    indicators = quality_indicators(aligned, transform, backward, refinement, expected_error)
     # Mutual information and MIND are chosen for images of different kinds, which need not resemble each other.
     ignored = ("local_correlation",) if settings is not None and "mi" in settings.similarity else ()
     judgement, reasons = verdict(indicators, certificate.certified, ignored)
@@ -120,7 +124,8 @@ def register_pair(
         seconds={name: round(value, 3) for name, value in seconds.items()},
         warnings=warnings,
     )
-    return Registration(pair, transform, displacement_mm, logarithm, stages, report)
+    error_mm = None if expected_error is None else expected_error.on(fixed.lattice)
+    return Registration(pair, transform, displacement_mm, logarithm, stages, report, error_mm)
 
 
 class _timed:

@@ -49,8 +49,8 @@ def register_files(
     Args:
         files: A `tfreg.io.tables.manifest.PairFiles`.
         out: The folder to write: warped.nii.gz, displacement.nii.gz, inverse_displacement.nii.gz,
-            linear.tfm, transform.h5, transform.npz, jacobian.nii.gz, report.json and report.png. It
-            appears whole or not at all.
+            linear.tfm, transform.h5, transform.npz, jacobian.nii.gz, report.json and report.png; of a network that
+            says how far it may be off also expected_error.nii.gz. It appears whole or not at all.
         options: A `tfreg.config.RegistrationOptions`, or None for the defaults.
         source: Where the prediction comes from: what `find_run` takes; a function without arguments that gives
             what predicts, such as a server's model (see `register_pair`); or None.

@@ -50,6 +50,8 @@ class QualityIndicators(Block):
     directions_apart: Measured = None
     inverse_consistency_mm: Distances | None = None
     inverse_consistency: Measured = None
+    expected_error_mm: Distances | None = None
+    expected_error: Measured = None
 
 
 class RefinementLevel(Block):

@@ -27,7 +27,7 @@ REGISTRATION = Kind(
     "a registration",
     REPORT,
     (
-        r"(warped|(inverse_)?displacement|jacobian|volume_change)\.nii\.gz",
+        r"(warped|(inverse_)?displacement|jacobian|volume_change|expected_error)\.nii\.gz",
         r"linear\.tfm|transform\.(h5|npz)|views\.npz|report\.(png|html)",
     ),
 )
@@ -44,6 +44,8 @@ class Registration:
         log_jacobian: `(i, j, k)` float32 on the fixed lattice.
         stages: What the three stages of the pair show, an `Agreement`.
         report: What report.json says.
+        expected_error_mm: `(i, j, k)` float32 on the fixed lattice: how far from the truth a network expects its
+            transform to be, or None.
 
     Example:
         >>> registration = tfreg.register("exhale.nii.gz", "inhale.nii.gz", model="run")
@@ -59,6 +61,7 @@ class Registration:
     log_jacobian: np.ndarray
     stages: Agreement
     report: RegistrationReport
+    expected_error_mm: np.ndarray | None = None
 
     @property
     def warped(self) -> Volume:
@@ -112,6 +115,9 @@ class Registration:
         yield "warped.nii.gz", write_volume, Volume(self.warped.array, fixed.affine, frame=fixed.frame)
         yield "jacobian.nii.gz", write_volume, Volume(self.log_jacobian, fixed.affine, frame=fixed.frame)
         yield "linear.tfm", write_linear, self.transform.linear_world
+        if self.expected_error_mm is not None:
+            expected = Volume(self.expected_error_mm, fixed.affine, frame=fixed.frame)
+            yield "expected_error.nii.gz", write_volume, expected
         if self.pair.fixed_labels is not None:
             change = volume_change_percent(self.log_jacobian, self.pair.fixed_labels.array)
             yield "volume_change.nii.gz", write_volume, Volume(change, fixed.affine, frame=fixed.frame)

@@ -35,6 +35,7 @@ INDICATORS = {
     "rival": ("Likeness under another linear alignment, relative to this one's", "{:.2f}"),
     "directions_apart": ("Distance of the two directions' deformations, relative to what they move", "{:.2f}"),
     "inverse_consistency": ("Inverse consistency, relative to the field of view", "{:.4f}"),
+    "expected_error": ("Error that the network expects, relative to the field of view", "{:.4f}"),
 }
 REGIONS = {"all": "whole field of view", "labels": "all labels"}
 REGION_METRICS = {
@@ -108,8 +109,12 @@ def quality_table(report: Any) -> Table:
     indicators, residual = report.quality_indicators, report.inverse_residual_voxels
     rows = [(name, [_number(getattr(indicators, key), form)]) for key, (name, form) in INDICATORS.items()]
     rows += [
-        (f"Inverse consistency, {key} (mm)", [_number(value, "{:.2f}")])
-        for key, value in indicators.inverse_consistency_mm or ()
+        (f"{name}, {key} (mm)", [_number(value, "{:.2f}")])
+        for name, distances in (
+            ("Inverse consistency", indicators.inverse_consistency_mm),
+            ("Error that the network expects", indicators.expected_error_mm),
+        )
+        for key, value in distances or ()
     ]
     rows += [(f"Residual of the inverse, {key} (voxels)", [_number(value)]) for key, value in residual or ()]
     return _table(["value"], rows)

@@ -6,9 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tfreg.transforms.interpolation import sampled
 from tfreg.transforms.voxel_map import AxisMap, VoxelMap
-from tfreg.volumes.lattice import Lattice
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,18 +63,6 @@ class ComposedPasses(VoxelMap):
         """Whether every map is."""
         return all(part.is_exactly_invertible for part in self.maps)
 
-    @property
-    def expected_error(self) -> np.ndarray | None:
-        """That of the last pass, `(i, j, k)` at the voxels of `shape` and in these; None where it predicts none.
-
-        It is undamped, and read where the matrix before the map puts the voxels.
-        """
-        error = self.maps[0].expected_error
-        if error is None:
-            return None
-        points = applied(self.matrices[0], Lattice(self.shape, np.eye(4)).voxels())
-        return sampled(error, points) * self._error_scale
-
     @cached_property
     def steps(self) -> tuple[tuple[np.ndarray, VoxelMap], ...]:
         """What is evaluated: a `(4, 4)` matrix and then a map, as often as there are maps, all damped."""
@@ -96,6 +82,25 @@ class ComposedPasses(VoxelMap):
             points = part(applied(matrix, points))
         return applied(self.matrices[-1], points)
 
+    def expected_error_at(self, points_voxel: ArrayLike) -> np.ndarray | None:
+        """The geometric mean of what the passes expect, each in voxels of its own lattice; arguments as of the base.
+
+        Each is read where the maps before it lead, undamped. The last pass is sure of itself where those before it have
+        made the images alike, rightly or not: together they say more than it alone (`benchmarks/expected_error.py`).
+
+        Returns:
+            `(...)` float64; None where a pass predicts none.
+        """
+        points, logarithm = np.asarray(points_voxel, np.float64), np.float64(0)
+        for matrix, part in zip(self.matrices, self.maps, strict=False):
+            points = applied(matrix, points)
+            error = part.expected_error_at(points)
+            if error is None:
+                return None
+            logarithm = logarithm + np.log(error)
+            points = part(points)
+        return np.exp(logarithm / len(self.maps))
+
     def damped(self, damping: float) -> "ComposedPasses":
         """The same chain with another damping."""
         return replace(self, damping=damping)
@@ -105,12 +110,6 @@ class ComposedPasses(VoxelMap):
         """`(4, 4)`, which undoes the product of the matrices in the measure in which the maps are damped."""
         product = np.linalg.multi_dot([np.eye(4), *reversed(self.matrices)])
         return self.damping * np.eye(4) + (1 - self.damping) * np.linalg.inv(product)
-
-    @property
-    def _error_scale(self):
-        """Voxels of `shape` to a voxel of the first map's lattice."""
-        after = np.linalg.multi_dot([np.eye(4), *reversed(self.matrices[1:])])
-        return float(np.cbrt(abs(np.linalg.det(after[:3, :3]))))
 
 
 def applied(matrix: np.ndarray, points: ArrayLike) -> np.ndarray:

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tfreg.runtime.threads import in_threads
-from tfreg.transforms.interpolation import upsampled
+from tfreg.transforms.interpolation import sampled, upsampled
 from tfreg.transforms.voxel_map import AxisMap, check_control
 
 SLOPE_LIMIT = 3.5
@@ -65,10 +66,14 @@ class DisplacementDeformation(AxisMap):
         slopes = [_limited_slopes(self._channel(d), d) for d in range(3)]
         return 1 + self.damping * np.stack(slopes, axis=-1)
 
-    @property
+    @cached_property
     def expected_error(self) -> np.ndarray:
         """`(i, j, k)` float64: how far from the truth the network expects the undamped map to be, voxels."""
         return np.exp(self._channel(3))
+
+    def expected_error_at(self, points_voxel: ArrayLike) -> np.ndarray:
+        """The expected error at voxel coordinates `(..., 3)`, interpolated: `(...)` float64, voxels."""
+        return sampled(self.expected_error, np.asarray(points_voxel))
 
     @property
     def control_displacement(self) -> np.ndarray:

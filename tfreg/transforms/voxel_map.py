@@ -27,11 +27,6 @@ class VoxelMap(ABC):
     def is_exactly_invertible(self) -> bool:
         """Whether it is a homeomorphism with an inverse in closed form; one by iteration is not exact."""
 
-    @property
-    def expected_error(self) -> np.ndarray | None:
-        """`(i, j, k)` float64: how far from the truth the undamped map is expected to be, voxels; None if not known."""
-        return None
-
     @abstractmethod
     def __call__(self, points_voxel: ArrayLike) -> np.ndarray:
         """Maps voxel coordinates `(..., 3)` of the lattice, exactly, wherever they lie.
@@ -39,6 +34,17 @@ class VoxelMap(ABC):
         Returns:
             `(..., 3)` float64 voxel coordinates.
         """
+
+    def expected_error_at(self, points_voxel: ArrayLike) -> np.ndarray | None:
+        """How far from the truth a network expects the undamped map to be, as it says so itself.
+
+        Args:
+            points_voxel: `(..., 3)` voxel coordinates of the lattice.
+
+        Returns:
+            `(...)` float64, voxels; None if nothing is known.
+        """
+        return None
 
     @abstractmethod
     def damped(self, damping: float) -> Self:
