@@ -254,13 +254,13 @@ def memory(pid):
 
 
 def test_memory_does_not_grow(wide):
-    """Of 60 requests with answers of 5 MiB, after 90 to get warm; leaking one answer in ten would be 30 MiB.
+    """Of 60 requests with answers of 5 MiB, after 150 to get warm; leaking one answer in ten would be 30 MiB.
 
     Beside other work a server takes more requests until its threads have the memory that they go on with.
     """
     predict = wide.connect()[0].Predict
     request = request_of(shape=(1, 64, 64, 64, 1))
-    for _ in range(90):
+    for _ in range(150):
         predict(request, timeout=SECONDS)
     before = memory(wide.process.pid)
     for _ in range(60):
