@@ -95,13 +95,7 @@ def measured(run, options, count, seed):
 
 def each_pass(transform, places):
     """What each pass expects where it is read, `(passes, n)`, the last pass first."""
-    deformation, points = transform.deformation, applied(transform.linear_voxel, transform.lattice.to_voxel(places))
-    errors = []
-    for matrix, part in zip(deformation.matrices, deformation.maps, strict=False):
-        points = applied(matrix, points)
-        errors.append(part.expected_error_at(points))
-        points = part(points)
-    return np.stack(errors)
+    return transform.deformation.expected_errors_at(applied(transform.linear_voxel, transform.lattice.to_voxel(places)))
 
 
 @dataclasses.dataclass(frozen=True)

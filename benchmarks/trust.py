@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from csv_rows import read_csv
 from data_sets import STARTS, data_folder
+from schedules import rescheduled
 from scipy import stats
 from scipy.spatial.transform import Rotation
 
@@ -157,17 +158,6 @@ def spoiled(kind, fixed, moving, labels, init, other, rng):
     return moving, labels, start
 
 
-def with_fewer(voxels):
-    """The weights that ship, with a network grid of no more than so many voxels."""
-    import tfreg
-
-    weights = tfreg.load_weights()
-    preprocessing = weights.config.preprocessing
-    grid = preprocessing.network_grid.model_copy(update={"voxels": voxels})
-    preprocessing = preprocessing.model_copy(update={"network_grid": grid})
-    return dataclasses.replace(weights, config=weights.config.model_copy(update={"preprocessing": preprocessing}))
-
-
 def measure(file, method, sets, voxels):
     """Registers whatever the CSV file does not hold yet."""
     import tfreg
@@ -176,7 +166,7 @@ def measure(file, method, sets, voxels):
     Resources(0, int(os.environ.get("OMP_NUM_THREADS", "2")), "cpu").set_up()
     options = dict(method.options)
     if voxels is not None:
-        options["model"] = with_fewer(voxels)
+        options["model"] = rescheduled(tfreg.load_weights(), voxels)
     pairs = list(halves())
     rows = read_csv(file, TEXTS)
     if rows and rows[0].keys() < set(method.columns):

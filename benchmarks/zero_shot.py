@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from csv_rows import read_csv
 from data_sets import MANIFESTS, STARTS, pairs_of
+from schedules import rescheduled
 
 from tfreg.config import RegistrationOptions
 
@@ -33,22 +34,6 @@ TEXTS = ("data", "pair", "schedule", "init")
 COLUMNS = (*TEXTS, "dice_before", "dice", "tre_before", "tre", "folding", "certified", "damping", "seconds", "passes")
 
 
-def run_of(weights, schedule):
-    """The weights with a schedule."""
-    if schedule not in SCHEDULES:
-        return weights
-    passes, voxels = SCHEDULES[schedule]
-    config = weights.config
-    grid = config.preprocessing.network_grid.model_copy(update={"voxels": voxels})
-    config = config.model_copy(
-        update={
-            "preprocessing": config.preprocessing.model_copy(update={"network_grid": grid}),
-            "prediction": config.prediction.model_copy(update={"passes": passes}),
-        }
-    )
-    return dataclasses.replace(weights, config=config)
-
-
 def inverted(volume):
     """The image with bright and dark exchanged."""
     return volume.with_array(volume.array.max() + volume.array.min() - volume.array.astype(np.float32))
@@ -61,7 +46,10 @@ def measured(pair, weights, schedule, init):
     if schedule == INVERTED:
         pair = dataclasses.replace(pair, moving=inverted(pair.moving))
     begun = time.perf_counter()
-    report = register_pair(pair, RegistrationOptions(refine=False, init=init), run_of(weights, schedule)).report
+    if schedule in SCHEDULES:
+        passes, voxels = SCHEDULES[schedule]
+        weights = rescheduled(weights, voxels, passes)
+    report = register_pair(pair, RegistrationOptions(refine=False, init=init), weights).report
     before, after = report.metrics.after_init, report.metrics.after
     return {
         "dice_before": before.mean_dice,

@@ -112,6 +112,12 @@ class Model(Section):
         """What a deformation is made of: the name of a layer's output, of what a server answers, and of an argument."""
         return "control" if self.head == "displacement" else "logits"
 
+    @property
+    def predicted_arrays(self) -> tuple[str, ...]:
+        """What a transform is made of: the names of the matrix, of the deformation's array, or of both."""
+        parts = {"linear": self.transform != "deformable", self.deformation_array: self.transform != "linear"}
+        return tuple(name for name, predicted in parts.items() if predicted)
+
 
 class Loss(Section):
     """similarity + alpha |A - I| + beta |Φ - 1| + smoothness |∇Φ|² + dice (1 - Dice), L1 norms summed over a volume."""
@@ -145,7 +151,7 @@ class Prediction(Section):
     passes: Count = 1  # in all
     coarser: tuple[Count, ...] = ()  # factors of coarser grids, such as [4, 2]: a pass on each, before those on its own
     least_size: Count = 28  # voxels along each axis: coarser grids with fewer are left out
-    # Of one pass, two, ...; the last holds for more. None: what the network expects is not taken for an error.
+    # Of one pass, two, ...; the last holds for more. Without any, what the network expects is not taken for an error.
     expected_error: tuple[ErrorCalibration, ...] = ()
 
     @field_validator("coarser")

@@ -1,5 +1,6 @@
 """A pair as it lies, with what places it on a network grid: what all passes of a network can be made from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -32,9 +33,8 @@ class WholePair:
 
     @property
     def voxels(self) -> int:
-        """Of the three lattices' sizes the largest, where the square of the longest axis counts as one."""
-        shapes = (self.fixed.shape, self.moving.shape, self.lattice.shape)
-        return max(max(prod(shape), max(shape) ** 2) for shape in shapes)
+        """The most that one of the three lattices counts as, see `counted_voxels`."""
+        return max(map(counted_voxels, (self.fixed.shape, self.moving.shape, self.lattice.shape)))
 
     @property
     def batch(self) -> dict[str, np.ndarray]:
@@ -52,6 +52,11 @@ class WholePair:
         }
 
 
+def counted_voxels(shape: Sequence[int]) -> int:
+    """What a lattice of three sizes counts as where memory is bounded: to smooth a line takes the line's square."""
+    return max(prod(shape), max(shape) ** 2)
+
+
 def whole_pair(pair: AlignedPair, lattice: Lattice) -> WholePair:
     """A pair as its network grid can see it: volumes that are much finer are made coarser.
 
@@ -60,7 +65,8 @@ def whole_pair(pair: AlignedPair, lattice: Lattice) -> WholePair:
         lattice: The network grid.
 
     Returns:
-        A `WholePair`; its volumes are the pair's own where they have at most twice as many voxels as the grid.
+        A `WholePair`; its volumes are the pair's own where they have at most `FINENESS` cubed as many voxels as the
+        grid.
     """
     return WholePair(
         _no_finer(pair.fixed, lattice), _no_finer(pair.moving, lattice, pair.init), lattice, np.asarray(pair.init)

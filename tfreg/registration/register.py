@@ -124,8 +124,7 @@ def register_pair(
         seconds={name: round(value, 3) for name, value in seconds.items()},
         warnings=warnings,
     )
-    error_mm = None if expected_error is None else expected_error.on(fixed.lattice)
-    return Registration(pair, transform, displacement_mm, logarithm, stages, report, error_mm)
+    return Registration(pair, transform, displacement_mm, logarithm, stages, report, expected_error)
 
 
 class _timed:

@@ -3,6 +3,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from tfreg.io.formats import write_volume
 from tfreg.io.itk_transforms import write_composite, write_displacement, write_linear
 from tfreg.io.transform_archive import save_transform
 from tfreg.registration.agreement import Agreement
+from tfreg.registration.expected_error import ExpectedError
 from tfreg.registration.image_pair import ImagePair
 from tfreg.registration.registration_report import RegistrationReport, Residual
 from tfreg.registration.views import VIEWS, save_views
@@ -44,8 +46,7 @@ class Registration:
         log_jacobian: `(i, j, k)` float32 on the fixed lattice.
         stages: What the three stages of the pair show, an `Agreement`.
         report: What report.json says.
-        expected_error_mm: `(i, j, k)` float32 on the fixed lattice: how far from the truth a network expects its
-            transform to be, or None.
+        expected_error: How far from the truth a network expects its transform to be, an `ExpectedError`, or None.
 
     Example:
         >>> registration = tfreg.register("exhale.nii.gz", "inhale.nii.gz", model="run")
@@ -61,12 +62,17 @@ class Registration:
     log_jacobian: np.ndarray
     stages: Agreement
     report: RegistrationReport
-    expected_error_mm: np.ndarray | None = None
+    expected_error: ExpectedError | None = None
 
     @property
     def warped(self) -> Volume:
         """The moving image on the fixed lattice, a `Volume`."""
         return self.stages.warped
+
+    @cached_property
+    def expected_error_mm(self) -> np.ndarray | None:
+        """`expected_error` on the fixed lattice, `(i, j, k)` float32, or None."""
+        return None if self.expected_error is None else self.expected_error.on(self.pair.fixed.lattice)
 
     def save(self, folder: str | Path, started: float | None = None) -> None:
         """Writes the registration's files.

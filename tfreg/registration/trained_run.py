@@ -105,15 +105,14 @@ def predicted_transform(
     Raises:
         UserError: If a part is missing or not finite, or the linear part mirrors or collapses space.
     """
-    array = model.deformation_array
-    parts = {"linear": model.transform != "deformable", array: model.transform != "linear"}
-    missing = [part for part, needed in parts.items() if needed and part not in predicted]
+    array, parts = model.deformation_array, model.predicted_arrays
+    missing = [part for part in parts if part not in predicted]
     if missing:
         raise UserError(f"{name}: gives no {missing[0]} for this pair; use a model that `tfreg train` wrote")
-    if parts[array] and not np.isfinite(predicted[array]).all():
+    if array in parts and not np.isfinite(predicted[array]).all():
         raise UserError(f"{name}: predicts values that are not finite for this pair; train it again")
     try:
-        deformation = _deformation(predicted[array], lattice.shape, model) if parts[array] else None
+        deformation = _deformation(predicted[array], lattice.shape, model) if array in parts else None
         return Transform(lattice, predicted.get("linear", np.eye(3, 4)), deformation, init)
     except ValueError as error:
         raise UserError(f"{name}: predicts no valid transform for this pair ({error}); train it again") from error

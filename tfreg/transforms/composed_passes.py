@@ -91,15 +91,20 @@ class ComposedPasses(VoxelMap):
         Returns:
             `(...)` float64; None where a pass predicts none.
         """
-        points, logarithm = np.asarray(points_voxel, np.float64), np.float64(0)
+        errors = self.expected_errors_at(points_voxel)
+        return None if errors is None else np.exp(np.mean(np.log(errors), axis=0))
+
+    def expected_errors_at(self, points_voxel: ArrayLike) -> np.ndarray | None:
+        """What each pass expects, as `expected_error_at` reads it: `(passes, ...)` float64, the last pass first."""
+        points, errors = np.asarray(points_voxel, np.float64), []
         for matrix, part in zip(self.matrices, self.maps, strict=False):
             points = applied(matrix, points)
             error = part.expected_error_at(points)
             if error is None:
                 return None
-            logarithm = logarithm + np.log(error)
+            errors.append(error)
             points = part(points)
-        return np.exp(logarithm / len(self.maps))
+        return np.stack(errors)
 
     def damped(self, damping: float) -> "ComposedPasses":
         """The same chain with another damping."""

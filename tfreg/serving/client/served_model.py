@@ -88,8 +88,7 @@ class ServedModel:
         Raises:
             UserError: As of `predict`, and if the model makes other passes than its config says.
         """
-        parts = self.config.model.transform
-        names = [*(["linear"] if parts != "deformable" else []), *([self._array] if parts != "linear" else [])]
+        names = self.config.model.predicted_arrays
         numbers = range(1, len(lattices) + 1)
         outputs = [output_of_pass(name, number) for number in numbers for name in names]
         answer = self._answer(pair.batch, self._of_all_passes, outputs)

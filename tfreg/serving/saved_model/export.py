@@ -20,6 +20,7 @@ from tfreg.io.folders.result_folder import Kind, claimed_result
 from tfreg.io.training_report import REPORT, TrainingReport
 from tfreg.ops.acceleration import portable
 from tfreg.ops.native_dilation import dilates_natively
+from tfreg.preprocessing.whole_pair import counted_voxels
 from tfreg.registration.trained_run import find_run, load_run
 from tfreg.runtime.keras_settings import own_keras_settings
 from tfreg.runtime.native_output import STDERR, STDOUT, silenced
@@ -159,8 +160,7 @@ def _check_sizes(options, grid_shape, all_passes):
         needed[f"the network grid of {'x'.join(map(str, grid_shape))} voxels in config.yaml"] = grid_shape
     needed["the check of every export"] = CHECK_SHAPE
     for name, shape in needed.items():
-        # Of all passes the square of an axis counts too.
-        voxels = max(math.prod(shape), max(shape) ** 2 if all_passes else 0)
+        voxels = counted_voxels(shape) if all_passes else math.prod(shape)
         if voxels > options.max_voxels:
             raise UserError(f"--max-voxels {options.max_voxels}: {name} needs {voxels}; give at least as many")
 

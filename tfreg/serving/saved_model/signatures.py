@@ -66,7 +66,6 @@ class Signatures(tf.Module):
         if model.transform != "linear":
             outputs[self.array] = network.get_layer(self.array).output
         self.head = keras.Model(network.input, outputs)
-        predicted = {name: value for name, value in outputs.items() if name in ("linear", self.array)}
         self.stride, self.config, self.max_voxels = model.stride, config, max_voxels
         self.linear_grid = None if model.transform == "deformable" else LinearGrid()
         self.channels, deformed = _deformable_part(model)
@@ -75,6 +74,7 @@ class Signatures(tf.Module):
         self.sampler = TrilinearSampler(model.border)
         self.all_passes = None
         if schedule is not None:
+            predicted = {name: outputs[name] for name in model.predicted_arrays}
             self.all_passes = Passes(keras.Model(network.input, predicted), self.array, deformed, schedule)
 
     def endpoints(self) -> dict[str, tuple[Callable[..., dict[str, tf.Tensor]], list[tf.TensorSpec]]]:

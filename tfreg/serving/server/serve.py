@@ -43,7 +43,7 @@ def serve(options: ServerOptions, resources: Resources | None = None) -> None:
     """
     check_server(options)
     with base_path(options) as folder:
-        _serve(options.model_copy(update={"model_base_path": folder}), folder, resources or Resources())
+        _serve(options.model_copy(update={"model_base_path": folder}), resources or Resources())
 
 
 @contextlib.contextmanager
@@ -69,9 +69,9 @@ def base_path(options: ServerOptions) -> Iterator[Path]:
         yield folder
 
 
-def _serve(options, folder, resources):
+def _serve(options, resources):
     """`serve` of a model's folder."""
-    folders = VersionFolders(folder)
+    folders = VersionFolders(options.model_base_path)
     _poll(folders, options)
     polled = time.monotonic()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
