@@ -65,6 +65,19 @@ def test_a_known_displacement_is_found(known, name):
     assert after < 0.5 * before
 
 
+@pytest.mark.peers
+def test_greedy_takes_an_image_too_thin_for_its_levels(known):
+    pytest.importorskip("picsl_greedy")
+    fixed, moving, truth = known
+    middle = (slice(None), slice(None), slice(13, 23))
+    affine = np.array(fixed.affine)
+    affine[:3, 3] = fixed.lattice.to_world([0, 0, 13])
+    found, _ = BASELINES["greedy"].register(Volume(fixed.array[middle], affine), moving, "header", threads=2)
+    inside = ndimage.gaussian_gradient_magnitude(fixed.array, 1.0)[middle] > 10
+    left = np.linalg.norm((found - truth[middle])[inside], axis=-1).mean()
+    assert left < 0.7 * np.linalg.norm(truth[middle][inside], axis=-1).mean()
+
+
 def test_a_thin_stack_is_laid_on_cubes():
     volume = Volume(np.arange(4 * 6 * 3, dtype=np.float32).reshape(4, 6, 3), np.diag([1.0, -1, 8, 1]))
     cubes = on_cubes(volume, 2.0)

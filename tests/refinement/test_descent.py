@@ -36,13 +36,14 @@ def images(**volumes):
     return pair | {f"{name}_weights": np.ones_like(volume) for name, volume in pair.items()}
 
 
-def a_pair(rng, shift=(0, 0, 0), shape=SHAPE, margin=MARGIN):
+def a_pair(rng, shift=(0, 0, 0), shape=SHAPE, margin=MARGIN, smoothness=0.2):
     """A moving texture, and its part that a shift of whole voxels makes the fixed one."""
     moving = texture([n + 2 * r for n, r in zip(shape, margin, strict=True)], rng)
     low = np.array(margin) + np.array(LEADING_MARGIN) + np.array(shift)
     high = np.array(margin) + np.array(shape) + np.array(shift)
     fixed = moving[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
-    return images(fixed=fixed, moving=moving) | {"linear": np.eye(3, 4, dtype="float32")[None]}
+    others = {"linear": np.eye(3, 4, dtype="float32")[None], "smoothness": np.float32(smoothness)}
+    return images(fixed=fixed, moving=moving) | others
 
 
 def still(shape=SHAPE):
@@ -72,18 +73,16 @@ def test_begins_at_the_identity(rng, linear, integration):
 
 @pytest.mark.parametrize("similarity", ["lncc", "mse", "mi", "mind"])
 def test_finds_a_shift(step, rng, similarity):
-    pair = a_pair(rng, shift=(0, 1, -1))
-    (found, change), losses = minimise(
-        step(similarity=similarity, smoothness=0.01), State.at(still(), NOTHING), pair, 40, 0.2
-    )
+    pair = a_pair(rng, shift=(0, 1, -1), smoothness=0.01)
+    (found, change), losses = minimise(step(similarity=similarity), State.at(still(), NOTHING), pair, 40, 0.2)
     assert losses[-1] < 0.7 * losses[0]
     np.testing.assert_allclose(np.array(found)[0, 3:-2, 3:-2, 3:-2].mean((0, 1, 2)), (0, 1, -1), atol=0.35)
     np.testing.assert_array_equal(change, NOTHING)
 
 
 def test_the_linear_part_moves_where_it_may(step, rng):
-    pair = a_pair(rng, shift=(0, 1, -1))
-    taken = step(linear=True, smoothness=0.01)
+    pair = a_pair(rng, shift=(0, 1, -1), smoothness=0.01)
+    taken = step(linear=True)
     (_, change), losses = minimise(taken, State.at(still(), NOTHING), pair, 20, 0.2)
     assert losses[-1] < losses[0]
     matrix = ops.convert_to_numpy(taken.objective.linear(change, pair))[0]
@@ -206,9 +205,9 @@ def test_differences_of_neighbours_want_every_voxel(similarity, turns):
 @pytest.mark.parametrize("steps", [8, 9])
 def test_what_lies_right_stays_at_every_second_voxel_too(step, rng, steps):
     """Losses of other voxels say nothing of whether a step helped: of noise alone, none does."""
-    pair = a_pair(rng)
+    pair = a_pair(rng, smoothness=1.0)
     pair["fixed"] = pair["fixed"] + rng.normal(0, 0.02, pair["fixed"].shape).astype("float32")
-    taken = step(similarity="mse", sparse=True, smoothness=1.0)
+    taken = step(similarity="mse", sparse=True)
     start = State.at(still(), NOTHING)
     (found, _), losses = minimise(taken, start, pair, steps, 0.3)
     first = float(taken(start, pair, 0.0, steps)[0])

@@ -24,7 +24,7 @@ from tfreg.transforms.projection import control_centres
 from tfreg.transforms.transform import Transform
 from tfreg.volumes.volume import Volume
 
-QUICK = Refinement(steps=(30, 15), tolerance=0)
+QUICK = Refinement(steps=(30, 15), detail_steps=0, tolerance=0)
 
 
 OBLIQUE = Rotation.from_euler("xyz", [20, -35, 50], degrees=True).as_matrix()
@@ -83,7 +83,7 @@ def test_deformation_is_recovered_and_certified():
     }
     assert report.metrics.after.correlation > 0.98 > report.metrics.after_init.correlation
     levels = report.refinement.levels
-    assert [level.similarity for level in levels] == ["lncc+30*mind", "lncc+30*mind", "lncc"]
+    assert [level.similarity for level in levels] == ["lncc+30*mind", "lncc+30*mind", "lncc", "lncc"]
     assert [level.spacing_mm[0] for level in levels] == sorted((x.spacing_mm[0] for x in levels), reverse=True)
     assert all(level.loss_last < level.loss_first for level in levels)
     # Cubes, although the fixed image's slices are twice as thick as its pixels.
@@ -96,7 +96,7 @@ def test_deformation_is_recovered_and_certified():
 def one_level(similarity):
     """Settings of a refinement by one similarity alone, on cubes of the fixed image's own size."""
     smoothness = 0.02 if similarity in ("mind", "mse") else 0.2
-    return Refinement(steps=(60,), similarity=similarity, smoothness=smoothness)
+    return Refinement(steps=(60,), detail_steps=0, similarity=similarity, smoothness=smoothness)
 
 
 @pytest.mark.parametrize("similarity", ["mse", "mi", "mind", "dwm", "ncc", "lncc+0.5*mi"])
@@ -176,7 +176,7 @@ def test_masks_leave_disturbances_out():
     points = points[known[tuple(voxels.T)]]
 
     def error(array, **options):
-        options |= {"parts": "deformable", "similarity": "mse", "smoothness": 0.02}
+        options |= {"parts": "deformable", "preset": "fast", "similarity": "mse", "smoothness": 0.02}
         result = register(fixed, moving.with_array(array), refine=True, **options)
         return np.linalg.norm(result.transform(points) - smooth_map(points), axis=-1).mean()
 
@@ -246,7 +246,7 @@ def test_refinement_goes_on_from_predicted_displacements(scale):
     fixed, moving = pair_of(smooth_map)
     pair = AlignedPair(_normal(fixed), _normal(moving), np.eye(4))
     start, done = displaced(scale), []
-    settings = Refinement(steps=(15, 10), tolerance=0, similarity="mse", coarse_similarity="mse")
+    settings = QUICK.model_copy(update={"steps": (15, 10), "similarity": "mse", "coarse_similarity": "mse"})
     refined, report = refine_pair(pair, settings, "deformable", start, done.append)
     assert sum(done) == steps_of(settings, "deformable", start)
     assert [begin["name"] for begin in report["starts"]] == ["linear", "network"]
@@ -308,6 +308,26 @@ def test_coarse_levels_go_both_ways_and_meet():
     alone, levels = refined_deformation(AlignedPair(*volumes, start.init), start, settings, leading_margin, False)
     assert [level["direction"] for level in levels] == ["forward"] * 2
     assert errors_mm(found, smooth_map, fixed).mean() < errors_mm(alone, smooth_map, fixed).mean()
+
+
+def test_the_finest_level_goes_on_where_there_is_detail():
+    def rippled(points):
+        offset = points - np.array([-30.0, 20, 100])
+        return smooth_map(points) + 1.5 * np.sin(offset[..., [1, 2, 0]] / 3.5)
+
+    fixed, moving = pair_of(rippled)
+    errors = []
+    for steps in (0, 30):
+        settings = QUICK.model_copy(update={"detail_steps": steps})
+        pair = AlignedPair(_normal(fixed), _normal(moving), np.eye(4))
+        found, report = refine_pair(pair, settings, "deformable")
+        errors.append(errors_mm(found, rippled, fixed).mean())
+        finest = [level for level in report["levels"] if level["shape"] == report["levels"][-1]["shape"]]
+        assert [level["steps"] for level in finest] == [15, 30][: 1 + bool(steps)]
+    assert errors[1] < 0.8 * errors[0]
+    # An image and itself have none.
+    _, report = refine_pair(replace(pair, moving=pair.fixed), settings, "deformable")
+    assert report["levels"][-1]["steps"] == 15
 
 
 def test_directions_agree_about_one_body_and_not_about_two():

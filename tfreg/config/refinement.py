@@ -22,9 +22,11 @@ class Refinement(Section):
 
     similarity: Similarity = "lncc"  # of the linear stage and the finest level
     coarse_similarity: Similarity = "lncc+30*mind"  # of the levels before it
-    window: Count = 9  # side of the window of lncc, voxels, odd
+    window: Count = 7  # side of the window of lncc, voxels, odd, of the finest level
+    coarse_window: Count = 9  # of the levels before it
     smoothness: NotNegative = 0.35
     steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (20, 15, 14)  # most steps, coarse to fine
+    detail_steps: Annotated[int, Field(ge=0)] = 40  # most steps more at the finest level, where it has gained much
     learning_rate: Positive = 0.3  # voxels a step
     tolerance: NotNegative = 2e-5  # a level stops when a step improves the loss by less
     search: Annotated[str, words(*SEARCHES)] = "none"  # for where to begin, beside the linear stage
@@ -33,7 +35,7 @@ class Refinement(Section):
 
 
 # Trade-offs of time and accuracy, by name.
-PRESETS = {"quality": Refinement(), "fast": Refinement(steps=(20, 15, 6))}
+PRESETS = {"quality": Refinement(), "fast": Refinement(steps=(20, 15, 6), detail_steps=0)}
 
 
 def check_refinement_options(options: Section) -> None:

@@ -26,15 +26,14 @@ TURNS = np.array([(0, 0, 0), (1, 1, 1), (0, 1, 1), (1, 0, 0), (1, 0, 1), (0, 1, 
 class DeformableObjective:
     """The loss of one pair as a function of its control points' displacements, and of a change of its linear part.
 
-    The similarity of the fixed and the warped image plus `smoothness` times the mean squared slope of the control
-    points' displacements. The network grid begins by the leading margin before the fixed image; the moving image
+    The similarity of the fixed and the warped image plus a weight times the mean squared slope of the control points'
+    displacements. The network grid begins by the leading margin before the fixed image; the moving image
     surrounds it by a margin, the same on both sides of an axis. Sizes may be unknown until it is called.
 
     Args:
         leading_margin: Three numbers of voxels.
         similarity: What `build_similarity` takes.
         window: Side of its window in voxels.
-        smoothness: Weight of at least 0.
         stride: Voxels per control point.
         integration: "composed" or "axiswise".
         anchor: "start" or "centre".
@@ -47,7 +46,7 @@ class DeformableObjective:
         change: `(1, 3, 4)`, see `linear`.
         pair: Dictionary: `fixed` and `fixed_weights`, `(1, i, j, k, 1)` in [0, 1] on the network grid without its
             leading margin; `moving` and `moving_weights`, the same on the network grid with its margin; `linear`,
-            `(1, 3, 4)`, the matrix about the network grid's centre, in voxels.
+            `(1, 3, 4)`, the matrix about the network grid's centre, in voxels; `smoothness`, a scalar of at least 0.
         number: Of the step, from 1 on.
 
     Returns:
@@ -63,7 +62,6 @@ class DeformableObjective:
         *,
         similarity: str = "lncc",
         window: int = 7,
-        smoothness: float = 0.2,
         stride: int = 2,
         integration: str = "composed",
         anchor: str = "start",
@@ -75,7 +73,6 @@ class DeformableObjective:
         of_every_second = self.similarity.on_every_second_voxel() if sparse else None
         if of_every_second is not None:
             self.similarity, self.turns = of_every_second, len(TURNS)
-        self.smoothness = smoothness
         self.stride = stride
         self.anchor = anchor
         self.moves_linear = linear
@@ -86,11 +83,8 @@ class DeformableObjective:
         self, displacement: Tensor, change: Tensor, pair: dict[str, Tensor], number: Tensor | float = 1
     ) -> Tensor:
         fixed, warped, counts = self.compared(displacement, change, pair, number)
-        loss = ops.sum(self.similarity.compare(fixed, warped, counts))
-        if self.smoothness:
-            displacement = self.centred_displacement(displacement)
-            loss = loss + self.smoothness * ops.sum(displacement_roughness(displacement, step=self.stride))
-        return loss
+        roughness = displacement_roughness(self.centred_displacement(displacement), step=self.stride)
+        return ops.sum(self.similarity.compare(fixed, warped, counts)) + pair["smoothness"] * ops.sum(roughness)
 
     def compared(
         self, displacement: Tensor, change: Tensor, pair: dict[str, Tensor], number: Tensor | float = 1

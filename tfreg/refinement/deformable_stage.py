@@ -28,6 +28,10 @@ MARGIN = 0.1
 # From so many voxels on, every second one along each axis is enough for a step of a level.
 MANY_VOXELS = 200_000
 
+# Where the finest level lowers its loss by at least this share, it goes on, with this share of the smoothness: there is
+# detail that its few steps have not followed.
+MUCH_GAINED, DETAIL_SMOOTHNESS = 0.21, 0.2
+
 # The directions between the images, fixed to moving and moving to fixed, as report.json names them.
 FORWARD, BACKWARD = "forward", "backward"
 
@@ -99,7 +103,7 @@ class DeformableStage:
         return CoarseLevels(self, start, both_directions, first)
 
     def finest(self, coarse: Coarse) -> tuple[Transform, list[dict[str, Any]]]:
-        """The finest level after the others.
+        """The finest level after the others, and once more where that has gained much.
 
         Args:
             coarse: A `Coarse`.
@@ -107,18 +111,29 @@ class DeformableStage:
         Returns:
             The refined `Transform`, and a list of one dictionary a level for the report.
         """
-        level = levels_of(coarse.start, self.leading_margin, self.settings)[-1]
-        displacement, linear, report = self.refined(
-            level, self.sides(coarse.start), coarse.displacement, coarse.linear, self.settings.steps[-1]
-        )
-        refined = replace(coarse, displacement=displacement, linear=linear)
-        return refined.transform, [*coarse.reports, {"direction": FORWARD} | report]
+        level, sides = levels_of(coarse.start, self.leading_margin, self.settings)[-1], self.sides(coarse.start)
+        begin = coarse.displacement, coarse.linear
+        *refined, report = self.refined(level, sides, *begin, self.settings.steps[-1])
+        reports = [{"direction": FORWARD} | report]
+        if self.settings.detail_steps and report["loss_last"] < (1 - MUCH_GAINED) * report["loss_first"]:
+            *refined, report = self.refined(level, sides, *refined, self.settings.detail_steps, DETAIL_SMOOTHNESS)
+            reports.append({"direction": FORWARD} | report)
+        displacement, linear = refined
+        result = replace(coarse, displacement=displacement, linear=linear)
+        return result.transform, [*coarse.reports, *reports]
 
     def refined(
-        self, level: Any, sides: tuple[Any, Any], displacement: np.ndarray, linear: np.ndarray, steps: int
+        self,
+        level: Any,
+        sides: tuple[Any, Any],
+        displacement: np.ndarray,
+        linear: np.ndarray,
+        steps: int,
+        smoothness: float = 1.0,
     ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-        """What a level's `refined` returns, with the stage's compiler and progress."""
-        return level.refined(self.compiler, sides, displacement, linear, steps, self.progress)
+        """What a level's `refined` returns, with the stage's compiler and progress, and a share of its smoothness."""
+        smoothness *= self.settings.smoothness
+        return level.refined(self.compiler, sides, displacement, linear, steps, smoothness, self.progress)
 
     def sides(self, start: Transform) -> tuple[Any, Any]:
         """What stays and what is warped, each as (volume, world map from the lattice, mask)."""
@@ -200,11 +215,9 @@ def is_identity(start: Transform) -> bool:
 def levels_of(start: Transform, leading_margin: Sequence[int], settings: Refinement) -> list[Any]:
     """The levels from coarse to fine, each a `_Level`."""
     factors = level_factors(start.lattice, len(settings.steps))
-    similarities = [settings.coarse_similarity] * (len(factors) - 1) + [settings.similarity]
-    return [
-        _Level(start, blocks, leading_margin, settings, similarity)
-        for blocks, similarity in zip(factors, similarities, strict=True)
-    ]
+    coarser = (settings.coarse_similarity, settings.coarse_window)
+    compared = [coarser] * (len(factors) - 1) + [(settings.similarity, settings.window)]
+    return [_Level(start, blocks, leading_margin, settings, *by) for blocks, by in zip(factors, compared, strict=True)]
 
 
 class _Level:
@@ -215,10 +228,10 @@ class _Level:
         factors: The level's blocks of the finest voxels, three numbers.
         leading_margin: Voxels by which the transform's lattice begins before the fixed image, three numbers.
         settings: `tfreg.config.Refinement`.
-        similarity: What `build_similarity` takes.
+        similarity, window: What `build_similarity` takes.
     """
 
-    def __init__(self, start, factors, leading_margin, settings, similarity):
+    def __init__(self, start, factors, leading_margin, settings, similarity, window):
         self.factors, self.settings = np.array(factors), settings
         self.lattice = coarsened(start.lattice, factors)
         self.leading_margin = tuple(int(n // f) for n, f in zip(leading_margin, factors, strict=True))
@@ -226,8 +239,7 @@ class _Level:
         deformation = start.deformation
         self.options = {
             "similarity": similarity,
-            "window": settings.window,
-            "smoothness": settings.smoothness,
+            "window": window,
             "stride": deformation.stride,
             "integration": deformation.integration,
             "anchor": deformation.anchor,
@@ -239,7 +251,7 @@ class _Level:
         """Has the level's step traced, and compiled where that pays, by another thread."""
         compiler.ahead(self.leading_margin, self._sizes_to_know(), **self.options)
 
-    def refined(self, compiler, sides, displacement, linear, steps, progress):
+    def refined(self, compiler, sides, displacement, linear, steps, smoothness, progress):
         """What the optimiser makes of the control points' displacements and of the matrix.
 
         Args:
@@ -248,6 +260,7 @@ class _Level:
             displacement: `(i, j, k, 3)`, in the level's voxels.
             linear: `(3, 4)`, the matrix in the finest voxels.
             steps: Most steps to take.
+            smoothness: Weight of the displacements' slopes.
             progress: Called with 1 after every step, or None.
 
         Returns:
@@ -266,6 +279,7 @@ class _Level:
         names = ("fixed", "fixed_weights", "moving", "moving_weights")
         pair = {name: image[None, ..., None] for name, image in zip(names, images, strict=True)}
         pair["linear"] = _per_voxel(linear, self.factors)[None].astype(np.float32)
+        pair["smoothness"] = np.float32(smoothness)
         start = State.at(displacement[None], np.zeros((1, 3, 4)))
         settings = self.settings
         variables, losses = minimise(step, start, pair, steps, settings.learning_rate, settings.tolerance, progress)

@@ -108,7 +108,7 @@ class Step:
         moving = [n + 2 * around for n, around in zip(shape, margin, strict=True)]
         images = {"fixed": fixed, "fixed_weights": fixed, "moving": moving, "moving_weights": moving}
         pair = {name: ops.ones((1, *sizes, 1), "float32") for name, sizes in images.items()}
-        pair["linear"] = ops.eye(3, 4, dtype="float32")[None]
+        pair |= {"linear": ops.eye(3, 4, dtype="float32")[None], "smoothness": ops.ones((), "float32")}
         displacement = np.zeros((1, *control_shape(shape, self.objective.stride), 3))
         return State.at(displacement, np.zeros((1, 3, 4))), pair, np.float32(0), np.float32(1)
 

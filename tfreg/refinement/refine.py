@@ -35,7 +35,7 @@ def steps_of(settings: Refinement, parts: str, start: Transform | None) -> int:
     steps = STEPS * _has_linear_stage(parts, start)
     if parts != "linear":
         both_directions = _begins_at_the_identity(start)
-        steps += sum(settings.steps) + sum(settings.steps[:-1]) * both_directions
+        steps += sum(settings.steps) + sum(settings.steps[:-1]) * both_directions + settings.detail_steps
         if _searches(settings, start):
             steps += SEARCH_STEPS
         if candidate is not None:

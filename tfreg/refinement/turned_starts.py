@@ -20,8 +20,8 @@ STEP_DEGREES, LARGEST_DEGREES = 30.0, 60.0
 # Of a wide search: turns spread evenly over all rotations.
 WIDE_TURNS = 300
 
-# So many starts are kept.
-KEPT = 8
+# So many starts are kept, each the best of itself and of turns by this much about each axis, in both directions.
+KEPT, FINER_DEGREES = 8, 15.0
 
 # A start at which less of the smaller image is seen, or its variance there is a smaller share of the whole's, is none.
 MIN_OVERLAP, MIN_VARIANCE = 0.1, 1e-3
@@ -48,8 +48,22 @@ def turned_starts(pair: AlignedPair, search: str) -> list[np.ndarray]:
     correlation = _Correlation(pair, spacing)
     turns = wide_turns(WIDE_TURNS) if search == "wide" else near_turns()
     scanned = in_threads(correlation.best, [pair.init[:3, :3] @ turn for turn in turns])
-    ordered = sorted((start for start in scanned if start[0] > 0), key=lambda start: -start[0])
-    return [world_map for _, world_map in ordered[:KEPT]]
+    kept = _ordered(scanned)[:KEPT]
+    finer = _about_each_axis(FINER_DEGREES)
+    nearby = in_threads(correlation.best, [world_map[:3, :3] @ turn for _, world_map in kept for turn in finer])
+    groups = [[start, *nearby[number * len(finer) : (number + 1) * len(finer)]] for number, start in enumerate(kept)]
+    return [world_map for _, world_map in _ordered(_ordered(group)[0] for group in groups)]
+
+
+def _ordered(starts):
+    """Those that are worth something, the best first."""
+    return sorted((start for start in starts if start[0] > 0), key=lambda start: -start[0])
+
+
+def _about_each_axis(degrees):
+    """Six rotations `(3, 3)`."""
+    vectors = np.radians(degrees) * np.concatenate([np.eye(3), -np.eye(3)])
+    return Rotation.from_rotvec(vectors).as_matrix()
 
 
 def near_turns() -> np.ndarray:

@@ -13,6 +13,12 @@ from tfreg.volumes.volume import Volume
 # From this ratio of its spacings on a stack is too thin for greedy's pyramid, and resampled to cubes.
 THIN = 3.0
 
+# Iterations of its levels, each of which halves the voxels of the next.
+ITERATIONS = "100x50x10"
+
+# The voxels along an axis that its filters take at least; a level with fewer is left out.
+FEWEST = 4
+
 
 def greedy(fixed, moving, init, threads, radius):
     """greedy: affine, then deformable, both with local NCC; thin stacks on cubes, as large as the voxels."""
@@ -25,7 +31,11 @@ def greedy(fixed, moving, init, threads, radius):
         images = {name: on_cubes(volume, cubes_mm) for name, volume in images.items()}
     images = {name: to_itk(volume.array, volume.affine) for name, volume in images.items()}
     tool = Greedy3D()
-    affine, deformable = greedy_commands("fix", "mov", "aff", "warp", radius, init, threads)
+    fewest = min(min(image.GetSize()) for image in images.values())
+    steps = ITERATIONS.split("x")
+    levels = 1 + sum(fewest >> level >= FEWEST for level in range(1, len(steps)))
+    iterations = "x".join(steps[:levels])
+    affine, deformable = greedy_commands("fix", "mov", "aff", "warp", radius, init, threads, iterations)
     tool.execute(affine, **images, aff=None)
     tool.execute(deformable, warp=None)
     seconds = time.perf_counter() - started
@@ -34,7 +44,7 @@ def greedy(fixed, moving, init, threads, radius):
     return from_itk_displacement(tool["whole"]), seconds
 
 
-def greedy_commands(fixed, moving, affine, warp, radius, init, threads):
+def greedy_commands(fixed, moving, affine, warp, radius, init, threads, iterations=ITERATIONS):
     """greedy's command lines for the affine and for the deformable part.
 
     Args:
@@ -43,13 +53,14 @@ def greedy_commands(fixed, moving, affine, warp, radius, init, threads):
         radius: Of the local NCC, voxels.
         init: "header", or anything else to start from the centres.
         threads: How many.
+        iterations: Of each level.
 
     Returns:
         Two strings.
     """
     start = "-ia-identity" if init == "header" else "-ia-image-centers"
     # -wp 0: greedy would round the warp to tenths of a voxel, and that folds.
-    common = f"-V 0 -threads {threads} -m NCC {radius}x{radius}x{radius} -i {fixed} {moving} -n 100x50x10 -wp 0"
+    common = f"-V 0 -threads {threads} -m NCC {radius}x{radius}x{radius} -i {fixed} {moving} -n {iterations} -wp 0"
     return f"{common} -a -dof 12 {start} -o {affine}", f"{common} -it {affine} -o {warp}"
 
 

@@ -32,7 +32,7 @@ BASELINES = {
         functools.partial(greedy, radius=2),
         "picsl_greedy",
         "picsl_greedy",
-        "affine, then deformable, local NCC of radius 2, 100x50x10 steps, warps not rounded",
+        "affine, then deformable, local NCC of radius 2, 100x50x10 steps, thin images 100x50, warps not rounded",
     ),
     "greedy_r4": Baseline(
         functools.partial(greedy, radius=4), "picsl_greedy", "picsl_greedy", "greedy with local NCC of radius 4"
