@@ -25,6 +25,8 @@ PAIRS = {
     "lung_mri": "--data DATA/lung_mri/subjects.csv --labels labels,lobes",
     "cardiac": "--data DATA/cardiac/subjects.csv --split validation --pairs ED:ES",
     "hippocampus": "--data DATA/hippocampus/subjects.csv --split validation --count 60",
+    "left_atrium": "--data DATA/left_atrium/pairs.csv",
+    "brain_slabs": "--data DATA/brain_slabs/subjects.csv --count 10",
 }
 METHODS = "--model none --preset quality,fast --baselines headers,greedy_r4,greedy,syn,elastix,demons --isolate"
 COMMANDS = {name: f"{pairs} --init {STARTS[name]} {METHODS}" for name, pairs in PAIRS.items()}
