@@ -10,6 +10,7 @@ from tfreg.config import Preprocessing
 from tfreg.io.formats import read_volume
 from tfreg.preprocessing.aligned_pair import AlignedPair, align_pair
 from tfreg.preprocessing.pyramid import cubes, onto_level
+from tfreg.refinement import linear_stage, turned_starts
 from tfreg.refinement.linear_stage import CHANGES, COARSE, STEPS, _Level, refine_linear
 from tfreg.volumes.lattice import Lattice
 from tfreg.volumes.volume import Volume
@@ -154,6 +155,17 @@ def test_a_search_loses_nothing_that_is_near(shared_data):
     right = about_centre(lattice, 0.6 * np.eye(3), (0, 0, 0))
     pair = AlignedPair(fixed, Volume(fixed.array, right @ fixed.affine), np.eye(4))
     assert errors_voxels(lattice, refine_linear(pair, search="normal").matrix, right).max() <= 0.1
+
+
+def test_a_search_finds_other_sizes(monkeypatch):
+    monkeypatch.setattr(linear_stage, "COARSE", 1_500)
+    monkeypatch.setattr(turned_starts, "SCANNED_VOXELS", 1_000)
+    fixed = Volume(blobs(1)(CUBES.points() - CUBES.centre_world).astype(np.float32), CUBES.affine)
+    right = rigid_about_centre(CUBES, 10, (4, -3, 2)) @ about_centre(CUBES, 0.5 * np.eye(3), (0, 0, 0))
+    pair = AlignedPair(fixed, Volume(fixed.array, right @ CUBES.affine), np.eye(4))
+    assert errors_voxels(CUBES, refine_linear(pair, search="normal").matrix, right).max() <= 0.1
+    monkeypatch.setattr(linear_stage, "SIZES", ())
+    assert errors_voxels(CUBES, refine_linear(pair, search="normal").matrix, right).mean() > 5
 
 
 def test_rival_is_the_best_of_the_alignments_that_differ():

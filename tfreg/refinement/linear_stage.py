@@ -23,6 +23,9 @@ START_DEGREES = 25.0
 # Two initial alignments closer than this many coarse voxels are one.
 SAME_VOXELS = 3.0
 
+# A search also begins with the moving image made larger or smaller by this much.
+SIZES = (0.65, 1.5)
+
 # Of each image that much is read around the other's field of view, as a share of the smaller one's mean size.
 MARGIN = 0.25
 
@@ -104,6 +107,9 @@ def refine_linear(
         best = [start for group in groups for start in sorted(group, key=lambda result: result[1])[:MAX_STARTS]]
         count(SHARES["starts"])
         rigids = in_threads(lambda start: coarse.fitted(start[0], "rigid", ITERATIONS), best)
+        if search != "none" and kind != "rigid":
+            scaled = [coarse.scaled(matrix, size) for matrix in candidates for size in SIZES]
+            rigids += in_threads(lambda start: coarse.fitted(start, "similarity", ITERATIONS), scaled)
     else:
         count(SHARES["starts"])
     if not (far and kind == "rigid"):
@@ -178,6 +184,13 @@ class _Level:
         rotation[:3, :3] = axes @ turn @ axes.T
         rotation[:3, 3] = centre - rotation[:3, :3] @ centre
         return world_map @ rotation
+
+    def scaled(self, world_map, size):
+        """A world map that makes the fixed cubes larger by a factor, about their centre."""
+        centre = self.lattices[0].centre_world
+        scaling = np.diag([size, size, size, 1.0])
+        scaling[:3, 3] = (1 - size) * centre
+        return world_map @ scaling
 
     def rival(self, fits):
         """How alike the images are under the best fit that differs from the best of all, relative to it; 0 of none.
