@@ -26,7 +26,7 @@ FILES = {
         ("_points", "points", "csv"),
     )
 }
-OPTIONS = {"refine": True, "preset": "fast", "smoothness": 0.5}
+OPTIONS = {"refine": True, "preset": "fast", "smoothness": 1.0}
 # What is not of the registration: what it took, and by whom it was asked for.
 ELSEWHERE = {"seconds", "seed", "paths", "model", "refinement", "passes"}
 
