@@ -49,12 +49,13 @@ KINDS = {
 }
 # Axes and directions that are drawn for each size; a promise is kept for all of them.
 DRAWS = {"turn and shift": 4}
-SEARCHES = ("none", "normal", "wide")
 PEERS = ("greedy", "syn")
-WIDE, BY_INFORMATION = "tfreg, search wide", "tfreg, by mi"
-METHODS = (*(f"tfreg, search {search}" for search in SEARCHES), BY_INFORMATION, *PEERS)
+# tfreg's methods, each with its options.
+OPTIONS = {f"tfreg, search {search}": {"search": search} for search in ("none", "normal", "wide")}
+OPTIONS["tfreg, by mi"] = {"similarity": "mi"}
+METHODS = (*OPTIONS, *PEERS)
 # What else is far apart is no farther for a wide search; SyN goes by mutual information wherever it is measured.
-ONLY = {WIDE: ("turn", "shift", "turn and shift"), BY_INFORMATION: ("inversion",)}
+ONLY = {"tfreg, search wide": ("turn", "shift", "turn and shift"), "tfreg, by mi": ("inversion",)}
 TEXTS = ("data", "kind", "method", "verdict", "failure")
 COLUMNS = ("data", "kind", "size", "draw", "method", "error_voxels", "seconds", "verdict", "failure")
 
@@ -165,9 +166,8 @@ def registered(method, fixed, moving):
 
     if method in PEERS:
         return *BASELINES[method].register(fixed, moving, "header", THREADS), ""
-    chosen = {"similarity": "mi"} if method == BY_INFORMATION else {"search": method.split()[-1]}
     started = time.perf_counter()
-    registration = tfreg.register(fixed, moving, preset="fast", init="header", **chosen)
+    registration = tfreg.register(fixed, moving, preset="fast", init="header", **OPTIONS[method])
     return registration.displacement_mm, time.perf_counter() - started, registration.report.verdict
 
 

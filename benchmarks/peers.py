@@ -24,10 +24,12 @@ PAIRS = {
     "lung_ct": "--data DATA/lung_ct/pairs.csv",
     "lung_mri": "--data DATA/lung_mri/subjects.csv --labels labels,lobes",
     "cardiac": "--data DATA/cardiac/subjects.csv --split validation --pairs ED:ES",
-    "hippocampus": "--data DATA/hippocampus/subjects.csv --split validation --count 60",
+    "hippocampus": "--data DATA/hippocampus/subjects.csv --split validation",
     "left_atrium": "--data DATA/left_atrium/pairs.csv",
-    "brain_slabs": "--data DATA/brain_slabs/subjects.csv --count 10",
+    "brain_slabs": "--data DATA/brain_slabs/subjects.csv",
 }
+# Of the others all.
+COUNTS = {"hippocampus": 60, "brain_slabs": 10}
 METHODS = "--model none --preset quality,fast --baselines headers,greedy_r4,greedy,syn,elastix,demons --isolate"
 COMMANDS = {name: f"{pairs} --init {STARTS[name]} {METHODS}" for name, pairs in PAIRS.items()}
 COMMANDS["whole_commands"] = (
@@ -45,9 +47,8 @@ def main():
     (arguments.results / "peers").mkdir(parents=True, exist_ok=True)
     for name in arguments.data:
         out = arguments.runs / name
-        options = f"{COMMANDS[name]} --threads 2 --out {out}"
-        if arguments.pairs is not None:
-            options = options.replace(" --count 60", "") + f" --count {arguments.pairs}"
+        count = arguments.pairs or COUNTS.get(name)
+        options = f"{COMMANDS[name]} --threads 2 --out {out}" + (f" --count {count}" if count else "")
         print(f"tfreg evaluate {options}", file=sys.stderr, flush=True)
         done = subprocess.run([str(Path(sys.executable).with_name("tfreg")), "evaluate", *words_of(options)])
         if done.returncode not in (0, 1):  # 1: some pairs failed, which the tables say

@@ -111,12 +111,12 @@ class DeformableStage:
         Returns:
             The refined `Transform`, and a list of one dictionary a level for the report.
         """
-        level, sides = levels_of(coarse.start, self.leading_margin, self.settings)[-1], self.sides(coarse.start)
-        begin = coarse.displacement, coarse.linear
-        *refined, report = self.refined(level, sides, *begin, self.settings.steps[-1])
+        level = levels_of(coarse.start, self.leading_margin, self.settings)[-1]
+        images = level.images(*self.sides(coarse.start))
+        *refined, report = self.refined(level, images, coarse.displacement, coarse.linear, self.settings.steps[-1])
         reports = [{"direction": FORWARD} | report]
         if self.settings.detail_steps and report["loss_last"] < (1 - MUCH_GAINED) * report["loss_first"]:
-            *refined, report = self.refined(level, sides, *refined, self.settings.detail_steps, DETAIL_SMOOTHNESS)
+            *refined, report = self.refined(level, images, *refined, self.settings.detail_steps, DETAIL_SMOOTHNESS)
             reports.append({"direction": FORWARD} | report)
         displacement, linear = refined
         result = replace(coarse, displacement=displacement, linear=linear)
@@ -125,7 +125,7 @@ class DeformableStage:
     def refined(
         self,
         level: Any,
-        sides: tuple[Any, Any],
+        images: dict[str, np.ndarray],
         displacement: np.ndarray,
         linear: np.ndarray,
         steps: int,
@@ -133,7 +133,7 @@ class DeformableStage:
     ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
         """What a level's `refined` returns, with the stage's compiler and progress, and a share of its smoothness."""
         smoothness *= self.settings.smoothness
-        return level.refined(self.compiler, sides, displacement, linear, steps, smoothness, self.progress)
+        return level.refined(self.compiler, images, displacement, linear, steps, smoothness, self.progress)
 
     def sides(self, start: Transform) -> tuple[Any, Any]:
         """What stays and what is warped, each as (volume, world map from the lattice, mask)."""
@@ -172,8 +172,9 @@ class CoarseLevels:
             for direction, displacement in self._displacements.items():
                 if number > self._first:
                     displacement = self._onto(direction, displacement, number)
+                images = level.images(*self._sides[direction])
                 self._displacements[direction], self._linear, report = self._stage.refined(
-                    level, self._sides[direction], displacement, self._linear, self._steps[number]
+                    level, images, displacement, self._linear, self._steps[number]
                 )
                 self._reports.append({"direction": direction} | report)
             self._next = number + 1
@@ -251,12 +252,25 @@ class _Level:
         """Has the level's step traced, and compiled where that pays, by another thread."""
         compiler.ahead(self.leading_margin, self._sizes_to_know(), **self.options)
 
-    def refined(self, compiler, sides, displacement, linear, steps, smoothness, progress):
+    def images(self, still, warped):
+        """What a step compares: the images and how much their voxels count, by name, `(1, i, j, k, 1)` each.
+
+        Args:
+            still, warped: What stays and what is warped, each as (volume, world map from the lattice, mask).
+        """
+        images = (
+            *onto_level(still[0], self.lattice.extended(-np.array(self.leading_margin), 0), *still[1:]),
+            *onto_level(warped[0], self.lattice.extended(self.margin, self.margin), *warped[1:]),
+        )
+        names = ("fixed", "fixed_weights", "moving", "moving_weights")
+        return {name: image[None, ..., None] for name, image in zip(names, images, strict=True)}
+
+    def refined(self, compiler, images, displacement, linear, steps, smoothness, progress):
         """What the optimiser makes of the control points' displacements and of the matrix.
 
         Args:
             compiler: What `refinement_steps.compiler()` gives.
-            sides: What stays and what is warped, each as (volume, world map from the lattice, mask).
+            images: What `images` returns.
             displacement: `(i, j, k, 3)`, in the level's voxels.
             linear: `(3, 4)`, the matrix in the finest voxels.
             steps: Most steps to take.
@@ -270,16 +284,9 @@ class _Level:
 
         from tfreg.refinement.descent import State, minimise
 
-        still, warped = sides
         step = compiler(self.leading_margin, self._sizes_to_know(), **self.options)
-        images = (
-            *onto_level(still[0], self.lattice.extended(-np.array(self.leading_margin), 0), *still[1:]),
-            *onto_level(warped[0], self.lattice.extended(self.margin, self.margin), *warped[1:]),
-        )
-        names = ("fixed", "fixed_weights", "moving", "moving_weights")
-        pair = {name: image[None, ..., None] for name, image in zip(names, images, strict=True)}
-        pair["linear"] = _per_voxel(linear, self.factors)[None].astype(np.float32)
-        pair["smoothness"] = np.float32(smoothness)
+        matrix = _per_voxel(linear, self.factors)[None].astype(np.float32)
+        pair = images | {"linear": matrix, "smoothness": np.float32(smoothness)}
         start = State.at(displacement[None], np.zeros((1, 3, 4)))
         settings = self.settings
         variables, losses = minimise(step, start, pair, steps, settings.learning_rate, settings.tolerance, progress)

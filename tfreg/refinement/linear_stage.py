@@ -11,7 +11,7 @@ from tfreg.preprocessing.aligned_pair import AlignedPair
 from tfreg.preprocessing.initial_alignment import initial_alignment
 from tfreg.preprocessing.network_grid import network_grid
 from tfreg.refinement.linear_objective import LinearObjective, measure_for
-from tfreg.refinement.turned_starts import turned_starts
+from tfreg.refinement.turned_starts import about_each_axis, turned_starts
 from tfreg.runtime.threads import in_threads
 
 # Voxels of the smaller field of view, in the coarse and in the fine stage.
@@ -98,31 +98,34 @@ def refine_linear(
     if coarse.objective.is_empty:
         return LinearAlignment(init)
     count = progress or (lambda done: None)
-    rigids, linears = [], []
+    begun, linears = [], []
     if far:
-        near = [coarse.turned(matrix, turn) for matrix in candidates for turn in _turns()]
+        turns = [np.eye(3), *about_each_axis(START_DEGREES)]
+        near = [coarse.about_centre(matrix, turn) for matrix in candidates for turn in turns]
         fitted = in_threads(lambda start: coarse.fitted(start, "rigid", START_ITERATIONS), near + scanned)
         # Some of both: while sizes differ, what is turned right may be less alike than what is turned wrong.
         groups = fitted[: len(near)], fitted[len(near) :]
         best = [start for group in groups for start in sorted(group, key=lambda result: result[1])[:MAX_STARTS]]
         count(SHARES["starts"])
-        rigids = in_threads(lambda start: coarse.fitted(start[0], "rigid", ITERATIONS), best)
+        starts = [(matrix, "rigid") for matrix, _ in best]
         if search != "none" and kind != "rigid":
-            scaled = [coarse.scaled(matrix, size) for matrix in candidates for size in SIZES]
-            rigids += in_threads(lambda start: coarse.fitted(start, "similarity", ITERATIONS), scaled)
+            starts += [
+                (coarse.about_centre(matrix, s * np.eye(3)), "similarity") for matrix in candidates for s in SIZES
+            ]
+        begun = in_threads(lambda start: coarse.fitted(*start, ITERATIONS), starts)
     else:
         count(SHARES["starts"])
     if not (far and kind == "rigid"):
-        begins = [matrix for matrix, _ in rigids] or [init]
+        begins = [matrix for matrix, _ in begun] or [init]
         linears = in_threads(lambda begin: coarse.fitted(begin, kind, ITERATIONS), begins)
     count(SHARES["coarse"])
     # What looks better on coarse voxels may have been the better only there.
-    candidates = [init, *(matrix for matrix, _ in (*rigids, *linears) if _is_plausible(matrix, init))]
+    candidates = [init, *(matrix for matrix, _ in (*begun, *linears) if _is_plausible(matrix, init))]
     fine = _Level(pair, measure, candidates, FINE)
     start = min(candidates, key=fine.value)
     linear, _ = fine.fitted(start, kind, ITERATIONS)
     count(SHARES["fine"])
-    rival = coarse.rival(linears or rigids) if far else None
+    rival = coarse.rival(linears or begun) if far else None
     return LinearAlignment(linear if _is_plausible(linear, init) else start, rival)
 
 
@@ -135,12 +138,6 @@ def _centres_of_mass(pair):
     same_mm = SAME_VOXELS * np.cbrt(pair.fixed.lattice.volume_mm3 / COARSE)
     only_shifts = np.array_equal(pair.init[:3, :3], np.eye(3))
     return [moments] if only_shifts and np.linalg.norm(moments[:3, 3] - pair.init[:3, 3]) > same_mm else []
-
-
-def _turns():
-    """Seven rotations `(3, 3)`: none, and one in either direction about each axis."""
-    turns = [sign * np.eye(3)[axis] for axis in range(3) for sign in (-1, 1)]
-    return Rotation.from_rotvec(np.radians(START_DEGREES) * np.array([np.zeros(3), *turns])).as_matrix()
 
 
 def _is_plausible(linear, init):
@@ -176,21 +173,14 @@ class _Level:
         self.to_fixed, self.to_moving = (np.linalg.inv(lattice.affine) for lattice in self.objective.lattices)
         self.fixed_shape = np.array(self.objective.lattices[0].shape)
 
-    def turned(self, world_map, turn):
-        """A world map after a rotation `(3, 3)` about the centre of the fixed cubes, along the fixed image's axes."""
+    def about_centre(self, world_map, change):
+        """A world map after a matrix `(3, 3)` about the centre of the fixed cubes, along the fixed image's axes."""
         centre = self.lattices[0].centre_world
         axes = self.lattices[0].affine[:3, :3] / self.spacing
-        rotation = np.eye(4)
-        rotation[:3, :3] = axes @ turn @ axes.T
-        rotation[:3, 3] = centre - rotation[:3, :3] @ centre
-        return world_map @ rotation
-
-    def scaled(self, world_map, size):
-        """A world map that makes the fixed cubes larger by a factor, about their centre."""
-        centre = self.lattices[0].centre_world
-        scaling = np.diag([size, size, size, 1.0])
-        scaling[:3, 3] = (1 - size) * centre
-        return world_map @ scaling
+        changed = np.eye(4)
+        changed[:3, :3] = axes @ change @ axes.T
+        changed[:3, 3] = centre - changed[:3, :3] @ centre
+        return world_map @ changed
 
     def rival(self, fits):
         """How alike the images are under the best fit that differs from the best of all, relative to it; 0 of none.

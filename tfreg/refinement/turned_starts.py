@@ -48,22 +48,23 @@ def turned_starts(pair: AlignedPair, search: str) -> list[np.ndarray]:
     correlation = _Correlation(pair, spacing)
     turns = wide_turns(WIDE_TURNS) if search == "wide" else near_turns()
     scanned = in_threads(correlation.best, [pair.init[:3, :3] @ turn for turn in turns])
-    kept = _ordered(scanned)[:KEPT]
-    finer = _about_each_axis(FINER_DEGREES)
-    nearby = in_threads(correlation.best, [world_map[:3, :3] @ turn for _, world_map in kept for turn in finer])
-    groups = [[start, *nearby[number * len(finer) : (number + 1) * len(finer)]] for number, start in enumerate(kept)]
-    return [world_map for _, world_map in _ordered(_ordered(group)[0] for group in groups)]
+    kept = sorted((start for start in scanned if start[0] > 0), key=_worth, reverse=True)[:KEPT]
+    finer = about_each_axis(FINER_DEGREES)
+
+    def best_nearby(start):
+        return max((start, *(correlation.best(start[1][:3, :3] @ turn) for turn in finer)), key=_worth)
+
+    return [world_map for _, world_map in sorted(in_threads(best_nearby, kept), key=_worth, reverse=True)]
 
 
-def _ordered(starts):
-    """Those that are worth something, the best first."""
-    return sorted((start for start in starts if start[0] > 0), key=lambda start: -start[0])
+def _worth(start):
+    return start[0]
 
 
-def _about_each_axis(degrees):
-    """Six rotations `(3, 3)`."""
-    vectors = np.radians(degrees) * np.concatenate([np.eye(3), -np.eye(3)])
-    return Rotation.from_rotvec(vectors).as_matrix()
+def about_each_axis(degrees: float) -> np.ndarray:
+    """Six rotations `(6, 3, 3)`, one in either direction about each axis."""
+    vectors = [sign * np.eye(3)[axis] for axis in range(3) for sign in (-1, 1)]
+    return Rotation.from_rotvec(np.radians(degrees) * np.array(vectors)).as_matrix()
 
 
 def near_turns() -> np.ndarray:
